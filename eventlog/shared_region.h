@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// The memory that one application process shares with its supervisor: a control page and four
+// rings, in one memfd. The supervisor creates it (supervisor/process/region.h); the launcher hands
+// it to the application as descriptor kRegionFd; the shim maps it at kRegionAddress and closes it.
+// Layout and rings are versioned: both sides refuse another kRegionVersion.
+//
+// ORDER (sleeping): a sleeper stores its `*_asleep` word, then a full fence, then looks at its
+// rings once more, then sleeps. A waker publishes to the ring, then a full fence, then reads the
+// word and wakes. One of the two always sees the other.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <atomic>
+
+#include "eventlog/ring.h"
+
+namespace ftrun {
+
+inline constexpr uint64_t kRegionMagic = 0x314e4f4947455246;  // "FREGION1" little endian
+inline constexpr uint32_t kRegionVersion = 1;
+
+// The inherited descriptor of the memfd; the shim closes it once it is mapped.
+inline constexpr int kRegionFd = 198;
+// Where the shim maps the region in every application (ASLR is off; nothing else lives here).
+inline constexpr uint64_t kRegionAddress = 0x100000000000;
+
+enum class Role : uint32_t { kPrimary = 1, kSecondary = 2 };
+
+// Why the shim stopped its process. kNone while it runs.
+enum class ShimFailure : uint32_t {
+  kNone = 0,
+  kDiverged = 1,      // the replay met another record than the log has
+  kRefused = 2,       // the application made a call that ftrun does not support
+  kCorruptInput = 3,  // a ring held bytes that do not decode
+  kInternal = 4,      // an assertion of the shim
+};
+
+enum RingId : uint32_t {
+  kRingInput = 0,   // supervisor -> application: arrivals (arrivals.h); used while primary
+  kRingLogIn = 1,   // supervisor -> application: log records (records.h); used while secondary
+  kRingLogOut = 2,  // application -> supervisor: log records; whole turns only; used while primary
+  kRingOutput = 3,  // application -> supervisor: output entries (output.h); in both roles
+  kRingCount = 4,
+};
+
+inline constexpr size_t kRingBytes[kRingCount] = {2u << 20, 4u << 20, 4u << 20, 4u << 20};
+inline constexpr size_t kControlBytes = 16384;
+inline constexpr size_t kFailureTextBytes = 2048;
+
+struct Control {
+  uint64_t magic;
+  uint32_t version;
+  uint32_t control_bytes;
+  uint64_t ring_bytes[kRingCount];
+
+  // Written by the supervisor before the application is started.
+  std::atomic<Role> initial_role;
+  // The application's end of the supervisor's doorbell (an eventfd), at a number above its limits.
+  int32_t doorbell_fd;
+  // Stack-protector bytes for AT_RANDOM: equal in all replicas of a unit.
+  uint8_t at_random[16];
+
+  // Written by the supervisor while the application runs.
+  // 1: when log_in is exhausted, continue as primary at that exact record.
+  alignas(64) std::atomic<uint32_t> go_live;
+  // 1: end the turn at the next intercepted call; the shim clears it.
+  std::atomic<uint32_t> cut_requested;
+  // CLOCK_MONOTONIC in ns as last seen by the supervisor; 0 = not provided.
+  std::atomic<uint64_t> coarse_now_ns;
+
+  // Sleep words: 1 = asleep. The application's word is a futex (shared, not FUTEX_PRIVATE); the
+  // supervisor sleeps in epoll_wait and is woken by 8 bytes written to doorbell_fd.
+  alignas(64) std::atomic<uint32_t> app_asleep;
+  alignas(64) std::atomic<uint32_t> supervisor_asleep;
+
+  // Written by the shim.
+  alignas(64) std::atomic<uint32_t> ready;  // 1 once the shim is initialised (the handshake)
+  std::atomic<Role> role;                   // kPrimary from the moment the doors are live
+  std::atomic<uint64_t> lsn;                // records written or replayed
+  std::atomic<uint64_t> calls;              // intercepted calls, roughly (statistics)
+  std::atomic<ShimFailure> failure;         // text below is complete when this is not kNone
+  char failure_text[kFailureTextBytes];     // one or more lines, NUL-terminated
+
+  alignas(128) RingControl rings[kRingCount];
+};
+static_assert(sizeof(Control) <= kControlBytes);
+
+// Offset of a ring's data in the memfd (each ring's data is there once; it is mapped twice).
+constexpr uint64_t ring_file_offset(uint32_t ring) {
+  uint64_t offset = kControlBytes;
+  for (uint32_t i = 0; i < ring; ++i) {
+    offset += kRingBytes[i];
+  }
+  return offset;
+}
+constexpr uint64_t region_file_bytes() { return ring_file_offset(kRingCount); }
+// Offset of a ring's data in the address space, relative to the mapped control page.
+constexpr uint64_t ring_map_offset(uint32_t ring) {
+  uint64_t offset = kControlBytes;
+  for (uint32_t i = 0; i < ring; ++i) {
+    offset += 2 * kRingBytes[i];
+  }
+  return offset;
+}
+constexpr uint64_t region_map_bytes() { return ring_map_offset(kRingCount); }
+
+}  // namespace ftrun
