@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the virtual kernel objects (sockets, epoll, pipes, eventfd, timerfd: preload/net/) need from
+// the rest of the shim. Implemented by preload/scheduler.cc, doors.cc and descriptors.cc in the
+// shim, and by tests/unit/fake_env.cc in the differential tests: a seam at link time, so that the
+// virtual objects are ordinary deterministic code without system calls.
+//
+// All of it runs in the application, on the shim's stack, by the thread that holds the token. It may
+// not call libc. Times are nanoseconds of the unit's virtual CLOCK_MONOTONIC. Errors are -errno.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "eventlog/arrivals.h"
+#include "eventlog/output.h"
+
+namespace ftrun::shim {
+
+struct Thread;  // scheduler.h
+
+// A wait that a signal ended and that SA_RESTART would start over (the kernel's ERESTARTSYS). The
+// dispatcher turns it into a restart or into -EINTR. Calls that never restart (epoll_wait, poll,
+// select, nanosleep, a wait with a socket time-out) return -EINTR themselves.
+inline constexpr int kErrRestart = -512;
+inline constexpr int64_t kNoDeadline = -1;
+
+// Threads waiting for one thing, first come first served. A thread waits in at most one queue.
+// Plain data, valid when zeroed.
+struct WaitQueue {
+  Thread* first = nullptr;
+  Thread* last = nullptr;
+};
+
+// The virtual clock: moves at ingest points and, a little, with every reading. Deterministic.
+int64_t virtual_now_ns();
+
+// Gives up the token until sched_wake() or the deadline. Returns 0, -ETIMEDOUT or kErrRestart.
+// Arrivals are ingested and other threads run meanwhile: the caller must look at its state anew.
+int sched_wait(WaitQueue* queue, int64_t deadline_ns);
+// Makes up to `count` waiters runnable, oldest first; returns how many. The caller keeps the token.
+int sched_wake(WaitQueue* queue, int count);
+
+// An ingest point that does not block: ends the turn if something arrived, and applies it (which
+// calls net_apply() below for each item). Call it where a call could observe new arrivals: before
+// collecting readiness, and before answering "nothing there".
+void ingest_point();
+
+// Issues an output entry (id, kind and fields as in eventlog/output.h). Data is cut into entries of
+// kOutputDataBytesMax by the callee. Never fails: waits natively for the supervisor if the ring is
+// full, which no replica can observe.
+void emit_output(const Output& entry);
+
+// Holds a descriptor number with a placeholder in the kernel's table, so that native and virtual
+// descriptors share one numbering: the lowest free number >= `at_least`. Returns it, or -EMFILE.
+int hold_descriptor(int at_least);
+// As dup2 onto `number`: afterwards the number is a placeholder, whatever it was. 0 or -errno.
+int hold_descriptor_at(int number);
+void release_descriptor(int number);
+// The soft RLIMIT_NOFILE, as the application set it.
+int descriptor_limit();
+
+// Zeroed memory from the shim's own arena (a fixed address range, reserved at start); never given
+// back. Callers keep free lists. Stops the process with a message when the arena is exhausted.
+void* arena_alloc(size_t bytes, size_t alignment);
+
+// Stops the process: an invariant of the shim does not hold. Prints `what` into the failure report.
+[[noreturn]] void shim_fail(const char* what, int64_t value1 = 0, int64_t value2 = 0);
+
+// --- implemented by preload/net/, called by the rest of the shim ---
+
+// Applies one arrival (not kSignal) to its socket and wakes who waits for it.
+void net_apply(const Arrival& item);
+// Timer descriptors whose deadline has passed at `now_ns` become readable.
+void net_expire_timers(int64_t now_ns);
+// Earliest deadline of any armed timer descriptor, or kNoDeadline.
+int64_t net_next_timer_ns();
+
+}  // namespace ftrun::shim
