@@ -13,7 +13,8 @@
 //   bind     = flags addr        id = socket; answered by a `bound` arrival
 //   listen   = backlog           id = socket
 //   unlisten =                   id = socket; the application closed the bound or listening socket
-//   option   = level name length bytes   id = connection or socket; a setsockopt for the kernel's
+//   option   = level name length bytes   id = connection, or socket | kOptionOfSocket (limits.h); a
+//                                        setsockopt for the kernel's
 //   console  = length bytes      id = 1 (stdout) or 2 (stderr)
 //   exit     = status            the process ends: exit code, or 128 + signal
 //   notice   = length bytes      a line for the unit's events (refused calls and the like)

@@ -63,6 +63,12 @@ int descriptor_limit();
 // back. Callers keep free lists. Stops the process with a message when the arena is exhausted.
 void* arena_alloc(size_t bytes, size_t alignment);
 
+// Sends SIGPIPE to the calling thread, as the kernel does for a write that nobody can read. Only
+// marks it pending: the handler runs after the call that returns -EPIPE.
+void raise_sigpipe();
+// CLOCK_REALTIME minus the virtual CLOCK_MONOTONIC, fixed for the life of the unit's log.
+int64_t realtime_offset_ns();
+
 // Stops the process: an invariant of the shim does not hold. Prints `what` into the failure report.
 [[noreturn]] void shim_fail(const char* what, int64_t value1 = 0, int64_t value2 = 0);
 
