@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,12 +17,26 @@
 #include "eventlog/arrivals.h"
 #include "eventlog/output.h"
 #include "eventlog/records.h"
+#include "eventlog/windows.h"
 
 namespace ftrun::unit {
 
 using ReplicaId = uint8_t;  // 0 is printed as "a"
 inline constexpr ReplicaId kNoReplica = 255;
 using Bytes = std::span<const uint8_t>;
+
+// Log that the primary may be ahead of what its secondary's application has replayed.
+inline constexpr uint64_t kLogRunAheadBytesMax = 8 << 20;
+// A secondary reports how far it has replayed at least this often (in bytes of log).
+inline constexpr uint64_t kProgressReportBytes = 256 << 10;
+// Output of turns that may not be released yet, over all connections.
+inline constexpr size_t kPendingOutputBytesMax = 64 << 20;
+// Arrivals collected between two calls of flush(); flush() is forced beyond it.
+inline constexpr size_t kArrivalBatchBytes = 256 << 10;
+// Operator signals waiting to stand in a logged turn.
+inline constexpr size_t kPendingSignalsMax = 64;
+// Distinct socket options remembered for one listener until it is made anew.
+inline constexpr size_t kSocketOptionsMax = 32;
 
 // Who is in the unit. Changed only by publishing the next epoch (supervisor/arbiter).
 struct View {
@@ -35,14 +50,15 @@ struct View {
 // epoch of its sender's view, and frames of another epoch are dropped.
 enum class FrameKind : uint8_t {
   kHello = 1,      // version, unit name, replica (link layer; the core never sees it)
-  kHeartbeat = 2,  // number = tick
-  kTurns = 3,      // whole turns of the log: number = log position of the first byte,
-                   // lsn = records up to the end, digest over the output of these turns, bytes
-  kInput = 4,      // encoded arrivals from the edge to the primary (credit and bound included)
+  kHeartbeat = 2,  // number = tick (link layer; the core ignores it)
+  kTurns = 3,      // whole turns of the log: number = log position of the first byte, lsn = records
+                   // up to the end, digest = running digest of the output up to the end, bytes
+  kInput = 4,      // encoded arrivals from the edge to the primary (credit and bound included);
+                   // number, lsn = log that the application of this frame's sender has replayed
   kClosed = 5,     // number = connection: the edge has closed it; its output queue can go
   kAppFailed = 6,  // bytes = why: the sender of this frame has lost its application
-  kHeld = 7,       // lsn held by this replica (acknowledgement; needed for f >= 2 only)
-  kExited = 8,     // number = status: this replica's application has exited by itself
+  kHeld = 7,       // number, lsn = log that the application of this frame's sender has replayed
+  kExited = 8,     // number = status: the unit's application has exited and all its output is out
 };
 struct Frame {
   FrameKind kind = FrameKind::kHeartbeat;
@@ -53,7 +69,8 @@ struct Frame {
   Bytes bytes;  // borrowed
 };
 
-// What the core asks of the world. Calls come from inside on_*; an implementation must not call back.
+// What the core asks of the world. Calls come from inside on_* and flush(); an implementation must
+// not call back into the core from them (queue the event and deliver it later).
 class Host {
  public:
   virtual ~Host() = default;
@@ -63,11 +80,11 @@ class Host {
   // Publish `view` (link(2)); answered by on_view() with the view that is now current.
   virtual void propose_view(const View& view) = 0;
   // Kill an excluded replica's processes and wait; answered by on_replica_gone(). When
-  // `take_connections`, its sockets are taken first and offered through on_edge_adopted().
+  // `take_connections`, its sockets are taken and offered through on_edge_adopted() before that.
   virtual void kill_replica(ReplicaId replica, bool take_connections) = 0;
 
   // --- the own application ---
-  virtual void feed_input(Bytes arrivals) = 0;  // whole encoded items; only while primary
+  virtual void feed_input(Bytes arrivals) = 0;  // whole encoded items; from go_live() on at once
   virtual void feed_log(Bytes turns) = 0;       // whole turns; only while secondary
   virtual void go_live() = 0;                   // become primary at the end of the fed log
   virtual void stop_application() = 0;          // kill it (diverged, or the unit stops)
@@ -78,41 +95,158 @@ class Host {
   virtual void edge_unlisten(uint32_t socket) = 0;
   virtual void edge_option(uint32_t id, int level, int name, Bytes value) = 0;
   // Output of a connection from `position` on; the edge writes what the kernel takes and reports
-  // on_edge_sent(). The core offers each byte once and never more than kEdgeQueueBytesMax unsent.
+  // on_edge_sent(). The core offers each byte once and never has more than kSendWindowBytes unsent.
   virtual void edge_write(ConnectionId connection, uint64_t position, Bytes data) = 0;
   virtual void edge_shutdown(ConnectionId connection) = 0;  // after all output offered before
-  // After all output offered before: drop input up to `consumed` from the kernel, then close.
+  // After all output offered before: drop input up to `consumed` from the kernel, then close, then
+  // on_edge_closed(). Every connection of the edge ends in this way, reset ones included; no other
+  // event of it may follow on_edge_closed().
   virtual void edge_close(ConnectionId connection, uint64_t consumed) = 0;
   // Input up to `position` is held by f + 1 replicas: the kernel may forget it (ack-out).
   virtual void edge_release_input(ConnectionId connection, uint64_t position) = 0;
   // Read on from `position` (a promotion or takeover): what was reported beyond it is forgotten.
+  // Data comes again through on_edge_data(). A FIN may be reported again but need not be.
   virtual void edge_reoffer_input(ConnectionId connection, uint64_t position) = 0;
   // Window: input up to `position` may be reported by on_edge_data(); the edge stops reading there.
+  // It starts at kReceiveWindowBytes, and only grows.
   virtual void edge_input_limit(ConnectionId connection, uint64_t position) = 0;
+  // The adopted socket named `handle` is this connection from now on; edge_reoffer_input(),
+  // edge_input_limit() and the output that is still to be written follow in the same event.
+  virtual void edge_adopt(uint64_t handle, ConnectionId connection) = 0;
+  virtual void edge_discard(uint64_t handle) = 0;  // reset the adopted socket: it cannot go on
 
   // --- the operator ---
   virtual void console(int stream, Bytes data) = 0;  // stdout or stderr of this replica
   virtual void event(std::string_view kind, std::string_view text) = 0;
-  virtual void finished(int status) = 0;  // the application exited and all its output is out
+  // The end of this replica: the application has exited and all its output is out, or the unit is
+  // lost (an event says so). Called once; nothing is asked of the host afterwards.
+  virtual void finished(int status) = 0;
 };
 
 // A connection found on a dead sender's supervisor (or one accepted just before it died).
 struct AdoptedConnection {
-  ConnectionId id = 0;        // 0: unknown to this core; the core gives it an id
-  uint64_t handle = 0;        // names the socket for Host::edge_* until the core has given an id
+  ConnectionId id = 0;          // 0: accepted, but on_edge_open() had not returned an id yet
+  uint64_t handle = 0;          // names the socket until Host::edge_adopt() gives it an id
   uint64_t input_dropped = 0;   // input bytes already dropped from the kernel
   uint64_t output_written = 0;  // output bytes that the kernel has taken, without a FIN
   bool output_shut = false;     // our FIN is out
-  uint32_t listener = 0;
+  uint32_t listener = 0;        // socket id of the listener that accepted it
   Address local, peer;
+};
+
+// A bound or listening socket found there; the edge knows it by its socket id already.
+struct AdoptedListener {
+  uint32_t socket = 0;
+  Address address;  // as getsockname
+  bool listening = false;
+};
+
+// Bugs that tests plant in the core to show that the simulator finds them. Production uses none.
+enum class Mutation : uint8_t {
+  kNone = 0,
+  kForgetOpens,             // do not offer unlogged opens again after a promotion
+  kForgetData,              // nor unlogged data
+  kForgetFins,              // nor unlogged FINs
+  kForgetSignals,           // nor unlogged signals
+  kForgetBound,             // nor unlogged answers to bind
+  kReleaseOutputUnchecked,  // write output before its turn is known to be held and equal
+  kIgnoreDigest,            // do not compare digests
+  kReleaseInputUnlogged,    // let the kernel forget input as soon as it was relayed
+  kNeverTrim,               // keep all output in the resend queue
+  kSkipKill,                // touch connections without waiting until the excluded replica is dead
+  kResendFromStart,         // resend from the start of the queue, not from what is written
+  kDropUnknownAdopted,      // forget connections that were accepted just before the sender died
+  kForgetMissing,           // do not reset connections that vanished with the dead sender
+  kNoCredit,                // never tell the application that its output was written
+  kCreditTooMuch,           // credit what was produced instead of what was written
 };
 
 struct CoreConfig {
   ReplicaId self = 0;
   View view;  // the first view
+  Mutation mutation = Mutation::kNone;
 };
 
-// REQUIRES: one thread. Buffers passed in are only borrowed for the call.
-class UnitCore;
+enum class State : uint8_t {
+  kRunning = 0,
+  kTakingOver = 1,  // a view without another replica was won, that one is being killed
+  kAppFailed = 2,   // the own application is lost; waits to be excluded
+  kExcluded = 3,    // another view was published without this replica
+  kFinished = 4,
+};
+
+struct Status {
+  View view;
+  bool primary = false;
+  bool sender = false;
+  bool live = false;  // primary, or promoted and past the end of the logged turns
+  State state = State::kRunning;
+  uint64_t lsn = 0;          // primary: records published; secondary: records replayed
+  uint64_t lag_records = 0;  // received but not replayed (secondary), or not known to be (primary)
+  size_t connections = 0;
+};
+
+// REQUIRES: one thread. Buffers passed in are only borrowed for the call. The I/O layer calls
+// flush() at the end of each iteration of its loop.
+class UnitCore {
+ public:
+  UnitCore(const CoreConfig& config, Host* host);
+  ~UnitCore();
+  UnitCore(const UnitCore&) = delete;
+  UnitCore& operator=(const UnitCore&) = delete;
+
+  // --- the own application ---
+  // Entries of the output ring in order, all but marks.
+  void on_app_output(const Output& entry);
+  // A mark: the log position and record count of the turn's end (both counted from the start of
+  // the log, also after a promotion) and the running digest of all ring bytes up to and including
+  // this mark.
+  void on_app_mark(uint64_t log_position, uint64_t lsn, uint64_t digest);
+  // Primary only: whole turns as published. REQUIRES: on_app_mark() was called for the end of these
+  // turns before; `lsn_end` and `digest` are that mark's. Not called while !may_read_app_log().
+  void on_app_turns(Bytes turns, uint64_t lsn_end, uint64_t digest);
+  // While false, the I/O layer leaves turns in the log ring and output in the output ring (the
+  // secondary is too far behind). Always true for a secondary and for a replica that is alone.
+  bool may_read_app_log() const;
+  // The process is gone and its rings are drained. Exited: it ended by itself after a kExit entry.
+  // Failed: everything else (killed, stopped, refused, diverged); status as a shell has it.
+  void on_app_exited(int status);
+  void on_app_failed(std::string_view why, int status);
+
+  // --- the edge ---
+  // A connection was accepted; the result names it from now on (tag the socket at once).
+  [[nodiscard]] ConnectionId on_edge_open(uint32_t listener, const Address& local,
+                                          const Address& peer);
+  // Input, in order: `position` is that of the first byte.
+  void on_edge_data(ConnectionId connection, uint64_t position, Bytes data);
+  void on_edge_fin(ConnectionId connection);
+  void on_edge_reset(ConnectionId connection, int error);
+  // The kernel has taken output up to `position`.
+  void on_edge_sent(ConnectionId connection, uint64_t position);
+  void on_edge_closed(ConnectionId connection);
+  void on_edge_bound(uint32_t socket, int error, const Address& address);
+  // Exactly once between kill_replica(take_connections) and on_replica_gone(), even if empty.
+  void on_edge_adopted(const std::vector<AdoptedConnection>& connections,
+                       const std::vector<AdoptedListener>& listeners);
+
+  // --- the unit ---
+  void on_frame(ReplicaId from, const Frame& frame);
+  // Dead by pidfd, silent for too long, or its link broke; the I/O layer judges.
+  void on_replica_suspected(ReplicaId replica, std::string_view why);
+  // The view that is current now: the answer to propose_view(), or a newer one was seen.
+  void on_view(const View& view);
+  void on_replica_gone(ReplicaId replica);
+  // An operator signal; every supervisor gets it, `sequence` (from 1) grows through the unit.
+  void on_signal(uint32_t sequence, int number);
+
+  // Sends what was collected (relayed arrivals, credit, progress).
+  void flush();
+
+  Status status() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
 
 }  // namespace ftrun::unit
