@@ -15,9 +15,9 @@
 #include <vector>
 
 #include "eventlog/arrivals.h"
+#include "eventlog/limits.h"
 #include "eventlog/output.h"
 #include "eventlog/records.h"
-#include "eventlog/windows.h"
 
 namespace ftrun::unit {
 
@@ -93,6 +93,7 @@ class Host {
   virtual void edge_bind(uint32_t socket, uint32_t flags, const Address& address) = 0;
   virtual void edge_listen(uint32_t socket, int backlog) = 0;
   virtual void edge_unlisten(uint32_t socket) = 0;
+  // `id` is a connection, or a socket | kOptionOfSocket.
   virtual void edge_option(uint32_t id, int level, int name, Bytes value) = 0;
   // Output of a connection from `position` on; the edge writes what the kernel takes and reports
   // on_edge_sent(). The core offers each byte once and never has more than kSendWindowBytes unsent.
