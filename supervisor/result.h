@@ -26,7 +26,7 @@ inline Error system_error(const std::string& what, int number) {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}    // NOLINT: implicit
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT: implicit
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit
   bool ok() const { return state_.index() == 0; }
   explicit operator bool() const { return ok(); }
@@ -61,19 +61,19 @@ class [[nodiscard]] Result<void> {
 }  // namespace ftrun
 
 // Returns the error of `expression` (a Result) from the enclosing function, if it has one.
-#define FTRUN_TRY(expression)              \
-  do {                                     \
-    auto ftrun_try_result = (expression);  \
-    if (!ftrun_try_result.ok()) {          \
-      return ftrun_try_result.error();     \
-    }                                      \
+#define FTRUN_TRY(expression)               \
+  do {                                      \
+    auto&& ftrun_try_result = (expression); \
+    if (!ftrun_try_result.ok()) {           \
+      return ftrun_try_result.error();      \
+    }                                       \
   } while (0)
 
 // A broken invariant: says where, and aborts. On in every build.
-#define FTRUN_ASSERT(condition)                                                            \
-  do {                                                                                     \
-    if (!(condition)) {                                                                    \
+#define FTRUN_ASSERT(condition)                                                              \
+  do {                                                                                       \
+    if (!(condition)) {                                                                      \
       std::fprintf(stderr, "%s:%d: assertion failed: %s\n", __FILE__, __LINE__, #condition); \
-      std::abort();                                                                        \
-    }                                                                                      \
+      std::abort();                                                                          \
+    }                                                                                        \
   } while (0)
