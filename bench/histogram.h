@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A log-linear histogram of durations: 64 steps per power of two, so a quantile is at most 1.6 % off.
-// For the load tools (ordinary processes, one thread); never used in the shim or the supervisor.
+// A log-linear histogram of durations: 64 steps per power of two, so a quantile is at most 1.6 %
+// off. For the load tools (ordinary processes, one thread); never used in the shim or the
+// supervisor.
 #pragma once
 
 #include <array>

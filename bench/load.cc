@@ -179,8 +179,8 @@ class Connection : public Handler {
         break;
       }
       if (reply.state == ReplyState::kMalformed || !fits(reply)) {
-        return fail(fmt::format("unexpected reply: {:.60}", std::string(in_.data() + taken,
-                                                                        in_used_ - taken)));
+        return fail(fmt::format("unexpected reply: {:.60}",
+                                std::string(in_.data() + taken, in_used_ - taken)));
       }
       taken += reply.bytes;
       count(now);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A closed-loop Redis load: each connection sends a batch, waits for all its replies, sends the next.
-// Runs in a tool process, one thread; made to be cheap, because it shares the machine with what it
-// measures (one send and one receive per batch, no allocation per request).
+// A closed-loop Redis load: each connection sends a batch, waits for all its replies, sends the
+// next. Runs in a tool process, one thread; made to be cheap, because it shares the machine with
+// what it measures (one send and one receive per batch, no allocation per request).
 #pragma once
 
 #include <cstdint>
@@ -48,7 +48,7 @@ struct LoadReport {
   double seconds = 0;  // from the first request to the last reply
   uint64_t requests = 0;
   Histogram latency;
-  int64_t longest_silence_ns = 0;  // longest time a connection waited for any reply byte
+  int64_t longest_silence_ns = 0;     // longest time a connection waited for any reply byte
   int64_t longest_silence_at_ns = 0;  // when it ended, CLOCK_MONOTONIC
   uint64_t errors = 0;
   std::string first_error;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// ftrun-load: loads a Redis server on 127.0.0.1 and prints what its clients saw as one JSON object on
-// the last line of standard output. An ordinary tool process. Exit status 1 when there were errors.
+// ftrun-load: loads a Redis server on 127.0.0.1 and prints what its clients saw as one JSON object
+// on the last line of standard output. An ordinary tool process. Exit status 1 when there were
+// errors.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>

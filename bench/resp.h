@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The client's half of the Redis protocol (RESP2): writing commands, and finding where a reply ends.
-// For ordinary single-threaded tool processes; the input comes from the server and is not trusted.
+// The client's half of the Redis protocol (RESP2): writing commands, and finding where a reply
+// ends. For ordinary single-threaded tool processes; the input comes from the server and is not
+// trusted.
 #pragma once
 
 #include <cstddef>
@@ -19,8 +20,8 @@ enum class ReplyState : uint8_t { kWhole, kIncomplete, kMalformed };
 
 struct ReplyExtent {
   ReplyState state = ReplyState::kIncomplete;
-  size_t bytes = 0;    // kWhole: length of the reply
-  char type = 0;       // first byte: + - : $ *
+  size_t bytes = 0;     // kWhole: length of the reply
+  char type = 0;        // first byte: + - : $ *
   int64_t integer = 0;  // of a : reply
 };
 

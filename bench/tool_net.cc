@@ -45,13 +45,6 @@ std::string start_connect(const Endpoint& endpoint, Descriptor* socket) {
   setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   sockaddr_in address{};
   address.sin_family = AF_INET;
-  if (endpoint.source_ipv4 != 0) {
-    setsockopt(fd.get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-    address.sin_addr.s_addr = htonl(endpoint.source_ipv4);
-    if (bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
-      return os_error("bind of the source address");
-    }
-  }
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   address.sin_port = htons(endpoint.port);
   if (connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 &&
@@ -139,7 +132,9 @@ void Loop::add(int fd, uint32_t events, Handler* handler) {
 void Loop::change(int fd, uint32_t events, Handler* handler) {
   control(epoll_.get(), EPOLL_CTL_MOD, fd, events, handler);
 }
-void Loop::remove(int fd) { control(epoll_.get(), EPOLL_CTL_DEL, fd, 0, nullptr); }
+void Loop::remove(int fd) {
+  control(epoll_.get(), EPOLL_CTL_DEL, fd, 0, nullptr);
+}
 
 int64_t Loop::step(int timeout_ms) {
   constexpr int events_max = 256;

@@ -36,15 +36,13 @@ class Descriptor {
   int fd_ = -1;
 };
 
-// Where the server is, and from which loopback address to come (0: the kernel chooses). Many source
-// addresses keep a churning client from running out of ports.
+// Where the server is: a port on 127.0.0.1.
 struct Endpoint {
   uint16_t port = 0;
-  uint32_t source_ipv4 = 0;  // host byte order
 };
 
-// Starts a non-blocking connect to 127.0.0.1 with TCP_NODELAY. The socket becomes writable when it is
-// done; then ask connect_error().
+// Starts a non-blocking connect to 127.0.0.1 with TCP_NODELAY. The socket becomes writable when it
+// is done; then ask connect_error().
 std::string start_connect(const Endpoint& endpoint, Descriptor* socket);
 // 0 when the connect succeeded, else its errno.
 int connect_error(int fd);
@@ -72,7 +70,8 @@ class Loop {
   void add(int fd, uint32_t events, Handler* handler);
   void change(int fd, uint32_t events, Handler* handler);
   void remove(int fd);
-  // Waits up to `timeout_ms` (-1: for ever) and calls the handlers; returns the time after the wait.
+  // Waits up to `timeout_ms` (-1: for ever) and calls the handlers; returns the time after the
+  // wait.
   int64_t step(int timeout_ms);
 
  private:
