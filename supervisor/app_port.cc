@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// The supervisor's end of an application's rings: see app_port.h. Runs in the event loop.
+#include "supervisor/app_port.h"
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <climits>
+#include <cstring>
+
+namespace ftrun {
+
+namespace {
+
+// Longest run of whole items (or records) at the start of `bytes` that fits into `room`.
+// For a log it ends at a turn's end where there is one. 0: nothing fits; -1: malformed.
+ptrdiff_t whole_prefix(unit::Bytes bytes, size_t room, bool is_log) {
+  const uint8_t* const start = bytes.data();
+  const uint8_t* const end = start + bytes.size();
+  const uint8_t* cursor = start;
+  const uint8_t* fits = start;
+  const uint8_t* turn = start;
+  while (cursor < end) {
+    Arrival item;
+    Record record;
+    cursor = is_log ? get_record(cursor, end, &record) : get_arrival(cursor, end, &item);
+    if (cursor == nullptr) {
+      return -1;
+    }
+    if (static_cast<size_t>(cursor - start) > room) {
+      break;
+    }
+    fits = cursor;
+    if (is_log && record.kind >= RecordKind::kTurnEndIngest &&
+        record.kind <= RecordKind::kTurnEndCut) {
+      turn = cursor;
+    }
+  }
+  return (turn != start ? turn : fits) - start;
+}
+
+}  // namespace
+
+AppPort::AppPort(Region* region)
+    : control_(region->control()),
+      input_ring_(region->producer(kRingInput)),
+      log_in_(region->producer(kRingLogIn)),
+      log_out_(region->consumer(kRingLogOut)),
+      output_(region->consumer(kRingOutput)),
+      digest_(XXH3_createState()) {
+  XXH3_64bits_reset(digest_);
+}
+
+void AppPort::feed(unit::Bytes bytes, Staged* staged, RingProducer* ring) {
+  if (bytes.empty()) {
+    return;
+  }
+  uint8_t* room = staged->empty() ? ring->reserve(bytes.size()) : nullptr;
+  if (room == nullptr) {
+    staged->bytes.insert(staged->bytes.end(), bytes.begin(), bytes.end());
+    return;
+  }
+  std::memcpy(room, bytes.data(), bytes.size());
+  ring->advance(bytes.size());
+  ring->publish();
+  fed_ = true;
+}
+
+void AppPort::feed_input(unit::Bytes arrivals) {
+  feed(arrivals, &input_, &input_ring_);
+}
+
+void AppPort::feed_log(unit::Bytes turns) {
+  log_fed_ += turns.size();
+  feed(turns, &log_, &log_in_);
+}
+
+void AppPort::go_live() {
+  log_base_ = log_fed_;
+  control_->go_live.store(1, std::memory_order_release);
+  fed_ = true;
+}
+
+bool AppPort::move_staged(Staged* staged, RingProducer* ring, bool is_log) {
+  while (!staged->empty()) {
+    const unit::Bytes rest = unit::Bytes(staged->bytes).subspan(staged->start);
+    // Largest room there is now: the ring tells only whether a given size fits.
+    size_t room = ring->capacity();
+    while (room > 0 && ring->reserve(room) == nullptr) {
+      room /= 2;
+    }
+    const ptrdiff_t part = whole_prefix(rest, room, is_log);
+    if (part < 0) {
+      return false;
+    }
+    if (part == 0) {
+      break;
+    }
+    const size_t bytes = static_cast<size_t>(part);
+    std::memcpy(ring->reserve(bytes), rest.data(), bytes);
+    ring->advance(bytes);
+    ring->publish();
+    staged->start += bytes;
+    fed_ = true;
+  }
+  if (staged->empty()) {
+    staged->bytes.clear();
+    staged->start = 0;
+  } else if (staged->start > staged->bytes.size() / 2) {
+    staged->bytes.erase(staged->bytes.begin(),
+                        staged->bytes.begin() + static_cast<ptrdiff_t>(staged->start));
+    staged->start = 0;
+  }
+  return true;
+}
+
+bool AppPort::pump() {
+  if (staged() &&
+      (!move_staged(&input_, &input_ring_, false) || !move_staged(&log_, &log_in_, true))) {
+    return false;
+  }
+  if (!fed_) {
+    return true;
+  }
+  fed_ = false;
+  // ORDER: publish, full fence, then read the word: either we see the sleeper, or it sees our bytes
+  // when it looks at its rings once more (shared_region.h).
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (control_->app_asleep.load(std::memory_order_relaxed) != 0 &&
+      control_->app_asleep.exchange(0, std::memory_order_acq_rel) != 0) {
+    syscall(SYS_futex, &control_->app_asleep, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+  }
+  return true;
+}
+
+bool AppPort::has_output() const {
+  return output_.available() != 0 || log_out_.available() != log_seen_;
+}
+
+Result<bool> AppPort::drain(Sink* sink) {
+  Result<bool> output = drain_output(sink);
+  if (!output.ok()) {
+    return output;
+  }
+  Result<bool> log = drain_log(sink);
+  if (!log.ok()) {
+    return log;
+  }
+  return *output || *log;
+}
+
+Result<bool> AppPort::drain_output(Sink* sink) {
+  const size_t available = output_.available();
+  if (available == kRingCorrupt) {
+    return Error{"output ring: impossible head"};
+  }
+  if (available == 0) {
+    return false;
+  }
+  const uint8_t* const start = output_.data();
+  const uint8_t* const end = start + available;
+  const uint8_t* hashed = start;
+  for (const uint8_t* cursor = start; cursor < end;) {
+    Output entry;
+    cursor = get_output(cursor, end, &entry);
+    if (cursor == nullptr) {
+      return Error{"output ring: an entry does not decode"};
+    }
+    if (entry.kind != OutputKind::kMark) {
+      sink->app_output(entry);
+      continue;
+    }
+    XXH3_64bits_update(digest_, hashed, static_cast<size_t>(cursor - hashed));
+    hashed = cursor;
+    mark_position_ = entry.value;
+    mark_lsn_ = entry.value2;
+    mark_digest_ = XXH3_64bits_digest(digest_);
+    sink->app_mark(mark_position_, mark_lsn_, mark_digest_);
+  }
+  XXH3_64bits_update(digest_, hashed, static_cast<size_t>(end - hashed));
+  output_.consume(available);
+  return true;
+}
+
+Result<bool> AppPort::drain_log(Sink* sink) {
+  const size_t available = log_out_.available();
+  if (available == kRingCorrupt) {
+    return Error{"log ring: impossible head"};
+  }
+  log_seen_ = available;
+  const uint64_t read_to = log_base_ + log_out_.position();
+  // Turns wait for their mark, and a mark for its turns: the shim may publish either first.
+  if (available == 0 || mark_position_ <= read_to || mark_position_ - read_to > available) {
+    return false;
+  }
+  const uint64_t bytes = mark_position_ - read_to;
+  sink->app_turns({log_out_.data(), bytes}, mark_lsn_, mark_digest_);
+  log_out_.consume(bytes);
+  log_seen_ -= bytes;
+  return true;
+}
+
+}  // namespace ftrun

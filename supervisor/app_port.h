@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// The supervisor's end of the rings of one application: feeds arrivals and log, drains log and
+// output, keeps the running digest, rings the doorbell. Runs in the supervisor's event loop.
+//
+// Nothing that comes out of a ring is trusted: what does not decode is an Error, and the
+// application is then stopped.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "eventlog/output.h"
+#include "eventlog/records.h"
+#include "supervisor/region.h"
+#include "supervisor/unit/core.h"
+
+namespace ftrun {
+
+class AppPort {
+ public:
+  // What was drained, in order. Bytes are borrowed for the call.
+  class Sink {
+   public:
+    virtual ~Sink() = default;
+    virtual void app_output(const Output& entry) = 0;
+    virtual void app_mark(uint64_t log_position, uint64_t lsn, uint64_t digest) = 0;
+    virtual void app_turns(unit::Bytes turns, uint64_t lsn_end, uint64_t digest) = 0;
+  };
+
+  // REQUIRES: `region` outlives this object.
+  explicit AppPort(Region* region);
+
+  // Whole items or records. What does not fit into the ring waits in a staging queue.
+  void feed_input(unit::Bytes arrivals);
+  void feed_log(unit::Bytes turns);
+  // From here on the application writes the log; its ring starts at the end of the fed log.
+  void go_live();
+  // Moves staged bytes into rings; wakes the application if it sleeps and something is new for it.
+  // Call once per iteration, after everything was fed. Returns false if a staged item is malformed.
+  bool pump();
+
+  // Hands over what the application has published. Returns whether there was anything.
+  // ORDER: output before turns, since the mark of a turn must be known before the turn is.
+  Result<bool> drain(Sink* sink);
+  // Something was published since the last drain() (asked before going to sleep).
+  bool has_output() const;
+
+  Control* control() const { return control_; }
+  bool staged() const { return !input_.empty() || !log_.empty(); }
+  uint64_t log_bytes_fed() const { return log_fed_; }
+  // Log turns seen from the application so far; moves whenever a turn was published.
+  uint64_t turns_published() const { return log_out_.position(); }
+
+ private:
+  struct Staged {
+    std::vector<uint8_t> bytes;
+    size_t start = 0;
+    bool empty() const { return start == bytes.size(); }
+  };
+  bool move_staged(Staged* staged, RingProducer* ring, bool is_log);
+  void feed(unit::Bytes bytes, Staged* staged, RingProducer* ring);
+  Result<bool> drain_output(Sink* sink);
+  Result<bool> drain_log(Sink* sink);
+
+  Control* control_;
+  RingProducer input_ring_, log_in_;
+  RingConsumer log_out_, output_;
+  Staged input_, log_;
+  bool fed_ = false;            // published something since the last pump()
+  uint64_t log_fed_ = 0;        // bytes handed to feed_log()
+  uint64_t log_base_ = 0;       // log position of byte 0 of the log_out ring
+  size_t log_seen_ = 0;         // of log_out: what the last drain() found and left
+  uint64_t mark_position_ = 0;  // of the last mark that was drained
+  uint64_t mark_lsn_ = 0;
+  uint64_t mark_digest_ = 0;
+  XXH3_state_t* digest_;
+};
+
+}  // namespace ftrun

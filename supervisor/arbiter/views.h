@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who is in the unit, decided once per epoch: immutable files view.<epoch> in the run directory of
+// the one host. A view is written to a temporary file and published with link(2), which is atomic
+// and fails when the epoch is taken: one winner, no lock that a frozen process could hold
+// (hard-cases 2). Runs in the supervisor. Several hosts will use a consensus store behind the same
+// two functions.
+//
+// ORDER: publish first. Only the winner kills the excluded replica, waits until it is gone, and
+// then touches client sockets or goes live. A loser that finds a view without itself kills nobody.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "supervisor/result.h"
+#include "supervisor/unit/core.h"
+
+namespace ftrun::arbiter {
+
+class Views {
+ public:
+  explicit Views(std::string directory) : directory_(std::move(directory)) {}
+
+  // Publishes `view` unless its epoch is taken. Returns the view that is now current: the own one
+  // when this call won, else the newest that somebody published.
+  Result<unit::View> publish(const unit::View& view) const;
+  // The view with the highest epoch, or nothing when none was published yet.
+  Result<std::optional<unit::View>> current() const;
+
+ private:
+  Result<unit::View> read(uint64_t epoch) const;
+  std::string path(uint64_t epoch) const;
+  std::string directory_;
+};
+
+// One line of text: `epoch 2 replicas b sender b`.
+std::string encode_view(const unit::View& view);
+Result<unit::View> decode_view(std::string_view text);
+
+// Replica 0 is "a"; letters are what operators see.
+std::string replica_name(unit::ReplicaId replica);
+std::optional<unit::ReplicaId> replica_from_name(std::string_view name);
+
+}  // namespace ftrun::arbiter

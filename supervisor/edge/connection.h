@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// The edge's private notion of a client connection and of a listener: see edge.h. Supervisor only.
+#pragma once
+
+#include "supervisor/edge/edge.h"
+
+namespace ftrun::edge {
+
+struct Edge::Connection {
+  int fd = -1;
+  uint32_t slot = 0;
+  ConnectionId id = 0;  // 0: taken from another supervisor, not named by the core yet
+  uint32_t listener = 0;
+
+  // Input positions: dropped <= releasable, dropped <= received <= limit.
+  uint64_t dropped = 0;     // the kernel has forgotten it
+  uint64_t releasable = 0;  // the kernel may forget it
+  uint64_t received = 0;    // handed to the core
+  uint64_t limit = kReceiveWindowBytes;
+  unsigned peeks = 0;       // since the last drop
+  bool readable = false;    // there may be more to read
+  bool hangup = false;      // read until the end is seen, also after a short read
+  bool input_done = false;  // FIN or reset reported, or the application has closed it
+  int reset_error = 0;      // the connection is broken
+
+  // Output: [written, offered) waits in `queue` from `queue_start` on.
+  uint64_t written = 0;
+  uint64_t offered = 0;
+  std::vector<uint8_t> queue;
+  size_t queue_start = 0;
+  bool unsent = false;  // counted in unsent_connections_
+  bool shut_wanted = false;
+  bool shut_done = false;
+  bool close_wanted = false;
+  bool linger_zero = false;  // SO_LINGER 0: close discards output and resets
+  uint64_t consumed = 0;     // close_wanted: input that the application took
+
+  bool in_pending = false;
+  bool in_reports = false;
+};
+
+struct Edge::Listener {
+  uint32_t socket = 0;
+  int fd = -1;
+  Address address;
+  bool listening = false;
+  bool waiting = false;  // has connections to accept (or had no descriptor for them)
+  bool starved = false;  // out of descriptors; tried again when one is freed
+};
+
+}  // namespace ftrun::edge

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// The client-facing side of the sender: turns TCP sockets into the unit's arrivals and its output
+// into bytes. Runs in the supervisor's event loop (one thread), on the loop's epoll instance.
+//
+// Input is read with MSG_PEEK and SO_PEEK_OFF, so that the kernel keeps every byte until the unit
+// has it (ack-out rule), and dropped in bulk with MSG_TRUNC as far as release_input() allows.
+// Sockets with peeked input stay readable for ever, hence edge-triggered epoll without re-arming;
+// a connection that was left readable (limit reached, peer supervisor slow) is kept in a list.
+//
+// Calls into EdgeSink come from process(), read_pending() and report() only, never from inside the
+// functions that the unit core calls: what they learn is reported by the next report().
+#pragma once
+
+#include <sys/epoll.h>
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "eventlog/limits.h"
+#include "supervisor/edge/socket_table.h"
+#include "supervisor/result.h"
+#include "supervisor/unit/core.h"
+
+namespace ftrun::edge {
+
+using unit::Bytes;
+
+inline constexpr size_t kPeekBytesMax = 64 * 1024;  // most input handed over in one call
+inline constexpr size_t kDropBytesMin = 64 * 1024;  // drop from the kernel from here on,
+inline constexpr unsigned kDropPeeksMin = 64;       // or after as many peeks
+inline constexpr unsigned kAcceptBatchMax = 256;    // connections accepted in one go
+
+class EdgeSink {
+ public:
+  virtual ~EdgeSink() = default;
+  virtual ConnectionId edge_open(uint32_t listener, const Address& local, const Address& peer) = 0;
+  virtual void edge_data(ConnectionId connection, uint64_t position, Bytes data) = 0;
+  virtual void edge_fin(ConnectionId connection) = 0;
+  virtual void edge_reset(ConnectionId connection, int error) = 0;
+  virtual void edge_sent(ConnectionId connection, uint64_t position) = 0;
+  virtual void edge_closed(ConnectionId connection) = 0;
+  virtual void edge_bound(uint32_t socket, int error, const Address& address) = 0;
+  virtual void edge_trouble(const std::string& text) = 0;  // for the unit's events
+};
+
+// A socket taken from a dead supervisor, with what the socket table and the kernel say about it.
+struct TakenSocket {
+  int fd = -1;  // owned by whoever holds this
+  SocketKind kind = SocketKind::kNone;
+  uint32_t id = 0;  // 0: a connection that the dead supervisor had not named yet
+  uint32_t listener = 0;
+  uint32_t flags = 0;
+};
+
+class Edge {
+ public:
+  // `tag` is or'ed into epoll data, so that the loop can tell this edge's events from others.
+  static Result<std::unique_ptr<Edge>> create(int epoll_fd, uint64_t tag, EdgeSink* sink);
+  Edge(const Edge&) = delete;
+  Edge& operator=(const Edge&) = delete;
+  ~Edge();
+
+  // --- the loop ---
+  void process(const epoll_event& event);
+  // Goes on reading where it was stopped by a limit or by `paused`.
+  void read_pending();
+  bool has_pending() const { return (!pending_.empty() && !paused_) || accept_pending_; }
+  // Reports what happened in calls from the core: written positions, closed connections, binds.
+  void report();
+  bool has_reports() const { return !reports_.empty() || !closed_.empty() || !bound_.empty(); }
+  // While paused no input is read and nothing accepted (the peer supervisor is behind).
+  void pause(bool paused);
+  size_t connections() const { return by_id_.size(); }
+  bool flushed() const { return unsent_connections_ == 0; }
+
+  // --- called by the core (unit::Host) ---
+  void bind(uint32_t socket, uint32_t flags, const Address& address);
+  void listen(uint32_t socket, int backlog);
+  void unlisten(uint32_t socket);
+  void option(uint32_t id, int level, int name, Bytes value);
+  void write(ConnectionId connection, uint64_t position, Bytes data);
+  void shutdown(ConnectionId connection);
+  void close(ConnectionId connection, uint64_t consumed);
+  void release_input(ConnectionId connection, uint64_t position);
+  void reoffer_input(ConnectionId connection, uint64_t position);
+  void input_limit(ConnectionId connection, uint64_t position);
+  void adopt(uint64_t handle, ConnectionId connection);
+  void discard(uint64_t handle);
+
+  // --- takeover ---
+  // Takes over the sockets (and closes those that are unusable). What is returned goes to the core.
+  struct Adopted {
+    std::vector<unit::AdoptedConnection> connections;
+    std::vector<unit::AdoptedListener> listeners;
+  };
+  Adopted take(std::vector<TakenSocket> sockets);
+
+ private:
+  struct Connection;
+  struct Listener;
+  Edge() = default;
+
+  Connection* find(ConnectionId id);
+  Connection* add(int fd, uint32_t listener);
+  Listener* add_listener(uint32_t socket, int fd);
+  void watch(int fd, uint64_t slot, uint32_t events);
+  void name(Connection* connection, ConnectionId id);
+  void accept_from(Listener* listener);
+  void accept_one(Listener* listener, int fd, const Address& peer);
+  void read_input(Connection* connection);
+  bool read_once(Connection* connection);
+  void end_of_input(Connection* connection);
+  void defer_reading(Connection* connection);
+  void drop_input(Connection* connection, uint64_t position);
+  void output_failed(Connection* connection, int error);
+  void flush_output(Connection* connection);
+  void note_sent(Connection* connection);
+  void finish_output(Connection* connection);
+  void set_unsent(Connection* connection, bool unsent);
+  void destroy(Connection* connection);
+  void take_listener(const TakenSocket& socket, Adopted* adopted);
+  void take_connection(const TakenSocket& socket, Adopted* adopted);
+  uint32_t listener_of(const Address& local) const;
+
+  int epoll_fd_ = -1;
+  uint64_t tag_ = 0;
+  EdgeSink* sink_ = nullptr;
+  bool paused_ = false;
+  SocketTable table_;
+  std::unique_ptr<uint8_t[]> buffer_;
+  // Slots are never moved or freed; a closed one is used again only after report() has run, so
+  // that events of the batch in hand never hit its successor.
+  std::vector<std::unique_ptr<Connection>> slots_;
+  std::vector<uint32_t> free_slots_;
+  std::unordered_map<ConnectionId, Connection*> by_id_;
+  std::unordered_map<uint32_t, std::unique_ptr<Listener>> listeners_;  // by socket id
+  std::vector<Connection*> pending_;  // readable, but reading was stopped
+  std::vector<Connection*> reports_;  // written position has moved
+  std::vector<Connection*> closed_;   // to be reported, then their slots are free
+  std::vector<Connection*> working_;  // one of these lists while it is gone through
+  bool accept_pending_ = false;       // some listener has not been emptied
+  struct Bound {
+    uint32_t socket;
+    int error;
+    Address address;
+  };
+  std::vector<Bound> bound_;
+  size_t unsent_connections_ = 0;
+};
+
+}  // namespace ftrun::edge

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+// The edge: what the unit core asks for. Nothing here calls the sink; see edge.h. Supervisor.
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "supervisor/edge/connection.h"
+#include "supervisor/edge/edge.h"
+#include "supervisor/edge/socket_state.h"
+
+namespace ftrun::edge {
+
+namespace {
+
+constexpr uint64_t kListenerBit = uint64_t{1} << 40;
+
+// Makes the socket that `flags` and `address` describe, bound. The descriptor, or -errno.
+int bound_socket(uint32_t flags, const Address& address) {
+  sockaddr_storage storage{};
+  std::memcpy(&storage, address.bytes, address.length);
+  const int fd = socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) {
+    return -errno;
+  }
+  const int one = 1;
+  const int zero = 0;
+  bool ok = fd < static_cast<int>(kSocketTableLines);
+  if ((flags & kBindReuseAddress) != 0) {
+    ok = ok && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0;
+  }
+  if ((flags & kBindReusePort) != 0) {
+    ok = ok && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) == 0;
+  }
+  if (storage.ss_family == AF_INET6) {
+    const int* only = (flags & kBindV6Only) != 0 ? &one : &zero;
+    ok = ok && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, only, sizeof(*only)) == 0;
+  }
+  ok = ok && ::bind(fd, reinterpret_cast<sockaddr*>(&storage), address.length) == 0;
+  if (!ok) {
+    const int error = fd < static_cast<int>(kSocketTableLines) ? errno : EMFILE;
+    ::close(fd);
+    return -error;
+  }
+  return fd;
+}
+
+}  // namespace
+
+void Edge::bind(uint32_t socket, uint32_t flags, const Address& address) {
+  const int fd = bound_socket(flags, address);
+  if (fd < 0) {
+    bound_.push_back({socket, -fd, address});
+    return;
+  }
+  Listener* listener = add_listener(socket, fd);
+  const Result<Address> local = local_address(fd);
+  listener->address = local.ok() ? *local : address;
+  table_.set(fd, SocketKind::kListener, socket, 0, 0);
+  bound_.push_back({socket, 0, listener->address});
+}
+
+void Edge::listen(uint32_t socket, int backlog) {
+  const auto found = listeners_.find(socket);
+  if (found == listeners_.end()) {
+    sink_->edge_trouble("listen on a socket that could not be bound");
+    return;
+  }
+  Listener* listener = found->second.get();
+  table_.line(listener->fd).flags.store(kSocketListening, std::memory_order_release);
+  if (::listen(listener->fd, backlog) != 0) {
+    sink_->edge_trouble(system_error("listen", errno).message);
+    return;
+  }
+  if (!listener->listening) {
+    listener->listening = true;
+    watch(listener->fd, kListenerBit | socket, EPOLLIN);
+  }
+}
+
+void Edge::unlisten(uint32_t socket) {
+  const auto found = listeners_.find(socket);
+  if (found == listeners_.end()) {
+    return;
+  }
+  table_.clear(found->second->fd);
+  ::close(found->second->fd);
+  listeners_.erase(found);
+}
+
+void Edge::option(uint32_t id, int level, int name, Bytes value) {
+  int fd = -1;
+  Connection* connection = nullptr;
+  if ((id & kOptionOfSocket) != 0) {
+    const auto found = listeners_.find(id & ~kOptionOfSocket);
+    fd = found == listeners_.end() ? -1 : found->second->fd;
+  } else {
+    connection = find(id);
+    fd = connection == nullptr ? -1 : connection->fd;
+  }
+  if (fd < 0) {
+    return;
+  }
+  if (level == SOL_SOCKET && name == SO_LINGER && value.size() >= sizeof(linger)) {
+    linger setting;
+    std::memcpy(&setting, value.data(), sizeof(setting));
+    const bool zero = setting.l_onoff != 0 && setting.l_linger == 0;
+    if (connection != nullptr) {
+      connection->linger_zero = zero;
+    }
+    // A lingering close would block this loop even on a non-blocking socket; on the wire it is the
+    // same as closing in the background.
+    if (setting.l_onoff != 0 && !zero) {
+      return;
+    }
+  }
+  if (setsockopt(fd, level, name, value.data(), static_cast<socklen_t>(value.size())) != 0 &&
+      errno != EINVAL) {  // EINVAL: the connection is gone already
+    sink_->edge_trouble(system_error("setsockopt asked for by the application", errno).message);
+  }
+}
+
+void Edge::write(ConnectionId id, uint64_t position, Bytes data) {
+  Connection* connection = find(id);
+  if (connection == nullptr) {
+    return;
+  }
+  FTRUN_ASSERT(position == connection->offered);
+  connection->offered += data.size();
+  if (connection->reset_error != 0) {
+    return;  // nobody is there to read it
+  }
+  if (!connection->unsent) {
+    const ssize_t sent =
+        send(connection->fd, data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
+      output_failed(connection, errno);
+      return;
+    }
+    if (sent > 0) {
+      connection->written += static_cast<uint64_t>(sent);
+      data = data.subspan(static_cast<size_t>(sent));
+      note_sent(connection);
+    }
+  }
+  if (!data.empty()) {
+    connection->queue.insert(connection->queue.end(), data.begin(), data.end());
+    set_unsent(connection, true);
+  }
+}
+
+void Edge::set_unsent(Connection* connection, bool unsent) {
+  if (connection->unsent != unsent) {
+    connection->unsent = unsent;
+    unsent_connections_ += unsent ? 1 : size_t(-1);
+  }
+}
+
+// The connection is broken as far as output goes. Input that came before is still reported first.
+void Edge::output_failed(Connection* connection, int error) {
+  connection->reset_error = error == EPIPE ? ECONNRESET : error;
+  connection->queue.clear();
+  connection->queue_start = 0;
+  set_unsent(connection, false);
+  if (!connection->input_done) {
+    connection->readable = connection->hangup = true;
+    defer_reading(connection);
+  }
+}
+
+void Edge::flush_output(Connection* connection) {
+  while (connection->queue_start < connection->queue.size()) {
+    const ssize_t sent =
+        send(connection->fd, connection->queue.data() + connection->queue_start,
+             connection->queue.size() - connection->queue_start, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      if (errno != EAGAIN && errno != EWOULDBLOCK) {
+        output_failed(connection, errno);
+        finish_output(connection);
+      }
+      return;
+    }
+    connection->queue_start += static_cast<size_t>(sent);
+    connection->written += static_cast<uint64_t>(sent);
+    note_sent(connection);
+  }
+  connection->queue.clear();
+  connection->queue_start = 0;
+  set_unsent(connection, false);
+  finish_output(connection);
+}
+
+void Edge::note_sent(Connection* connection) {
+  if (!connection->in_reports) {
+    connection->in_reports = true;
+    reports_.push_back(connection);
+  }
+}
+
+// Carries out a shutdown or close that waited for the output before it.
+void Edge::finish_output(Connection* connection) {
+  if (connection->unsent) {
+    return;
+  }
+  if (connection->shut_wanted && !connection->shut_done) {
+    connection->shut_done = true;
+    // ORDER: the flag first; whoever takes the socket over must count our FIN if it was sent.
+    table_.line(connection->fd).flags.fetch_or(kSocketShut, std::memory_order_release);
+    ::shutdown(connection->fd, SHUT_WR);
+  }
+  if (connection->close_wanted) {
+    // Exactly what the application took: closing with undropped input would reset the connection
+    // and discard queued answers; input that it left unread must reset it, as for a bare server.
+    drop_input(connection, connection->consumed);
+    destroy(connection);
+  }
+}
+
+void Edge::shutdown(ConnectionId id) {
+  Connection* connection = find(id);
+  if (connection != nullptr) {
+    connection->shut_wanted = true;
+    finish_output(connection);
+  }
+}
+
+void Edge::close(ConnectionId id, uint64_t consumed) {
+  Connection* connection = find(id);
+  if (connection == nullptr) {
+    return;
+  }
+  connection->close_wanted = true;
+  connection->consumed = consumed;
+  connection->input_done = true;
+  if (connection->linger_zero) {
+    connection->queue.clear();
+    set_unsent(connection, false);
+  }
+  finish_output(connection);
+}
+
+void Edge::destroy(Connection* connection) {
+  // ORDER: the table first; a descriptor number may be used again at once.
+  table_.clear(connection->fd);
+  ::close(connection->fd);
+  connection->fd = -1;
+  set_unsent(connection, false);
+  by_id_.erase(connection->id);
+  closed_.push_back(connection);
+  for (const auto& [socket, listener] : listeners_) {
+    if (listener->starved) {
+      listener->starved = false;
+      accept_pending_ = true;
+    }
+  }
+}
+
+void Edge::drop_input(Connection* connection, uint64_t position) {
+  while (connection->dropped < position) {
+    const ssize_t got =
+        recv(connection->fd, nullptr, position - connection->dropped, MSG_TRUNC | MSG_DONTWAIT);
+    if (got < 0 && errno == EINTR) {
+      continue;
+    }
+    if (got <= 0) {
+      break;
+    }
+    connection->dropped += static_cast<uint64_t>(got);
+  }
+  connection->peeks = 0;
+}
+
+void Edge::release_input(ConnectionId id, uint64_t position) {
+  Connection* connection = find(id);
+  if (connection == nullptr || position <= connection->releasable) {
+    return;
+  }
+  FTRUN_ASSERT(position <= connection->received);
+  connection->releasable = position;
+  if (connection->peeks >= kDropPeeksMin || position - connection->dropped >= kDropBytesMin) {
+    drop_input(connection, position);
+  }
+}
+
+void Edge::reoffer_input(ConnectionId id, uint64_t position) {
+  Connection* connection = find(id);
+  if (connection == nullptr || connection->close_wanted) {
+    return;
+  }
+  FTRUN_ASSERT(position >= connection->dropped);
+  const int offset = static_cast<int>(position - connection->dropped);
+  if (setsockopt(connection->fd, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof(offset)) != 0) {
+    sink_->edge_trouble(system_error("SO_PEEK_OFF", errno).message);
+  }
+  connection->received = position;
+  connection->releasable = std::min(connection->releasable, position);
+  connection->limit = std::max(connection->limit, position);
+  connection->input_done = false;
+  connection->readable = connection->hangup = true;
+  defer_reading(connection);
+}
+
+void Edge::input_limit(ConnectionId id, uint64_t position) {
+  Connection* connection = find(id);
+  if (connection != nullptr && position > connection->limit) {
+    connection->limit = position;
+    if (connection->readable && !connection->input_done) {
+      defer_reading(connection);
+    }
+  }
+}
+
+}  // namespace ftrun::edge

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+// The keeper and what is done with a dead supervisor's one: see keeper.h. Supervisor only.
+#include "supervisor/edge/keeper.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <string>
+
+namespace ftrun::edge {
+
+namespace {
+
+int open_pidfd(pid_t pid) {
+  return static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+}
+
+// Runs in the keeper: raw system calls only, on the copy of the caller's stack.
+[[noreturn]] void keep(int supervisor_pidfd) {
+  setsid();
+  prctl(PR_SET_NAME, "ftrun-keeper");
+  prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);  // Yama: the taker is not our parent
+  sigset_t all;
+  sigfillset(&all);
+  sigprocmask(SIG_SETMASK, &all, nullptr);
+  pollfd watched{supervisor_pidfd, POLLIN, 0};
+  while (poll(&watched, 1, -1) != 1 || watched.revents == 0) {
+  }
+  poll(nullptr, 0, kKeeperLingerMs);
+  _exit(0);
+}
+
+std::vector<int> descriptors_of(pid_t pid) {
+  std::vector<int> numbers;
+  DIR* directory = opendir(("/proc/" + std::to_string(pid) + "/fd").c_str());
+  if (directory == nullptr) {
+    return numbers;
+  }
+  while (const dirent* entry = readdir(directory)) {
+    int number = 0;
+    const char* end = entry->d_name + std::strlen(entry->d_name);
+    if (std::from_chars(entry->d_name, end, number).ptr == end) {
+      numbers.push_back(number);
+    }
+  }
+  closedir(directory);
+  std::sort(numbers.begin(), numbers.end());
+  return numbers;
+}
+
+int fetch(int keeper_pidfd, int number) {
+  return static_cast<int>(syscall(SYS_pidfd_getfd, keeper_pidfd, number, 0));
+}
+
+std::string target_of(pid_t pid, int number) {
+  const std::string path = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(number);
+  char target[128];
+  const ssize_t length = readlink(path.c_str(), target, sizeof(target));
+  return length < 0 ? std::string() : std::string(target, static_cast<size_t>(length));
+}
+
+Result<SocketTable> fetch_table(pid_t keeper, int keeper_pidfd, const std::vector<int>& numbers) {
+  const std::string wanted = std::string("/memfd:") + kSocketTableName;
+  for (const int number : numbers) {
+    if (!target_of(keeper, number).starts_with(wanted)) {
+      continue;
+    }
+    const int fd = fetch(keeper_pidfd, number);
+    if (fd < 0) {
+      return system_error("pidfd_getfd of the socket table", errno);
+    }
+    return SocketTable::attach(fd);
+  }
+  return Error{"the keeper holds no socket table"};
+}
+
+// A TCP socket that is connected and came from an accept, as far as the socket itself can tell.
+bool may_be_client(int fd) {
+  int protocol = 0;
+  int accepting = 0;
+  socklen_t length = sizeof(protocol);
+  if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) != 0 || protocol != IPPROTO_TCP) {
+    return false;
+  }
+  length = sizeof(accepting);
+  return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &accepting, &length) == 0 && accepting == 0;
+}
+
+}  // namespace
+
+Result<pid_t> start_keeper() {
+  const int self = open_pidfd(getpid());
+  if (self < 0) {
+    return system_error("pidfd_open of the supervisor itself", errno);
+  }
+  // `self` stays open for the keeper, in the table that both share.
+  const long pid = syscall(SYS_clone, CLONE_FILES | SIGCHLD, nullptr, nullptr, nullptr, nullptr);
+  if (pid < 0) {
+    return system_error("clone of the keeper", errno);
+  }
+  if (pid == 0) {
+    keep(self);
+  }
+  return static_cast<pid_t>(pid);
+}
+
+Result<std::vector<TakenSocket>> take_sockets(pid_t keeper, int keeper_pidfd) {
+  const std::vector<int> numbers = descriptors_of(keeper);
+  Result<SocketTable> table = fetch_table(keeper, keeper_pidfd, numbers);
+  if (!table.ok()) {
+    return table.error();
+  }
+  std::vector<TakenSocket> sockets;
+  for (const int number : numbers) {
+    if (number >= static_cast<int>(kSocketTableLines)) {
+      continue;
+    }
+    const SocketLine& line = table->line(number);
+    const uint64_t cookie = line.cookie.load(std::memory_order_acquire);
+    if (cookie == 0 && !target_of(keeper, number).starts_with("socket:")) {
+      continue;
+    }
+    const int fd = fetch(keeper_pidfd, number);
+    if (fd < 0) {
+      return system_error("pidfd_getfd of a client socket", errno);
+    }
+    TakenSocket socket;
+    socket.fd = fd;
+    if (cookie != 0 && cookie == socket_cookie(fd)) {
+      socket.kind = line.kind;
+      socket.id = line.id;
+      socket.listener = line.listener;
+      socket.flags = line.flags.load(std::memory_order_acquire);
+    } else if (!may_be_client(fd)) {
+      ::close(fd);
+      continue;
+    }
+    sockets.push_back(socket);
+  }
+  return sockets;
+}
+
+Result<void> kill_and_wait(int pidfd, int timeout_ms) {
+  if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0) != 0 && errno != ESRCH) {
+    return system_error("pidfd_send_signal", errno);
+  }
+  pollfd gone{pidfd, POLLIN, 0};
+  const int ready = poll(&gone, 1, timeout_ms);
+  if (ready < 0 && errno != EINTR) {
+    return system_error("poll of a pidfd", errno);
+  }
+  if (ready <= 0) {
+    return Error{"a killed process did not end in time", ETIMEDOUT};
+  }
+  return {};
+}
+
+Result<uint64_t> process_start_time(pid_t pid) {
+  const std::string path = "/proc/" + std::to_string(pid) + "/stat";
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) {
+    return system_error(path, errno);
+  }
+  char text[1024];
+  const ssize_t length = read(fd, text, sizeof(text) - 1);
+  const int error = errno;
+  close(fd);
+  if (length <= 0) {
+    return system_error(path, length < 0 ? error : ESRCH);
+  }
+  text[length] = '\0';
+  // The name in parentheses may hold anything; fields are counted from behind it: it is field 2.
+  const char* cursor = std::strrchr(text, ')');
+  for (int field = 2; cursor != nullptr && field < 22; ++field) {
+    cursor = std::strchr(cursor + 1, ' ');
+  }
+  uint64_t value = 0;
+  if (cursor == nullptr || std::from_chars(cursor + 1, text + length, value).ec != std::errc()) {
+    return Error{path + ": no start time"};
+  }
+  return value;
+}
+
+Result<int> open_process(pid_t pid, uint64_t start_time) {
+  const int pidfd = open_pidfd(pid);
+  if (pidfd < 0) {
+    return system_error("pidfd_open of process " + std::to_string(pid), errno);
+  }
+  // ORDER: the start time is read while the pidfd holds the process; another one that got the same
+  // number before has another start time.
+  const Result<uint64_t> found = process_start_time(pid);
+  if (!found.ok() || *found != start_time) {
+    close(pidfd);
+    return Error{"process " + std::to_string(pid) + " is not the one that was announced", ESRCH};
+  }
+  return pidfd;
+}
+
+}  // namespace ftrun::edge
