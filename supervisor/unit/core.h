@@ -154,7 +154,6 @@ enum class Mutation : uint8_t {
   kIgnoreDigest,            // do not compare digests
   kReleaseInputUnlogged,    // let the kernel forget input as soon as it was relayed
   kNeverTrim,               // keep all output in the resend queue
-  kSkipKill,                // touch connections without waiting until the excluded replica is dead
   kResendFromStart,         // resend from the start of the queue, not from what is written
   kDropUnknownAdopted,      // forget connections that were accepted just before the sender died
   kForgetMissing,           // do not reset connections that vanished with the dead sender

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the unit core knows of each connection and each listening socket, and the table that finds
+// a connection by its id. Runs in the supervisor, inside the unit core.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "eventlog/arrivals.h"
+#include "eventlog/limits.h"
+#include "supervisor/result.h"
+#include "supervisor/unit/byte_queue.h"
+
+namespace ftrun::unit {
+
+// A setsockopt that the application asked for, kept until the edge is known to have done it.
+struct SocketOption {
+  static constexpr size_t kValueBytesMax = 32;
+  int level = 0;
+  int name = 0;
+  uint8_t length = 0;
+  uint8_t value[kValueBytesMax] = {};
+};
+
+// Positions are bytes since the connection was opened.
+//   input:  logged <= received;  consumed <= logged
+//   output: credited <= written <= released <= produced
+struct Connection {
+  ConnectionId id = 0;  // 0: a free slot
+  uint32_t listener = 0;
+  Address local, peer;
+
+  uint64_t received = 0;      // input that came from the edge and was passed on towards the primary
+  uint64_t logged = 0;        // input that stands in logged turns
+  uint64_t consumed = 0;      // input that the own application has reported as read
+  uint64_t fin_position = 0;  // of the peer's FIN, once fin_seen
+  int reset_error = 0;
+
+  uint64_t produced = 0;  // output of the own application
+  uint64_t released = 0;  // of that, what may leave: given to the edge, or to the resend queue
+  uint64_t written = 0;   // output that the edge has reported as taken by the kernel
+  uint64_t credited = 0;  // credit as last fed to the application or found in the log
+  ByteQueue resend;       // released but not known to be written; only where the edge is elsewhere
+  std::vector<SocketOption> options;  // as above
+
+  bool open_logged : 1 = false;
+  bool fin_seen : 1 = false;
+  bool fin_passed : 1 = false;  // passed on towards the primary
+  bool fin_logged : 1 = false;
+  bool reset_seen : 1 = false;
+  bool reset_logged : 1 = false;
+  bool shut : 1 = false;     // the application's shutdown was released
+  bool closed : 1 = false;   // the application's close was released
+  bool at_edge : 1 = false;  // this supervisor's edge has the socket
+  bool gone : 1 = false;     // no edge has the socket any more
+  bool in_sent_list : 1 = false;
+  bool in_held_list : 1 = false;
+};
+
+// A socket that the application has bound.
+struct Socket {
+  uint32_t id = 0;
+  uint32_t bind_flags = 0;
+  Address wanted;  // as given to bind
+  Address bound;   // as answered
+  int error = 0;   // as answered
+  int backlog = 0;
+  bool answered = false;
+  bool answer_logged = false;
+  bool listening = false;
+  bool rebinding = false;  // bound anew after a takeover: the application has its answer already
+  std::vector<SocketOption> options;
+};
+
+// Connections by id. A slot's address changes when the table grows; slot numbers do not.
+class ConnectionTable {
+ public:
+  ConnectionTable() : index_(kIndexSlotsMin) {}
+  size_t size() const { return used_; }
+  size_t slots() const { return slots_.size(); }
+  Connection& at(uint32_t slot) { return slots_[slot]; }
+  uint32_t slot_of(const Connection& connection) const {
+    return static_cast<uint32_t>(&connection - slots_.data());
+  }
+
+  // nullptr if there is none. REQUIRES: id != 0.
+  Connection* find(ConnectionId id) {
+    for (size_t i = home(id);; i = next(i)) {
+      if (index_[i].id == id) {
+        return &slots_[index_[i].slot];
+      }
+      if (index_[i].id == 0) {
+        return nullptr;
+      }
+    }
+  }
+
+  // REQUIRES: id != 0 and not in the table.
+  Connection& insert(ConnectionId id) {
+    if ((used_ + 1) * 2 > index_.size()) {
+      rehash(index_.size() * 2);
+    }
+    uint32_t slot = 0;
+    if (free_.empty()) {
+      slot = static_cast<uint32_t>(slots_.size());
+      slots_.emplace_back();
+    } else {
+      slot = free_.back();
+      free_.pop_back();
+    }
+    slots_[slot].id = id;
+    place(id, slot);
+    ++used_;
+    return slots_[slot];
+  }
+
+  void erase(Connection& connection) {
+    size_t hole = home(connection.id);
+    while (index_[hole].id != connection.id) {
+      FTRUN_ASSERT(index_[hole].id != 0);
+      hole = next(hole);
+    }
+    // Linear probing without tombstones: move back what would become unreachable.
+    for (size_t i = next(hole); index_[i].id != 0; i = next(i)) {
+      const size_t distance_home = (i - home(index_[i].id)) & (index_.size() - 1);
+      const size_t distance_hole = (i - hole) & (index_.size() - 1);
+      if (distance_home >= distance_hole) {
+        index_[hole] = index_[i];
+        hole = i;
+      }
+    }
+    index_[hole] = {};
+    free_.push_back(slot_of(connection));
+    connection = Connection{};
+    --used_;
+  }
+
+  template <typename Visit>  // visit(Connection&); may erase that connection, may not insert
+  void for_each(Visit&& visit) {
+    for (size_t slot = 0; slot < slots_.size(); ++slot) {
+      if (slots_[slot].id != 0) {
+        visit(slots_[slot]);
+      }
+    }
+  }
+
+ private:
+  static constexpr size_t kIndexSlotsMin = 64;
+  struct IndexEntry {
+    ConnectionId id = 0;
+    uint32_t slot = 0;
+  };
+
+  size_t home(ConnectionId id) const { return (id * 2654435769u) & (index_.size() - 1); }
+  size_t next(size_t i) const { return (i + 1) & (index_.size() - 1); }
+  void place(ConnectionId id, uint32_t slot) {
+    size_t i = home(id);
+    while (index_[i].id != 0) {
+      i = next(i);
+    }
+    index_[i] = {id, slot};
+  }
+  void rehash(size_t size) {
+    index_.assign(size, {});
+    for (size_t slot = 0; slot < slots_.size(); ++slot) {
+      if (slots_[slot].id != 0) {
+        place(slots_[slot].id, static_cast<uint32_t>(slot));
+      }
+    }
+  }
+
+  std::vector<Connection> slots_;
+  std::vector<uint32_t> free_;
+  std::vector<IndexEntry> index_;  // a power of two, at most half full
+  size_t used_ = 0;
+};
+
+}  // namespace ftrun::unit

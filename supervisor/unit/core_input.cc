@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: Apache-2.0
+// Unit core: arrivals. The sender's edge reports them; they travel in batches to the primary, which
+// feeds them to its application. Runs in the supervisor; pure.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "supervisor/unit/core_impl.h"
+
+namespace ftrun::unit {
+
+// --- the batch: flush() hands it to the primary's application, or sends it to the primary ---
+
+void UnitCore::Impl::put(const Arrival& item) {
+  uint8_t header[kArrivalHeaderBytesMax];
+  const size_t length = put_arrival_header(header, item);
+  arrivals_.insert(arrivals_.end(), header, header + length);
+  if (item.length != 0) {
+    arrivals_.insert(arrivals_.end(), item.data, item.data + item.length);
+  }
+  if (arrivals_.size() >= kArrivalBatchBytes) {
+    deliver();
+  }
+}
+
+void UnitCore::Impl::put(ArrivalKind kind, uint32_t id, uint64_t value) {
+  Arrival item;
+  item.kind = kind;
+  item.id = id;
+  item.value = value;
+  put(item);
+}
+
+void UnitCore::Impl::put_open(const Connection& connection) {
+  Arrival item;
+  item.kind = ArrivalKind::kOpen;
+  item.id = connection.id;
+  item.listener = connection.listener;
+  item.local = connection.local;
+  item.peer = connection.peer;
+  put(item);
+}
+
+void UnitCore::Impl::deliver() {
+  if (arrivals_.empty()) {
+    return;
+  }
+  if (primary_) {
+    if (!app_ended_) {
+      host_->feed_input(arrivals_);
+    }
+  } else if (state_ == State::kRunning) {
+    reported_position_ = mark_position_;
+    send(primary_id(), FrameKind::kInput, mark_position_, mark_lsn_, 0, arrivals_);
+  }  // else the primary is dead: everything that is not logged will be offered again
+  arrivals_.clear();
+}
+
+// --- the edge ---
+
+ConnectionId UnitCore::Impl::on_edge_open(uint32_t listener, const Address& local,
+                                          const Address& peer) {
+  const ConnectionId id = next_id_++;
+  if (!working() || ending_) {
+    return id;
+  }
+  Connection& connection = connections_.insert(id);
+  connection.listener = listener;
+  connection.local = local;
+  connection.peer = peer;
+  connection.at_edge = true;
+  put_open(connection);
+  return id;
+}
+
+void UnitCore::Impl::on_edge_data(ConnectionId id, uint64_t position, Bytes data) {
+  Connection* connection = connections_.find(id);
+  if (connection == nullptr || connection->reset_seen || connection->closed) {
+    return;  // nobody is there to read it
+  }
+  FTRUN_ASSERT(position == connection->received);
+  FTRUN_ASSERT(position + data.size() <= connection->consumed + kReceiveWindowBytes);
+  FTRUN_ASSERT(!connection->fin_seen || position + data.size() <= connection->fin_position);
+  connection->received += data.size();
+  Arrival item;
+  item.kind = ArrivalKind::kData;
+  item.id = id;
+  for (size_t done = 0; done < data.size(); done += item.length) {
+    item.data = data.data() + done;
+    item.length = std::min(data.size() - done, kArrivalDataBytesMax);
+    put(item);
+  }
+  if (mutated(Mutation::kReleaseInputUnlogged)) {
+    host_->edge_release_input(id, connection->received);
+  }
+  pass_fin(*connection);
+}
+
+void UnitCore::Impl::on_edge_fin(ConnectionId id) {
+  Connection* connection = connections_.find(id);
+  if (connection == nullptr || connection->fin_seen) {
+    return;  // reported again after a re-offer: pass_fin() passes it on at its position
+  }
+  connection->fin_seen = true;
+  connection->fin_position = connection->received;
+  pass_fin(*connection);
+}
+
+void UnitCore::Impl::pass_fin(Connection& connection) {
+  if (connection.fin_seen && !connection.fin_passed && !connection.reset_seen &&
+      connection.received == connection.fin_position) {
+    connection.fin_passed = true;
+    put(ArrivalKind::kFin, connection.id);
+  }
+}
+
+void UnitCore::Impl::on_edge_reset(ConnectionId id, int error) {
+  Connection* connection = connections_.find(id);
+  if (connection == nullptr || connection->reset_seen) {
+    return;
+  }
+  connection->reset_seen = true;
+  connection->reset_error = error;
+  put(ArrivalKind::kReset, id, static_cast<uint64_t>(error));
+}
+
+void UnitCore::Impl::on_edge_sent(ConnectionId id, uint64_t position) {
+  Connection* connection = connections_.find(id);
+  if (connection == nullptr) {
+    return;
+  }
+  FTRUN_ASSERT(position >= connection->written && position <= connection->released);
+  connection->written = position;
+  if (!primary_ || wants_credit(*connection)) {
+    mark_sent(*connection);
+  }
+}
+
+void UnitCore::Impl::mark_sent(Connection& connection) {
+  if (!connection.in_sent_list) {
+    connection.in_sent_list = true;
+    sent_list_.push_back(connections_.slot_of(connection));
+  }
+}
+
+// Tells the primary (which trims its resend queue), or the primary's own application, if it may be
+// waiting, how far output was written.
+void UnitCore::Impl::pass_credit(Connection& connection) {
+  if (primary_) {
+    if (!wants_credit(connection) || connection.closed || mutated(Mutation::kNoCredit)) {
+      return;
+    }
+    connection.credited =
+        mutated(Mutation::kCreditTooMuch) ? connection.produced : connection.written;
+    return put(ArrivalKind::kCredit, connection.id, connection.credited);
+  }
+  put(ArrivalKind::kCredit, connection.id, connection.written);
+}
+
+void UnitCore::Impl::on_edge_closed(ConnectionId id) {
+  Connection* connection = connections_.find(id);
+  if (connection == nullptr) {
+    return;
+  }
+  FTRUN_ASSERT(connection->closed);
+  connections_.erase(*connection);
+  send_to_others(FrameKind::kClosed, id, {});
+  finish_if_done();
+}
+
+void UnitCore::Impl::on_edge_bound(uint32_t id, int error, const Address& address) {
+  Socket* socket = find_socket(id);
+  if (socket == nullptr) {
+    return;  // closed meanwhile
+  }
+  if (socket->rebinding) {
+    socket->rebinding = false;
+    if (error != 0) {
+      event("listener_lost",
+            fmt::format("socket {} could not be bound again: errno {}", id, error));
+    }
+    return;
+  }
+  socket->answered = true;
+  socket->error = error;
+  socket->bound = address;
+  Arrival item;
+  item.kind = ArrivalKind::kBound;
+  item.id = id;
+  item.value = static_cast<uint64_t>(error);
+  item.local = address;
+  put(item);
+}
+
+void UnitCore::Impl::on_signal(uint32_t sequence, int number) {
+  if (sequence <= signal_sequence_max_) {
+    return;  // told twice
+  }
+  signal_sequence_max_ = sequence;
+  auto early = std::find(signals_logged_early_.begin(), signals_logged_early_.end(), sequence);
+  if (early != signals_logged_early_.end()) {
+    signals_logged_early_.erase(early);
+    return;
+  }
+  if (primary_) {
+    return put(ArrivalKind::kSignal, sequence, static_cast<uint64_t>(number));
+  }
+  if (pending_signals_.size() == kPendingSignalsMax) {
+    return event("limit",
+                 fmt::format("signal {} dropped: {} are waiting", number, kPendingSignalsMax));
+  }
+  pending_signals_.push_back({sequence, number});
+}
+
+// --- the link: arrivals from the sender's edge ---
+
+void UnitCore::Impl::on_input_frame(ReplicaId from, const Frame& frame) {
+  note_progress(frame.number, frame.lsn, from);
+  const uint8_t* cursor = frame.bytes.data();
+  const uint8_t* const end = cursor + frame.bytes.size();
+  const uint8_t* run = cursor;  // start of the items that are to be fed
+  const auto feed_run = [this, &run](const uint8_t* until) {
+    if (until != run && !app_ended_) {
+      host_->feed_input({run, until});
+    }
+  };
+  std::string problem;
+  while (cursor != end) {
+    Arrival item;
+    bool feed = false;
+    const uint8_t* const next = get_arrival(cursor, end, &item);
+    if (next == nullptr) {
+      problem = "input that does not decode";
+    }
+    if (next == nullptr || !accept_relayed(item, &feed, &problem)) {
+      feed_run(cursor);  // what was accepted counts as received: the application must have it
+      return protocol_error(from, problem);
+    }
+    if (!feed) {
+      feed_run(cursor);
+      run = next;
+    }
+    cursor = next;
+  }
+  feed_run(end);
+}
+
+bool UnitCore::Impl::accept_relayed(const Arrival& item, bool* feed, std::string* problem) {
+  if (item.kind == ArrivalKind::kSignal) {
+    *problem = "a signal, which every supervisor gets by itself";
+    return false;
+  }
+  if (item.kind == ArrivalKind::kBound) {
+    Socket* socket = find_socket(item.id);
+    *feed = socket != nullptr;
+    if (socket != nullptr) {
+      socket->answered = true;
+      socket->error = static_cast<int>(item.value);
+      socket->bound = item.local;
+    } else if (item.id > socket_id_max_) {
+      *problem = fmt::format("an answer for socket {}, which was never bound", item.id);
+    }
+    return problem->empty();
+  }
+  Connection* connection = item.id == 0 ? nullptr : connections_.find(item.id);
+  if (item.kind == ArrivalKind::kOpen) {
+    if (item.id < next_id_ || item.id >= kOptionOfSocket) {
+      *problem = fmt::format("connection {} opened after {}", item.id, next_id_ - 1);
+      return false;
+    }
+    next_id_ = item.id + 1;
+    connection = &connections_.insert(item.id);
+    connection->listener = item.listener;
+    connection->local = item.local;
+    connection->peer = item.peer;
+    return *feed = true;
+  }
+  if (connection == nullptr) {
+    if (item.id == 0 || item.id >= next_id_) {
+      *problem = fmt::format("input of connection {}, which was never opened", item.id);
+    }
+    return problem->empty();  // else: closed meanwhile
+  }
+  *feed = !connection->closed && !connection->reset_seen;
+  switch (item.kind) {
+    case ArrivalKind::kData:
+      return accept_data(*connection, item.length, problem);
+    case ArrivalKind::kFin:
+      if (connection->fin_seen) {
+        *problem = fmt::format("connection {}: a second FIN", item.id);
+        return false;
+      }
+      connection->fin_seen = connection->fin_passed = true;
+      connection->fin_position = connection->received;
+      return true;
+    case ArrivalKind::kReset:
+      connection->reset_seen = true;
+      connection->reset_error = static_cast<int>(item.value);
+      return true;
+    case ArrivalKind::kCredit:
+      *feed = false;
+      if (item.value < connection->written || item.value > connection->released) {
+        *problem = fmt::format("connection {}: output written up to {}, after {}, of {}", item.id,
+                               item.value, connection->written, connection->released);
+        return false;
+      }
+      connection->written = item.value;
+      if (!mutated(Mutation::kNeverTrim)) {
+        connection->resend.trim(item.value);
+      }
+      if (wants_credit(*connection)) {
+        mark_sent(*connection);
+      }
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool UnitCore::Impl::accept_data(Connection& connection, size_t length, std::string* problem) {
+  if (connection.fin_seen) {
+    *problem = fmt::format("connection {}: input after its FIN", connection.id);
+    return false;
+  }
+  if (connection.closed || connection.reset_seen) {
+    return true;  // not fed
+  }
+  if (connection.received + length > connection.consumed + kReceiveWindowBytes) {
+    *problem = fmt::format("connection {}: {} bytes of input with {} consumed", connection.id,
+                           connection.received + length, connection.consumed);
+    return false;
+  }
+  connection.received += length;
+  return true;
+}
+
+void UnitCore::Impl::on_closed_frame(ReplicaId from, ConnectionId id) {
+  Connection* connection = connections_.find(id);
+  if (connection == nullptr || sender_) {
+    return;
+  }
+  if (!connection->closed) {
+    return protocol_error(from,
+                          fmt::format("closed connection {}, which the application has open", id));
+  }
+  connections_.erase(*connection);
+}
+
+}  // namespace ftrun::unit
