@@ -61,7 +61,7 @@ struct Inheritance {
 Result<Inheritance> record_inheritance();
 
 struct LaunchPlan {
-  std::string path;                    // absolute (program_check.h); what execve is given
+  std::string path;                    // what execve is given (program_check.h: find_program)
   std::vector<std::string> arguments;  // argv; the first is the name as the operator wrote it
   std::string preload_path;            // libftpreload.so, absolute
   Inheritance inheritance;             // environment without the shim's additions
