@@ -48,6 +48,7 @@ enum RingId : uint32_t {
 inline constexpr size_t kRingBytes[kRingCount] = {2u << 20, 4u << 20, 4u << 20, 4u << 20};
 inline constexpr size_t kControlBytes = 16384;
 inline constexpr size_t kFailureTextBytes = 2048;
+inline constexpr size_t kStateDirectoriesBytes = 4096;
 
 struct Control {
   uint64_t magic;
@@ -61,6 +62,8 @@ struct Control {
   int32_t doorbell_fd;
   // Stack-protector bytes for AT_RANDOM: equal in all replicas of a unit.
   uint8_t at_random[16];
+  // Absolute paths of the state directories, each ended by a newline; NUL-terminated.
+  char state_directories[kStateDirectoriesBytes];
 
   // Written by the supervisor while the application runs.
   // 1: when log_in is exhausted, continue as primary at that exact record.

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every handler that the table names, declared from the table itself.
+// Runs in the application on the shim's stack with the token held; no libc.
+#pragma once
+
+#include "preload/table.h"
+
+namespace ftrun::shim {
+
+#define FTRUN_SYSCALL(name, call_class, handler) long handler(long number, const long* a);
+#include "preload/table.def"
+#undef FTRUN_SYSCALL
+
+// files.cc: what starts with these directories is the unit's state (colon-separated, absolute).
+void files_init(const char* state_directories);
+
+}  // namespace ftrun::shim

@@ -1,0 +1,582 @@
+// SPDX-License-Identifier: Apache-2.0
+// See doors.h. Runs in the application by the token's holder; calls only the gate and this folder.
+//
+// ORDER: at the end of a turn the output ring is published before the log ring, so a supervisor
+// that sees a turn in the log also sees all its output and its mark.
+#include "preload/doors.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <time.h>
+
+#include "preload/net/net.h"
+#include "preload/raw.h"
+#include "preload/scheduler.h"
+#include "preload/signals.h"
+#include "preload/table.h"
+#include "preload/text.h"
+
+namespace ftrun::shim {
+namespace {
+
+// A turn is cut when it has produced this much (DESIGN section 5).
+constexpr uint64_t kTurnOutputBytesMax = 256 * 1024;
+constexpr uint64_t kTurnLogBytesMax = 1024 * 1024;
+// The clock moves by this with every reading, and jumps to the supervisor's clock (one record) when
+// that is further ahead than the quantum.
+constexpr int64_t kClockStepNs = 40;
+constexpr int64_t kClockQuantumNs = 100'000;
+// How long to look at a ring before sleeping. A wake-up costs the waker 8 us and the sleeper 20.
+constexpr int kSpinsBeforeSleep = 200;
+constexpr int64_t kRingFullNapNs = 500'000;
+
+struct Doors {
+  Control* control = nullptr;
+  bool live = false;
+  RingConsumer input;
+  RingConsumer log_in;
+  RingProducer log_out;
+  RingProducer output;
+  uint64_t log_base = 0;         // log position at which this replica went live
+  uint64_t turn_log_start = 0;   // log_out position at the last turn end
+  uint64_t turn_output_start = 0;
+  uint64_t lsn = 0;
+  int64_t now_ns = 0;
+  int64_t clock_offset_ns = 0;   // added to the kernel's clock so that time never goes back
+  int64_t realtime_offset_ns = 0;
+  bool has_next = false;         // secondary: the next record is decoded
+  Record next;
+  size_t next_bytes = 0;
+};
+Doors doors;
+
+int64_t kernel_clock_ns(clockid_t clock) {
+  struct timespec now;
+  raw(__NR_clock_gettime, clock, &now);
+  return now.tv_sec * 1'000'000'000 + now.tv_nsec;
+}
+
+int64_t live_clock_ns() {
+  const int64_t now = kernel_clock_ns(CLOCK_MONOTONIC) + doors.clock_offset_ns;
+  return now > doors.now_ns ? now : doors.now_ns;
+}
+
+// --- sleeping and waking ---
+
+void ring_doorbell() {
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  Control* control = doors.control;
+  if (control->supervisor_asleep.load(std::memory_order_relaxed) != 0 &&
+      control->supervisor_asleep.exchange(0, std::memory_order_relaxed) != 0) {
+    const uint64_t one = 1;
+    raw(__NR_write, control->doorbell_fd, &one, sizeof(one));
+  }
+}
+
+// Sleeps until the supervisor wakes us, `ready()` holds or `timeout_ns` (< 0: none) has passed.
+template <typename Ready>
+void sleep_until(Ready&& ready, int64_t timeout_ns) {
+  for (int i = 0; i < kSpinsBeforeSleep; ++i) {
+    if (ready()) {
+      return;
+    }
+    __builtin_ia32_pause();
+  }
+  Control* control = doors.control;
+  control->app_asleep.store(1, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (!ready()) {
+    struct timespec timeout = {timeout_ns / 1'000'000'000, timeout_ns % 1'000'000'000};
+    raw(__NR_futex, &control->app_asleep, FUTEX_WAIT, 1, timeout_ns < 0 ? nullptr : &timeout);
+  }
+  control->app_asleep.store(0, std::memory_order_relaxed);
+}
+
+uint8_t* reserve(RingProducer& ring, size_t bytes) {
+  uint8_t* room = ring.reserve(bytes);
+  while (room == nullptr) {
+    if (&ring == &doors.output) {
+      ring.publish();
+    } else if (ring.unpublished() + bytes > ring.capacity()) {
+      shim_fail("a turn is larger than the log ring", ring.unpublished(), bytes);
+    }
+    ring_doorbell();
+    sleep_until([&] { return (room = ring.reserve(bytes)) != nullptr; }, kRingFullNapNs);
+    room = ring.reserve(bytes);
+  }
+  return room;
+}
+
+// --- the log ---
+
+uint64_t log_position() {
+  return doors.live ? doors.log_base + doors.log_out.written() : doors.log_in.position();
+}
+
+void count_record() {
+  doors.lsn++;
+  doors.control->lsn.store(doors.lsn, std::memory_order_relaxed);
+}
+
+void append(Record& record, const void* payload, size_t length) {
+  Thread* thread = self();
+  record.delta = thread->calls - thread->calls_at_record;
+  thread->calls_at_record = thread->calls;
+  record.length = length;
+  uint8_t* room = reserve(doors.log_out, kRecordHeaderBytesMax + length);
+  const size_t header = put_record_header(room, record);
+  if (length != 0) {
+    __builtin_memcpy(room + header, payload, length);
+  }
+  doors.log_out.advance(header + length);
+  count_record();
+}
+
+const char* kind_name(RecordKind kind) {
+  static const char* const kNames[] = {"invalid", "start",   "turn end (ingest)", "turn end (idle)",
+                                       "turn end (cut)", "arrivals", "time", "choice",
+                                       "switch", "exit"};
+  const auto index = static_cast<unsigned>(kind);
+  return index < 10 ? kNames[index] : "invalid";
+}
+
+void describe_record(Text& text, const Record& record, const char* who) {
+  text.add(who).add(kind_name(record.kind)).add(" after ").add(static_cast<int64_t>(record.delta));
+  text.add(" calls");
+  if (record.kind == RecordKind::kChoice) {
+    text.add(", ").add(call_name(static_cast<long>(record.number))).add(" = ").add(record.result);
+    text.add(", ").add(static_cast<int64_t>(record.length)).add(" bytes");
+  } else if (record.kind == RecordKind::kSwitch || record.kind == RecordKind::kExit) {
+    text.add(", ").add(static_cast<int64_t>(record.count));
+  }
+  text.add("\n");
+}
+
+[[noreturn]] void diverged(const Record& here) {
+  Text text;
+  text.add("diverged at record ").add(static_cast<int64_t>(doors.lsn + 1));
+  text.add(", thread ").add(static_cast<int64_t>(self()->index));
+  text.add(", call ").add(static_cast<int64_t>(self()->calls)).add("\n");
+  describe_record(text, doors.next, "  the log has:     ");
+  describe_record(text, here, "  this replica has: ");
+  doors_fail(ShimFailure::kDiverged, text.c_str());
+}
+
+void go_live() {
+  doors.live = true;
+  doors.has_next = false;
+  doors.log_base = doors.log_in.position();
+  doors.turn_log_start = doors.log_out.written();
+  const int64_t kernel_now = kernel_clock_ns(CLOCK_MONOTONIC);
+  if (kernel_now + doors.clock_offset_ns < doors.now_ns) {
+    doors.clock_offset_ns = doors.now_ns - kernel_now;
+  }
+  doors.control->role.store(Role::kPrimary, std::memory_order_release);
+  ring_doorbell();
+}
+
+bool decode_next() {
+  const size_t available = doors.log_in.available();
+  if (available == 0) {
+    return false;
+  }
+  if (available == kRingCorrupt) {
+    doors_fail(ShimFailure::kCorruptInput, "the log ring's head is out of bounds\n");
+  }
+  const uint8_t* begin = doors.log_in.data();
+  const uint8_t* end = get_record(begin, begin + available, &doors.next);
+  if (end == nullptr) {
+    Text text;
+    text.add("the log does not decode at position ");
+    text.add(static_cast<int64_t>(doors.log_in.position())).add("\n");
+    doors_fail(ShimFailure::kCorruptInput, text.c_str());
+  }
+  doors.next_bytes = static_cast<size_t>(end - begin);
+  doors.has_next = true;
+  return true;
+}
+
+// After a turn's end: waits for the next turn, or goes live.
+void await_log() {
+  while (!decode_next()) {
+    if (doors.control->go_live.load(std::memory_order_acquire) != 0 && !decode_next()) {
+      go_live();
+      return;
+    }
+    if (doors.has_next) {
+      return;
+    }
+    sleep_until(
+        [] {
+          return doors.log_in.available() != 0 ||
+                 doors.control->go_live.load(std::memory_order_acquire) != 0;
+        },
+        -1);
+  }
+}
+
+bool next_is_here(RecordKind kind) {
+  const Thread* thread = self();
+  return doors.next.kind == kind && doors.next.delta == thread->calls - thread->calls_at_record;
+}
+
+// The next record must be `kind`, here. It stays readable until finish_record().
+const Record& expect(RecordKind kind) {
+  if (!doors.has_next || !next_is_here(kind)) {
+    Record here;
+    here.kind = kind;
+    here.delta = self()->calls - self()->calls_at_record;
+    diverged(here);
+  }
+  return doors.next;
+}
+
+void finish_record(bool last_of_turn) {
+  self()->calls_at_record = self()->calls;
+  doors.log_in.consume(doors.next_bytes);
+  doors.has_next = false;
+  count_record();
+  if (!last_of_turn && !decode_next()) {
+    doors_fail(ShimFailure::kCorruptInput, "a turn in the log ends without its end mark\n");
+  }
+}
+
+// --- turns and arrivals ---
+
+void publish_output() {
+  doors.output.publish();
+  doors.turn_output_start = doors.output.written();
+}
+
+void emit_mark() {
+  Output mark;
+  mark.kind = OutputKind::kMark;
+  mark.value = log_position();
+  mark.value2 = doors.lsn;
+  emit_output(mark);
+}
+
+void end_turn(RecordKind kind) {
+  if (doors.live) {
+    Record record;
+    record.kind = kind;
+    append(record, nullptr, 0);
+    emit_mark();
+    publish_output();
+    doors.log_out.publish();
+    doors.turn_log_start = doors.log_out.written();
+    ring_doorbell();
+    return;
+  }
+  expect(kind);
+  finish_record(true);
+  emit_mark();
+  publish_output();
+  ring_doorbell();
+  await_log();
+}
+
+void apply_items(const uint8_t* cursor, const uint8_t* end) {
+  Arrival item;
+  while (cursor < end) {
+    cursor = get_arrival(cursor, end, &item);
+    if (cursor == nullptr) {
+      doors_fail(ShimFailure::kCorruptInput, "an arrival does not decode\n");
+    }
+    if (item.kind == ArrivalKind::kSignal) {
+      signals_arrived(static_cast<int>(item.value));
+    } else {
+      net_apply(item);
+    }
+  }
+}
+
+// How many bytes and items of the input ring to take: whole items, kArrivalsBytesMax at most.
+size_t measure_input(uint64_t* count) {
+  const size_t available = doors.input.available();
+  if (available == kRingCorrupt) {
+    doors_fail(ShimFailure::kCorruptInput, "the input ring's head is out of bounds\n");
+  }
+  const uint8_t* begin = doors.input.data();
+  const uint8_t* end = begin + available;
+  const uint8_t* cursor = begin;
+  Arrival item;
+  while (cursor < end) {
+    const uint8_t* after = get_arrival(cursor, end, &item);
+    if (after == nullptr) {
+      doors_fail(ShimFailure::kCorruptInput, "an item in the input ring does not decode\n");
+    }
+    if (static_cast<size_t>(after - begin) > kArrivalsBytesMax) {
+      break;
+    }
+    cursor = after;
+    ++*count;
+  }
+  return static_cast<size_t>(cursor - begin);
+}
+
+// The arrivals record: what came in here (possibly nothing but time).
+void take_arrivals() {
+  if (doors.live) {
+    Record record;
+    record.kind = RecordKind::kArrivals;
+    const int64_t now = live_clock_ns();
+    record.now_delta_ns = static_cast<uint64_t>(now - doors.now_ns);
+    const size_t length = measure_input(&record.count);
+    append(record, doors.input.data(), length);
+    doors.now_ns = now;
+    const uint8_t* items = doors.input.data();
+    apply_items(items, items + length);
+    doors.input.consume(length);
+  } else {
+    const Record& record = expect(RecordKind::kArrivals);
+    doors.now_ns += static_cast<int64_t>(record.now_delta_ns);
+    apply_items(record.payload, record.payload + record.length);
+    finish_record(false);
+  }
+  scheduler_expire(doors.now_ns);
+}
+
+bool cut_is_due() {
+  if (!doors.live) {
+    return next_is_here(RecordKind::kTurnEndCut);
+  }
+  return doors.control->cut_requested.load(std::memory_order_relaxed) != 0 ||
+         doors.output.written() - doors.turn_output_start > kTurnOutputBytesMax ||
+         doors.log_out.written() - doors.turn_log_start > kTurnLogBytesMax;
+}
+
+void cut_turn() {
+  doors.control->cut_requested.store(0, std::memory_order_relaxed);
+  end_turn(RecordKind::kTurnEndCut);
+  take_arrivals();
+  scheduler_yield();
+}
+
+}  // namespace
+
+Control* doors_control() { return doors.control; }
+bool doors_are_live() { return doors.live; }
+
+void doors_init(Control* control) {
+  doors.control = control;
+  auto* base = reinterpret_cast<uint8_t*>(control);
+  const auto ring = [&](RingId id) { return base + ring_map_offset(id); };
+  doors.input = RingConsumer(&control->rings[kRingInput], ring(kRingInput), kRingBytes[kRingInput]);
+  doors.log_in = RingConsumer(&control->rings[kRingLogIn], ring(kRingLogIn),
+                              kRingBytes[kRingLogIn]);
+  doors.log_out = RingProducer(&control->rings[kRingLogOut], ring(kRingLogOut),
+                               kRingBytes[kRingLogOut]);
+  doors.output = RingProducer(&control->rings[kRingOutput], ring(kRingOutput),
+                              kRingBytes[kRingOutput]);
+  doors.live = control->initial_role.load(std::memory_order_acquire) == Role::kPrimary;
+  control->role.store(doors.live ? Role::kPrimary : Role::kSecondary, std::memory_order_release);
+}
+
+// Start record; separate from doors_init because a secondary may wait here for the primary.
+void doors_start() {
+  doors.control->ready.store(1, std::memory_order_release);
+  ring_doorbell();
+  if (doors.live) {
+    Record record;
+    record.kind = RecordKind::kStart;
+    record.count = kLogVersion;
+    doors.now_ns = kernel_clock_ns(CLOCK_MONOTONIC);
+    doors.realtime_offset_ns = kernel_clock_ns(CLOCK_REALTIME) - doors.now_ns;
+    record.now_delta_ns = static_cast<uint64_t>(doors.now_ns);
+    record.result = doors.realtime_offset_ns;
+    append(record, nullptr, 0);
+    return;
+  }
+  await_log();
+  if (doors.live) {
+    doors_start();
+    return;
+  }
+  const Record& record = expect(RecordKind::kStart);
+  if (record.count != kLogVersion) {
+    doors_fail(ShimFailure::kCorruptInput, "the log has another version than this shim\n");
+  }
+  doors.now_ns = static_cast<int64_t>(record.now_delta_ns);
+  doors.realtime_offset_ns = record.result;
+  finish_record(false);
+}
+
+void doors_enter_call(Thread* thread, long number) {
+  thread->calls++;
+  if (!doors.live && doors.next.delta < thread->calls - thread->calls_at_record) {
+    Record here;
+    here.kind = RecordKind::kChoice;
+    here.number = static_cast<uint64_t>(number);
+    here.delta = thread->calls - thread->calls_at_record;
+    diverged(here);
+  }
+  if (cut_is_due()) {
+    cut_turn();
+  }
+}
+
+int64_t doors_clock_ns() {
+  doors.now_ns += kClockStepNs;
+  if (doors.live) {
+    const auto seen = static_cast<int64_t>(
+        doors.control->coarse_now_ns.load(std::memory_order_relaxed));
+    const int64_t coarse = seen + doors.clock_offset_ns;
+    if (coarse > doors.now_ns + kClockQuantumNs) {
+      Record record;
+      record.kind = RecordKind::kTime;
+      record.now_delta_ns = static_cast<uint64_t>(coarse - doors.now_ns);
+      append(record, nullptr, 0);
+      doors.now_ns = coarse;
+    }
+  } else if (next_is_here(RecordKind::kTime)) {
+    doors.now_ns += static_cast<int64_t>(doors.next.now_delta_ns);
+    finish_record(false);
+  }
+  return doors.now_ns;
+}
+
+int64_t virtual_now_ns() { return doors.now_ns; }
+int64_t doors_realtime_offset_ns() { return doors.realtime_offset_ns; }
+int64_t realtime_offset_ns() { return doors.realtime_offset_ns; }
+
+void ingest_point() {
+  if (doors.live ? doors.input.available() == 0 : !next_is_here(RecordKind::kTurnEndIngest)) {
+    return;
+  }
+  end_turn(RecordKind::kTurnEndIngest);
+  take_arrivals();
+}
+
+int64_t doors_idle(int64_t deadline_ns) {
+  end_turn(RecordKind::kTurnEndIdle);
+  if (doors.live) {
+    while (doors.input.available() == 0) {
+      int64_t left = -1;
+      if (deadline_ns != kNoDeadline) {
+        left = deadline_ns - live_clock_ns();
+        if (left <= 0) {
+          break;
+        }
+      }
+      sleep_until([] { return doors.input.available() != 0; }, left);
+    }
+  }
+  take_arrivals();
+  return doors.now_ns;
+}
+
+long doors_choose(long number, ChoiceFunction function, void* context, uint8_t* payload,
+                  size_t capacity, size_t* length) {
+  *length = 0;
+  if (doors.live) {
+    Record record;
+    record.kind = RecordKind::kChoice;
+    record.number = static_cast<uint64_t>(number);
+    record.result = function(context, payload, capacity, length);
+    append(record, payload, *length);
+    return static_cast<long>(record.result);
+  }
+  const Record& record = expect(RecordKind::kChoice);
+  if (record.number != static_cast<uint64_t>(number) || record.length > capacity) {
+    Record here;
+    here.kind = RecordKind::kChoice;
+    here.number = static_cast<uint64_t>(number);
+    here.delta = doors.next.delta;
+    here.length = capacity;
+    diverged(here);
+  }
+  const long result = static_cast<long>(record.result);
+  *length = record.length;
+  if (record.length != 0) {
+    __builtin_memcpy(payload, record.payload, record.length);
+  }
+  finish_record(false);
+  return result;
+}
+
+void doors_switch(uint32_t thread_index) {
+  if (doors.live) {
+    Record record;
+    record.kind = RecordKind::kSwitch;
+    record.count = thread_index;
+    append(record, nullptr, 0);
+    return;
+  }
+  const Record& record = expect(RecordKind::kSwitch);
+  if (record.count != thread_index) {
+    Record here;
+    here.kind = RecordKind::kSwitch;
+    here.delta = record.delta;
+    here.count = thread_index;
+    diverged(here);
+  }
+  finish_record(false);
+}
+
+void doors_exit(int status) {
+  if (doors.live) {
+    Record record;
+    record.kind = RecordKind::kExit;
+    record.count = static_cast<uint64_t>(status);
+    append(record, nullptr, 0);
+  } else {
+    const Record& record = expect(RecordKind::kExit);
+    if (record.count != static_cast<uint64_t>(status)) {
+      Record here;
+      here.kind = RecordKind::kExit;
+      here.delta = record.delta;
+      here.count = static_cast<uint64_t>(status);
+      diverged(here);
+    }
+    finish_record(true);
+  }
+  Output exit_entry;
+  exit_entry.kind = OutputKind::kExit;
+  exit_entry.value = static_cast<uint64_t>(status);
+  emit_output(exit_entry);
+  emit_mark();
+  publish_output();
+  doors.log_out.publish();
+  ring_doorbell();
+}
+
+void emit_output(const Output& entry) {
+  Output part = entry;
+  size_t left = entry.length;
+  do {
+    part.length = left < kOutputDataBytesMax ? left : kOutputDataBytesMax;
+    uint8_t* room = reserve(doors.output, kOutputHeaderBytesMax + part.length);
+    const size_t header = put_output_header(room, part);
+    if (part.length != 0) {
+      __builtin_memcpy(room + header, part.data, part.length);
+      part.data += part.length;
+    }
+    doors.output.advance(header + part.length);
+    left -= part.length;
+  } while (left != 0);
+}
+
+void doors_fail(ShimFailure kind, const char* text) {
+  Control* control = doors.control;
+  if (control != nullptr) {
+    size_t i = 0;
+    for (; text[i] != '\0' && i + 1 < kFailureTextBytes; ++i) {
+      control->failure_text[i] = text[i];
+    }
+    control->failure_text[i] = '\0';
+    control->failure.store(kind, std::memory_order_release);
+    ring_doorbell();
+  }
+  for (;;) {
+    raw(__NR_exit_group, 125);
+  }
+}
+
+void shim_fail(const char* what, int64_t value1, int64_t value2) {
+  Text text;
+  text.add("internal: ").add(what).add(" (").add(value1).add(", ").add(value2).add(")\n");
+  doors_fail(ShimFailure::kInternal, text.c_str());
+}
+
+}  // namespace ftrun::shim

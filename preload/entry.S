@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ways into and out of the shim: the gate to the kernel, the PLT and vDSO stubs, the thread
+// start and the return from signal handlers. Runs in the application.
+//
+// Rule: no C++ code of the shim runs on an application stack (its residue would differ between
+// replicas, and stacks may be tiny). Each way in switches to the thread's shim stack first.
+#include "preload/layout.h"
+
+// ---- the gate: copied to FTRUN_GATE_ADDRESS; position independent -------------------------------
+        .section .rodata
+        .balign 16
+        .globl  ftrun_gate_begin, ftrun_gate_end
+        .hidden ftrun_gate_begin, ftrun_gate_end
+ftrun_gate_begin:
+// long gate(long number, long a0, …, long a5): the C ABI to the kernel's.
+        movq    %rdi, %rax
+        movq    %rsi, %rdi
+        movq    %rdx, %rsi
+        movq    %rcx, %rdx
+        movq    %r8, %r10
+        movq    %r9, %r8
+        movq    8(%rsp), %r9
+        syscall
+        ret
+        .balign 64
+// Clone (offset 64): entered from the SIGSYS handler's return with all registers as the application
+// set them; the new thread continues in ftrun_thread_start. Its address travels in %r12: the kernel
+// gives the child the caller's registers; the parent's own %r12 is put back from its Thread.
+        syscall
+        jmp     *%r12
+ftrun_gate_end:
+
+        .text
+// Both sides of a clone arrive here: %rax = 0 in the child.
+        .globl  ftrun_clone_return
+        .hidden ftrun_clone_return
+        .type   ftrun_clone_return, @function
+ftrun_clone_return:
+        testq   %rax, %rax
+        jz      1f
+        movq    ftrun_self@gottpoff(%rip), %r11
+        movq    %fs:(%r11), %r11
+        // Parent: hand over to C++ on the shim stack; it returns through FTRUN_NR_RESUME.
+        movq    %rsp, %rcx
+        movq    FTRUN_THREAD_STACK(%r11), %rsp
+        movq    %rax, %rdi
+        call    shim_clone_parent
+        ud2
+1:      // Child: %rsp is the stack that the application gave it.
+        movq    ftrun_clone_child@GOTPCREL(%rip), %r11
+        movq    (%r11), %rdi
+        movq    FTRUN_THREAD_STACK(%rdi), %rsp
+        call    shim_clone_child
+        ud2
+
+// ---- calls through the PLT ----------------------------------------------------------------------
+// %eax = number, arguments in C ABI registers. Result: -1 and errno, or the value.
+        .globl  shim_entry
+        .hidden shim_entry
+        .type   shim_entry, @function
+shim_entry:
+        .cfi_startproc
+        call    shim_entry_raw_inner
+        cmpq    $-4095, %rax
+        jae     2f
+        ret
+2:      negl    %eax
+        pushq   %rax
+        call    *__errno_location@GOTPCREL(%rip)
+        popq    %rcx
+        movl    %ecx, (%rax)
+        movq    $-1, %rax
+        ret
+        .cfi_endproc
+
+// As above, but the result is -errno: what the vDSO's functions return.
+        .globl  shim_entry_raw
+        .hidden shim_entry_raw
+        .type   shim_entry_raw, @function
+shim_entry_raw:
+shim_entry_raw_inner:
+        .cfi_startproc
+        movq    ftrun_self@gottpoff(%rip), %r11
+        movq    %fs:(%r11), %r10
+        testq   %r10, %r10
+        jz      9f
+        pushq   %rbx
+        .cfi_adjust_cfa_offset 8
+        .cfi_offset %rbx, -16
+        movq    %rsp, %rbx
+        .cfi_def_cfa_register %rbx
+1:      movq    FTRUN_THREAD_STACK(%r10), %rsp
+        subq    $8, %rsp
+        pushq   %rax
+        pushq   %r9
+        pushq   %r8
+        pushq   %rcx
+        pushq   %rdx
+        pushq   %rsi
+        pushq   %rdi
+        movl    %eax, %edi
+        movq    %rsp, %rsi
+        movq    %r10, %rdx
+        call    shim_dispatch
+        movq    ftrun_self@gottpoff(%rip), %r11
+        movq    %fs:(%r11), %r10
+        cmpl    $0, FTRUN_THREAD_DELIVER(%r10)
+        jne     4f
+        movq    %rbx, %rsp
+        popq    %rbx
+        ret
+4:      // A signal is due: its handler runs on the application's stack, below the caller. What is
+        // needed afterwards goes there too: the handler's own calls use the shim stack anew.
+        movq    %rsp, %r11
+        movq    %rbx, %rsp
+        pushq   %r12
+        pushq   %rax
+        pushq   48(%r11)
+        pushq   40(%r11)
+        pushq   32(%r11)
+        pushq   24(%r11)
+        pushq   16(%r11)
+        pushq   8(%r11)
+        pushq   0(%r11)
+        movl    FTRUN_THREAD_RESTART(%r10), %eax
+        pushq   %rax
+5:      call    ftrun_run_handler
+        leaq    -80(%rbx), %rsp
+        movq    ftrun_self@gottpoff(%rip), %r11
+        movq    %fs:(%r11), %r10
+        cmpl    $0, FTRUN_THREAD_DELIVER(%r10)
+        jne     5b
+        popq    %r11
+        popq    %rdi
+        popq    %rsi
+        popq    %rdx
+        popq    %rcx
+        popq    %r8
+        popq    %r9
+        popq    %rax
+        testq   %r11, %r11
+        popq    %r11
+        popq    %r12
+        jnz     1b
+        movq    %r11, %rax
+        popq    %rbx
+        ret
+9:      // Not initialised yet (or a thread that the shim does not know): plain system call.
+        movq    %rcx, %r10
+        syscall
+        ret
+        .cfi_endproc
+
+// Runs one handler on the stack that is current; clobbers %r12. Used at the end of calls and by the
+// trampoline below.
+        .type   ftrun_run_handler, @function
+ftrun_run_handler:
+        popq    %rax
+        subq    $FTRUN_FRAME_BYTES, %rsp
+        andq    $-64, %rsp
+        movq    %rsp, %r12
+        movq    %rax, FTRUN_FRAME_STATE(%r12)
+        movq    ftrun_self@gottpoff(%rip), %r11
+        movq    %fs:(%r11), %r10
+        movq    FTRUN_THREAD_STACK(%r10), %rsp
+        movq    %r12, %rdi
+        call    shim_signal_begin
+        movq    %r12, %rsp
+        testq   %rax, %rax
+        jz      5f
+        movl    %edx, %edi
+        leaq    FTRUN_FRAME_SIGINFO(%r12), %rsi
+        leaq    FTRUN_FRAME_UCONTEXT(%r12), %rdx
+        call    *%rax
+5:      movq    ftrun_self@gottpoff(%rip), %r11
+        movq    %fs:(%r11), %r10
+        movq    FTRUN_THREAD_STACK(%r10), %rsp
+        movq    %r12, %rdi
+        call    shim_signal_end
+        movq    %r12, %rsp
+        jmpq    *FTRUN_FRAME_STATE(%r12)
+
+// Entered by the return from the SIGSYS handler when a signal is due: %rsp points at the saved
+// registers on the application's stack (signals.cc: SavedContext, 512 bytes for fxsave first).
+        .globl  ftrun_signal_trampoline
+        .hidden ftrun_signal_trampoline
+        .type   ftrun_signal_trampoline, @function
+ftrun_signal_trampoline:
+        fxsave64 (%rsp)
+        movq    %rsp, %rbx
+        cld
+6:      call    ftrun_run_handler
+        movq    %rbx, %rsp
+        movq    ftrun_self@gottpoff(%rip), %r11
+        movq    %fs:(%r11), %r10
+        cmpl    $0, FTRUN_THREAD_DELIVER(%r10)
+        jne     6b
+        fxrstor64 (%rsp)
+        movl    $FTRUN_NR_RESUME, %eax
+        movq    %rsp, %rdi
+        syscall
+        ud2
+
+// ---- the SIGSYS restorer and the constructor ----------------------------------------------------
+        .globl  ftrun_restorer
+        .hidden ftrun_restorer
+        .type   ftrun_restorer, @function
+ftrun_restorer:
+        movl    $15, %eax
+        syscall
+        ud2
+
+// void ftrun_on_stack(void* top, void (*function)(void*), void* argument)
+        .globl  ftrun_on_stack
+        .hidden ftrun_on_stack
+        .type   ftrun_on_stack, @function
+ftrun_on_stack:
+        pushq   %rbx
+        movq    %rsp, %rbx
+        movq    %rdi, %rsp
+        movq    %rdx, %rdi
+        call    *%rsi
+        movq    %rbx, %rsp
+        popq    %rbx
+        ret
+
+// ---- libc names ---------------------------------------------------------------------------------
+        .macro  STUB name, number
+        .globl  \name
+        .type   \name, @function
+        .balign 16
+\name:  movl    $\number, %eax
+        jmp     shim_entry
+        .size   \name, . - \name
+        .endm
+        .macro  VDSO name, number
+        .globl  \name
+        .hidden \name
+        .type   \name, @function
+        .balign 16
+\name:  movl    $\number, %eax
+        jmp     shim_entry_raw
+        .endm
+
+        STUB    read, 0
+        STUB    __read_chk, 0
+        STUB    write, 1
+        STUB    close, 3
+        STUB    poll, 7
+        STUB    __poll_chk, 7
+        STUB    ioctl, 16
+        STUB    readv, 19
+        STUB    writev, 20
+        STUB    select, 23
+        STUB    sendfile, 40
+        STUB    sendfile64, 40
+        STUB    accept, 43
+        STUB    sendto, 44
+        STUB    recvfrom, 45
+        STUB    sendmsg, 46
+        STUB    recvmsg, 47
+        STUB    shutdown, 48
+        STUB    getsockname, 51
+        STUB    getpeername, 52
+        STUB    setsockopt, 54
+        STUB    getsockopt, 55
+        STUB    fcntl, 72
+        STUB    fcntl64, 72
+        STUB    gettimeofday, 96
+        STUB    __gettimeofday, 96
+        STUB    time, 201
+        STUB    clock_gettime, 228
+        STUB    __clock_gettime, 228
+        STUB    epoll_wait, 232
+        STUB    epoll_ctl, 233
+        STUB    accept4, 288
+        STUB    getrandom, 318
+
+        .globl  recv
+        .type   recv, @function
+recv:   xorl    %r8d, %r8d
+        xorl    %r9d, %r9d
+        movl    $45, %eax
+        jmp     shim_entry
+        .globl  send
+        .type   send, @function
+send:   xorl    %r8d, %r8d
+        xorl    %r9d, %r9d
+        movl    $44, %eax
+        jmp     shim_entry
+        .globl  __recv_chk
+        .type   __recv_chk, @function
+__recv_chk:
+        movq    %r8, %rcx
+        jmp     recv
+
+        VDSO    ftrun_vdso_clock_gettime, 228
+        VDSO    ftrun_vdso_gettimeofday, 96
+        VDSO    ftrun_vdso_time, 201
+        VDSO    ftrun_vdso_clock_getres, 229
+        VDSO    ftrun_vdso_getcpu, 309
+        VDSO    ftrun_vdso_getrandom, 0x46540001
+
+        .section .note.GNU-stack, "", @progbits

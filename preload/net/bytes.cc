@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// Byte queues and buffer cursors: see bytes.h.
+// Runs in the application with the token held; no libc, no system calls.
+#include "preload/net/bytes.h"
+
+#include <errno.h>
+
+#include "preload/net/pool.h"
+
+namespace ftrun::shim {
+namespace {
+
+constexpr int kIovecCountMax = 1024;        // UIO_MAXIOV
+constexpr size_t kTransferBytesMax = 0x7ffff000;  // MAX_RW_COUNT
+
+constinit Pool<Chunk> g_chunks;
+
+size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+}  // namespace
+
+Chunk* chunk_get() {
+  Chunk* chunk = g_chunks.get_raw();
+  chunk->next = nullptr;
+  chunk->begin = 0;
+  chunk->end = 0;
+  return chunk;
+}
+
+void chunk_put(Chunk* chunk) { g_chunks.put(chunk); }
+
+size_t IoCursor::put(const uint8_t* from, size_t bytes) {
+  size_t done = 0;
+  while (done < bytes && left_ > 0) {
+    size_t length = 0;
+    uint8_t* to = piece(&length);
+    length = smaller(length, bytes - done);
+    __builtin_memcpy(to, from + done, length);
+    advance(length);
+    done += length;
+  }
+  return done;
+}
+
+size_t IoCursor::get(uint8_t* to, size_t bytes) {
+  size_t done = 0;
+  while (done < bytes && left_ > 0) {
+    size_t length = 0;
+    const uint8_t* from = piece(&length);
+    length = smaller(length, bytes - done);
+    __builtin_memcpy(to + done, from, length);
+    advance(length);
+    done += length;
+  }
+  return done;
+}
+
+long check_iovec(const struct iovec* iov, int count) {
+  if (count < 0 || count > kIovecCountMax) {
+    return -EINVAL;
+  }
+  size_t total = 0;
+  for (int i = 0; i < count; ++i) {
+    if (static_cast<ssize_t>(iov[i].iov_len) < 0) {
+      return -EINVAL;
+    }
+    total += smaller(iov[i].iov_len, kTransferBytesMax - total);
+  }
+  return static_cast<long>(total);
+}
+
+Chunk* ByteQueue::chunk_with_room() {
+  if (last_ != nullptr && last_->end < kChunkBytes) {
+    return last_;
+  }
+  Chunk* chunk = chunk_get();
+  if (last_ == nullptr) {
+    first_ = chunk;
+  } else {
+    last_->next = chunk;
+  }
+  last_ = chunk;
+  return chunk;
+}
+
+void ByteQueue::append(const uint8_t* data, size_t length) {
+  while (length > 0) {
+    Chunk* chunk = chunk_with_room();
+    const size_t n = smaller(length, kChunkBytes - chunk->end);
+    __builtin_memcpy(chunk->bytes + chunk->end, data, n);
+    chunk->end += static_cast<uint32_t>(n);
+    size_ += n;
+    data += n;
+    length -= n;
+  }
+}
+
+size_t ByteQueue::append_from(IoCursor* from, size_t length) {
+  size_t done = 0;
+  length = smaller(length, from->left());
+  while (done < length) {
+    Chunk* chunk = chunk_with_room();
+    const size_t n = smaller(length - done, kChunkBytes - chunk->end);
+    from->get(chunk->bytes + chunk->end, n);
+    chunk->end += static_cast<uint32_t>(n);
+    size_ += n;
+    done += n;
+  }
+  return done;
+}
+
+size_t ByteQueue::take(IoCursor* to, size_t length) {
+  size_t done = 0;
+  length = smaller(length, size_);
+  while (done < length) {
+    Chunk* chunk = first_;
+    size_t n = smaller(length - done, chunk->end - chunk->begin);
+    if (to != nullptr) {
+      n = to->put(chunk->bytes + chunk->begin, n);
+      if (n == 0) {
+        break;
+      }
+    }
+    chunk->begin += static_cast<uint32_t>(n);
+    done += n;
+    size_ -= n;
+    if (chunk->begin == chunk->end) {
+      first_ = chunk->next;
+      if (first_ == nullptr) {
+        last_ = nullptr;
+      }
+      chunk_put(chunk);
+    }
+  }
+  return done;
+}
+
+size_t ByteQueue::peek(IoCursor* to, size_t skip, size_t length) const {
+  size_t done = 0;
+  for (const Chunk* chunk = first_; chunk != nullptr && done < length; chunk = chunk->next) {
+    const size_t here = chunk->end - chunk->begin;
+    if (skip >= here) {
+      skip -= here;
+      continue;
+    }
+    const size_t n = to->put(chunk->bytes + chunk->begin + skip, smaller(length - done, here - skip));
+    skip = 0;
+    done += n;
+    if (to->left() == 0) {
+      break;
+    }
+  }
+  return done;
+}
+
+void ByteQueue::clear() {
+  while (first_ != nullptr) {
+    Chunk* next = first_->next;
+    chunk_put(first_);
+    first_ = next;
+  }
+  last_ = nullptr;
+  size_ = 0;
+}
+
+}  // namespace ftrun::shim

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of descriptor numbers, and the calls that work on numbers: close, dup, fcntl.
+// Runs in the application with the token held; no libc, no system calls of its own.
+#include "preload/net/descriptors.h"
+
+#include "preload/net/console.h"
+#include "preload/net/pipe.h"
+
+namespace ftrun::shim {
+namespace {
+
+struct Slot {
+  File* file;
+  FdKind kind;
+  uint8_t native_class;
+  bool close_on_exec;
+};
+
+constinit Slot* g_slots = nullptr;
+
+Slot* slot_of(int fd) {
+  return fd >= 0 && fd < kDescriptorsMax && g_slots != nullptr ? &g_slots[fd] : nullptr;
+}
+
+Slot* virtual_slot(int fd) {
+  Slot* slot = slot_of(fd);
+  return slot != nullptr && slot->kind == FdKind::kVirtual ? slot : nullptr;
+}
+
+void set_virtual(int fd, File* file, bool close_on_exec) {
+  Slot* slot = slot_of(fd);
+  if (slot == nullptr) {
+    shim_fail("descriptor number beyond the table", fd);
+  }
+  File* before = slot->kind == FdKind::kVirtual ? slot->file : nullptr;
+  *slot = Slot{file, FdKind::kVirtual, 0, close_on_exec};
+  if (before != nullptr) {
+    file_release(before);
+  }
+}
+
+// F_SETFL changes these and leaves the rest.
+constexpr int kSettableFlags = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME;
+
+long set_status_flags(File* file, int flags) {
+  if ((flags & O_ASYNC) != 0) {
+    Notice().text("refused: fcntl(F_SETFL, O_ASYNC): SIGIO is not supported").emit();
+    return -EINVAL;
+  }
+  if ((flags & O_DIRECT) != 0 && file->ops->type != FileType::kPipe) {
+    return -EINVAL;
+  }
+  file->status_flags = (file->status_flags & ~kSettableFlags) | (flags & kSettableFlags);
+  return 0;
+}
+
+}  // namespace
+
+FdKind fd_kind(int fd) {
+  const Slot* slot = slot_of(fd);
+  return slot != nullptr ? slot->kind : FdKind::kFree;
+}
+
+void fd_set_native(int fd, uint8_t native_class, bool close_on_exec) {
+  Slot* slot = slot_of(fd);
+  if (slot == nullptr) {
+    shim_fail("descriptor number beyond the table", fd);
+  }
+  File* before = slot->kind == FdKind::kVirtual ? slot->file : nullptr;
+  *slot = Slot{nullptr, FdKind::kNative, native_class, close_on_exec};
+  if (before != nullptr) {  // dup2 of a file over a virtual number
+    file_release(before);
+  }
+}
+
+uint8_t fd_native_class(int fd) {
+  const Slot* slot = slot_of(fd);
+  return slot != nullptr && slot->kind == FdKind::kNative ? slot->native_class : 0;
+}
+
+void fd_clear_native(int fd) {
+  Slot* slot = slot_of(fd);
+  if (slot != nullptr && slot->kind == FdKind::kNative) {
+    *slot = Slot{};
+  }
+}
+
+File* virtual_file(int fd) {
+  const Slot* slot = virtual_slot(fd);
+  return slot != nullptr ? slot->file : nullptr;
+}
+
+File* socket_file(int fd, long* error) {
+  const Slot* slot = slot_of(fd);
+  if (slot == nullptr || slot->kind == FdKind::kFree) {
+    *error = -EBADF;
+    return nullptr;
+  }
+  if (slot->kind == FdKind::kNative || !is_socket(slot->file)) {
+    *error = -ENOTSOCK;
+    return nullptr;
+  }
+  return slot->file;
+}
+
+long install_file(File* file, int at_least, bool close_on_exec) {
+  const int fd = hold_descriptor(at_least);
+  if (fd >= 0) {
+    set_virtual(fd, file, close_on_exec);
+  }
+  return fd;
+}
+
+void net_init() {
+  if (g_slots == nullptr) {
+    g_slots = static_cast<Slot*>(arena_alloc(sizeof(Slot) * kDescriptorsMax, alignof(Slot)));
+  }
+  for (int stream = 1; stream <= 2; ++stream) {
+    set_virtual(stream, console_create(stream), false);
+  }
+}
+
+long net_close(int fd) {
+  Slot* slot = virtual_slot(fd);
+  if (slot == nullptr) {
+    return -EBADF;
+  }
+  File* file = slot->file;
+  *slot = Slot{};
+  release_descriptor(fd);
+  file_release(file);
+  return 0;
+}
+
+long net_dup(int old_fd, int at_least, int at, bool close_on_exec) {
+  File* file = virtual_file(old_fd);
+  if (file == nullptr) {
+    return -EBADF;
+  }
+  if (at < 0) {
+    if (at_least < 0 || at_least >= descriptor_limit()) {
+      return -EINVAL;
+    }
+    file_retain(file);
+    const long fd = install_file(file, at_least, close_on_exec);
+    if (fd < 0) {
+      file_release(file);
+    }
+    return fd;
+  }
+  if (at >= descriptor_limit() || at >= kDescriptorsMax) {
+    return -EBADF;
+  }
+  if (at == old_fd) {
+    return at;
+  }
+  const int error = hold_descriptor_at(at);
+  if (error < 0) {
+    return error;
+  }
+  file_retain(file);
+  set_virtual(at, file, close_on_exec);
+  return at;
+}
+
+long net_fcntl(int fd, int command, unsigned long argument) {
+  Slot* slot = virtual_slot(fd);
+  if (slot == nullptr) {
+    return -EBADF;
+  }
+  File* file = slot->file;
+  switch (command) {
+    case F_DUPFD:
+    case F_DUPFD_CLOEXEC:
+      return argument > INT32_MAX
+                 ? -EINVAL
+                 : net_dup(fd, static_cast<int>(argument), -1, command == F_DUPFD_CLOEXEC);
+    case F_GETFD:
+      return slot->close_on_exec ? FD_CLOEXEC : 0;
+    case F_SETFD:
+      slot->close_on_exec = (argument & FD_CLOEXEC) != 0;
+      return 0;
+    case F_GETFL:
+      return file->status_flags;
+    case F_SETFL:
+      return set_status_flags(file, static_cast<int>(argument));
+    case F_GETOWN:
+      return file->owner;
+    case F_SETOWN:  // Without O_ASYNC, which is refused, nobody is ever signalled.
+      file->owner = static_cast<int>(argument);
+      return 0;
+    case F_GETPIPE_SZ:
+    case F_SETPIPE_SZ:
+      return pipe_capacity(file, command == F_SETPIPE_SZ, argument);
+    default:
+      Notice().text("refused: fcntl command ").number(command).text(" on a virtual fd").emit();
+      return -EINVAL;
+  }
+}
+
+}  // namespace ftrun::shim

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+// poll and select: a thread watches several files for the length of one call.
+// Runs in the application with the token held; no libc, no system calls.
+#include "preload/net/descriptors.h"
+#include "preload/net/pool.h"
+
+namespace ftrun::shim {
+namespace {
+
+struct PollWatch : Watch {
+  WaitQueue* queue = nullptr;
+  PollWatch* next_of_call = nullptr;
+  uint32_t events = 0;
+};
+
+constexpr uint32_t kAlwaysReady = EPOLLIN | EPOLLOUT | EPOLLRDNORM | EPOLLWRNORM;
+constexpr uint32_t kSelectRead = EPOLLRDNORM | EPOLLRDBAND | EPOLLIN | EPOLLHUP | EPOLLERR;
+constexpr uint32_t kSelectWrite = EPOLLWRBAND | EPOLLWRNORM | EPOLLOUT | EPOLLERR;
+constexpr uint32_t kSelectExcept = EPOLLPRI;
+
+constinit Pool<PollWatch> g_watches;
+
+// The watches of one call; each holds its file, which may be closed meanwhile.
+class WatchSet {
+ public:
+  WatchSet() = default;
+  ~WatchSet() { clear(); }
+  WatchSet(const WatchSet&) = delete;
+  WatchSet& operator=(const WatchSet&) = delete;
+
+  WaitQueue* queue() { return &queue_; }
+  void add(int fd, uint32_t events) {
+    File* file = virtual_file(fd);
+    if (file == nullptr) {
+      return;
+    }
+    PollWatch* watch = g_watches.get();
+    watch->kind = WatchKind::kPoller;
+    watch->queue = &queue_;
+    watch->events = events;
+    watch->next_of_call = first_;
+    first_ = watch;
+    file_retain(file);
+    watch_add(file, watch);
+  }
+  void clear() {
+    while (first_ != nullptr) {
+      PollWatch* watch = first_;
+      File* file = watch->file;
+      first_ = watch->next_of_call;
+      watch_remove(watch);
+      g_watches.put(watch);
+      file_release(file);
+    }
+  }
+
+ private:
+  PollWatch* first_ = nullptr;
+  WaitQueue queue_;
+};
+
+// Polls `scan` (returns how many are ready) until it finds something or the time is over.
+template <typename Scan, typename Register>
+long poll_until(int64_t timeout_ns, Scan scan, Register watch_all) {
+  ingest_point();
+  long count = scan();
+  if (count != 0 || timeout_ns == 0) {
+    return count;
+  }
+  const int64_t deadline = deadline_after(timeout_ns);
+  WatchSet watches;
+  watch_all(&watches);
+  for (int error = 0;;) {
+    error = sched_wait(watches.queue(), deadline);
+    count = scan();
+    if (count != 0 || error == -ETIMEDOUT) {
+      return count;
+    }
+    if (error != 0) {
+      return -EINTR;
+    }
+  }
+}
+
+short poll_one(const struct pollfd& entry) {
+  if (entry.fd < 0) {
+    return 0;
+  }
+  const File* file = virtual_file(entry.fd);
+  const uint32_t wanted = static_cast<uint16_t>(entry.events) | EPOLLERR | EPOLLHUP;
+  if (file != nullptr) {
+    return static_cast<short>(file->ops->poll(const_cast<File*>(file)) & wanted);
+  }
+  return fd_kind(entry.fd) == FdKind::kFree ? static_cast<short>(POLLNVAL)
+                                            : static_cast<short>(kAlwaysReady & wanted);
+}
+
+long poll_all(struct pollfd* fds, nfds_t count) {
+  long ready = 0;
+  for (nfds_t i = 0; i < count; ++i) {
+    fds[i].revents = poll_one(fds[i]);
+    ready += fds[i].revents != 0 ? 1 : 0;
+  }
+  return ready;
+}
+
+using Word = unsigned long;
+constexpr int kWordBits = 8 * sizeof(Word);
+constexpr int kSelectWords = kDescriptorsMax / kWordBits;
+
+// One of the three sets of a select; null sets are empty.
+Word word_of(const fd_set* set, int index) {
+  return set != nullptr ? reinterpret_cast<const Word*>(set)[index] : 0;
+}
+
+// Words of result bits for select; one set per concurrent call, on the caller's stack in pieces
+// would be too large, so results are written into the caller's sets only when they are final.
+struct Select {
+  int count;
+  const fd_set* in[3];  // read, write, except
+};
+
+uint32_t select_poll(int fd) {
+  File* file = virtual_file(fd);
+  return file != nullptr ? file->ops->poll(file) : kAlwaysReady;
+}
+
+// Calls `visit(fd, wanted)` for every descriptor in a set; wanted bits: 1 read, 2 write, 4 except.
+template <typename Visit>
+void for_each_selected(const Select& call, Visit visit) {
+  for (int base = 0; base < call.count; base += kWordBits) {
+    const int index = base / kWordBits;
+    Word any = word_of(call.in[0], index) | word_of(call.in[1], index) | word_of(call.in[2], index);
+    while (any != 0) {
+      const int bit = __builtin_ctzl(any);
+      any &= any - 1;
+      if (base + bit >= call.count) {
+        return;
+      }
+      unsigned wanted = 0;
+      for (int set = 0; set < 3; ++set) {
+        wanted |= (word_of(call.in[set], index) >> bit & 1) << set;
+      }
+      visit(base + bit, wanted);
+    }
+  }
+}
+
+constexpr uint32_t kSelectEvents[3] = {kSelectRead, kSelectWrite, kSelectExcept};
+
+unsigned select_hits(int fd, unsigned wanted) {
+  const uint32_t events = select_poll(fd);
+  unsigned hits = 0;
+  for (unsigned set = 0; set < 3; ++set) {
+    if ((wanted >> set & 1) != 0 && (events & kSelectEvents[set]) != 0) {
+      hits |= 1u << set;
+    }
+  }
+  return hits;
+}
+
+long select_count(const Select& call) {
+  long ready = 0;
+  for_each_selected(call, [&](int fd, unsigned wanted) {
+    ready += __builtin_popcount(select_hits(fd, wanted));
+  });
+  return ready;
+}
+
+// Leaves in the sets only what is ready.
+void select_store(const Select& call, fd_set* sets[3]) {
+  for_each_selected(call, [&](int fd, unsigned wanted) {
+    const unsigned hits = select_hits(fd, wanted);
+    for (unsigned set = 0; set < 3; ++set) {
+      if ((wanted >> set & 1) != 0 && (hits >> set & 1) == 0) {
+        reinterpret_cast<Word*>(sets[set])[fd / kWordBits] &= ~(Word{1} << fd % kWordBits);
+      }
+    }
+  });
+  // Bits beyond `count` in the last word are cleared too, as the kernel does.
+  const int odd = call.count % kWordBits;
+  for (unsigned set = 0; odd != 0 && set < 3; ++set) {
+    if (sets[set] != nullptr) {
+      reinterpret_cast<Word*>(sets[set])[call.count / kWordBits] &= (Word{1} << odd) - 1;
+    }
+  }
+}
+
+}  // namespace
+
+bool poller_notified(Watch* watch, uint32_t key) {
+  PollWatch* poller = static_cast<PollWatch*>(watch);
+  if (key == kKeyAny || (key & poller->events) != 0) {
+    wake(poller->queue, 1);
+  }
+  return true;
+}
+
+long net_poll(struct pollfd* fds, nfds_t count, int64_t timeout_ns) {
+  if (count > static_cast<nfds_t>(descriptor_limit())) {
+    return -EINVAL;
+  }
+  return poll_until(
+      timeout_ns, [&] { return poll_all(fds, count); },
+      [&](WatchSet* watches) {
+        for (nfds_t i = 0; i < count; ++i) {
+          if (fds[i].fd >= 0) {
+            watches->add(fds[i].fd,
+                         static_cast<uint16_t>(fds[i].events) | EPOLLERR | EPOLLHUP);
+          }
+        }
+      });
+}
+
+long net_select(int count, fd_set* read, fd_set* write, fd_set* except, int64_t timeout_ns) {
+  if (count < 0) {
+    return -EINVAL;
+  }
+  fd_set* sets[3] = {read, write, except};
+  const Select call = {count < kDescriptorsMax ? count : kDescriptorsMax, {read, write, except}};
+  bool bad = false;
+  for_each_selected(call, [&](int fd, unsigned) { bad |= fd_kind(fd) == FdKind::kFree; });
+  if (bad) {
+    return -EBADF;
+  }
+  const long ready = poll_until(
+      timeout_ns, [&] { return select_count(call); },
+      [&](WatchSet* watches) {
+        for_each_selected(call, [&](int fd, unsigned wanted) {
+          uint32_t events = EPOLLERR | EPOLLHUP;
+          for (unsigned set = 0; set < 3; ++set) {
+            events |= (wanted >> set & 1) != 0 ? kSelectEvents[set] : 0;
+          }
+          watches->add(fd, events);
+        });
+      });
+  if (ready >= 0) {
+    select_store(call, sets);
+  }
+  return ready;
+}
+
+}  // namespace ftrun::shim

@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: Apache-2.0
+// Life of a virtual TCP socket: socket, bind, listen, accept, connect, shutdown, close, names.
+// Reading and writing: tcp_io.cc; what the world does to it: tcp_arrivals.cc.
+// Runs in the application with the token held; no libc, no system calls.
+#include "preload/net/tcp.h"
+
+#include <netinet/in.h>
+
+#include "preload/net/descriptors.h"
+#include "preload/net/pool.h"
+
+namespace ftrun::shim {
+namespace {
+
+constexpr int kBacklogMax = 4096;          // net.core.somaxconn
+constexpr socklen_t kIn6LengthMin = 24;    // SIN6_LEN_RFC2133
+
+constinit Pool<TcpSocket> g_sockets;
+constinit IdTable<TcpSocket, &TcpSocket::connection_id> g_connections;
+constinit IdTable<TcpSocket, &TcpSocket::socket_id> g_named_sockets;
+constinit uint32_t g_last_socket_id = 0;
+constinit uint32_t g_highest_connection_id = 0;
+
+void emit_plain(OutputKind kind, uint32_t id, uint64_t value) {
+  Output entry;
+  entry.kind = kind;
+  entry.id = id;
+  entry.value = value;
+  emit_output(entry);
+}
+
+TcpSocket* tcp_file(int fd, long* error) {
+  File* file = socket_file(fd, error);
+  TcpSocket* socket = file != nullptr ? as_tcp(file) : nullptr;
+  if (file != nullptr && socket == nullptr) {
+    *error = -EOPNOTSUPP;
+  }
+  return socket;
+}
+
+void copy_address_out(const Address& from, struct sockaddr* to, socklen_t* length) {
+  const socklen_t n = *length < from.length ? *length : from.length;
+  __builtin_memcpy(to, from.bytes, n);
+  *length = from.length;
+}
+
+// The address that an unbound socket shows.
+Address unspecified_address(sa_family_t family) {
+  Address address;
+  address.length = family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+  __builtin_memcpy(address.bytes, &family, sizeof(family));
+  return address;
+}
+
+// Checks an address as inet_bind does; 0 or -errno.
+long check_bind_address(sa_family_t family, const struct sockaddr* address, socklen_t length) {
+  if (length < (family == AF_INET ? sizeof(sockaddr_in) : kIn6LengthMin)) {
+    return -EINVAL;
+  }
+  if (address->sa_family == family) {
+    return 0;
+  }
+  const bool any = reinterpret_cast<const sockaddr_in*>(address)->sin_addr.s_addr == INADDR_ANY;
+  return family == AF_INET && address->sa_family == AF_UNSPEC && any ? 0 : -EAFNOSUPPORT;
+}
+
+uint64_t bind_flags(const TcpSocket* socket) {
+  const int* value = socket->options.value;
+  return (value[kOptReuseAddress] != 0 ? kBindReuseAddress : 0) |
+         (value[kOptReusePort] != 0 ? kBindReusePort : 0) |
+         (socket->family == AF_INET6 && value[kOptV6Only] != 0 ? kBindV6Only : 0);
+}
+
+// Asks the edge for the address and waits for its answer; cannot be interrupted, as bind cannot.
+long bind_at_edge(TcpSocket* socket, const Address& address) {
+  FileHold hold(socket);
+  socket->state = TcpState::kBinding;
+  Output entry;
+  entry.kind = OutputKind::kBind;
+  entry.id = socket->socket_id;
+  entry.value = bind_flags(socket);
+  entry.address = address;
+  emit_output(entry);
+  WaitQueue* queue = &socket->readers;
+  while (socket->state == TcpState::kBinding) {
+    sched_wait(queue, kNoDeadline);
+  }
+  if (socket->bind_result != 0) {
+    return -static_cast<long>(socket->bind_result);
+  }
+  socket->unlistened = false;
+  options_emit_pending(socket);
+  return 0;
+}
+
+void drop_accept_queue(TcpSocket* listener) {
+  while (listener->accept_first != nullptr) {
+    TcpSocket* connection = listener->accept_first;
+    listener->accept_first = connection->accept_next;
+    file_release(connection);
+  }
+  listener->accept_last = nullptr;
+}
+
+TcpSocket* take_accepted(TcpSocket* listener) {
+  TcpSocket* connection = listener->accept_first;
+  listener->accept_first = connection->accept_next;
+  if (listener->accept_first == nullptr) {
+    listener->accept_last = nullptr;
+  }
+  connection->accept_next = nullptr;
+  return connection;
+}
+
+// shutdown() of a listener: it stops listening but keeps its port.
+void unlisten(TcpSocket* socket) {
+  emit_plain(OutputKind::kUnlisten, socket->socket_id, 0);
+  drop_accept_queue(socket);
+  socket->state = TcpState::kBound;
+  socket->unlistened = true;
+}
+
+long refuse_socket(int domain, int type, long error) {
+  Notice()
+      .text("refused: socket(domain ")
+      .number(domain)
+      .text(", type ")
+      .number(type)
+      .text("): only TCP sockets are supported")
+      .emit();
+  return error;
+}
+
+}  // namespace
+
+constexpr FileOps kTcpOps = {FileType::kTcp, tcp_poll, tcp_read, tcp_write, tcp_room, tcp_release};
+
+TcpSocket* tcp_new(sa_family_t family, int status_flags) {
+  TcpSocket* socket = g_sockets.get();
+  file_init(socket, &kTcpOps, status_flags);
+  socket->family = family;
+  socket->local = unspecified_address(family);
+  return socket;
+}
+
+TcpSocket* tcp_find_connection(uint32_t id) { return g_connections.find(id); }
+TcpSocket* tcp_find_socket(uint32_t id) { return g_named_sockets.find(id); }
+bool tcp_connection_was_seen(uint32_t id) { return id <= g_highest_connection_id; }
+bool tcp_socket_was_seen(uint32_t id) { return id != 0 && id <= g_last_socket_id; }
+
+void tcp_name_connection(TcpSocket* socket, uint32_t id) {
+  socket->connection_id = id;
+  g_connections.insert(socket);
+  if (id > g_highest_connection_id) {
+    g_highest_connection_id = id;
+  }
+}
+
+uint32_t tcp_poll(File* file) {
+  TcpSocket* socket = static_cast<TcpSocket*>(file);
+  if (socket->state == TcpState::kListening) {
+    return socket->accept_first != nullptr ? EPOLLIN | EPOLLRDNORM : 0;
+  }
+  uint32_t events = 0;
+  if (socket->shut == kShutBoth || socket->state != TcpState::kOpen) {
+    events |= EPOLLHUP;
+  }
+  if ((socket->shut & kShutReceive) != 0) {
+    events |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
+  }
+  if (socket->input.size() >= static_cast<size_t>(socket->options.value[kOptReceiveLow])) {
+    events |= EPOLLIN | EPOLLRDNORM;
+  }
+  if ((socket->shut & kShutSend) != 0 || is_writable(socket)) {
+    events |= EPOLLOUT | EPOLLWRNORM;
+  } else {
+    socket->wants_room = true;
+  }
+  return socket->error != 0 ? events | EPOLLERR : events;
+}
+
+void tcp_state_changed(TcpSocket* socket) {
+  wake(&socket->readers, kWakeAll);
+  wake(&socket->writers, kWakeAll);
+  notify(socket, kKeyAny);
+}
+
+void tcp_input_arrived(TcpSocket* socket) {
+  wake(&socket->readers, kWakeAll);
+  if (socket->input.size() >= static_cast<size_t>(socket->options.value[kOptReceiveLow]) ||
+      socket->input_ended) {
+    notify(socket, kKeyReadable);
+  }
+}
+
+void tcp_close_if_done(TcpSocket* socket) {
+  if (socket->state == TcpState::kOpen && socket->input_ended && (socket->shut & kShutSend) != 0) {
+    socket->state = TcpState::kClosed;
+    socket->shut = kShutBoth;
+  }
+}
+
+void tcp_release(File* file) {
+  TcpSocket* socket = static_cast<TcpSocket*>(file);
+  if (socket->connection_id != 0) {
+    emit_plain(OutputKind::kClose, socket->connection_id, socket->consumed);
+    g_connections.remove(socket);
+  } else {
+    const bool at_edge = socket->state == TcpState::kBound || socket->state == TcpState::kListening;
+    if (at_edge && !socket->unlistened) {
+      emit_plain(OutputKind::kUnlisten, socket->socket_id, 0);
+    }
+    drop_accept_queue(socket);
+    g_named_sockets.remove(socket);
+  }
+  socket->input.clear();
+  g_sockets.put(socket);
+}
+
+long net_socket(int domain, int type, int protocol) {
+  const int kind = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (domain != AF_INET && domain != AF_INET6) {
+    return refuse_socket(domain, kind, -EAFNOSUPPORT);
+  }
+  if (kind != SOCK_STREAM) {
+    return refuse_socket(domain, kind, kind == SOCK_RAW ? -EPERM : -EPROTONOSUPPORT);
+  }
+  if (protocol != 0 && protocol != IPPROTO_TCP) {
+    return refuse_socket(domain, kind, -EPROTONOSUPPORT);
+  }
+  TcpSocket* socket =
+      tcp_new(static_cast<sa_family_t>(domain), O_RDWR | ((type & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0));
+  options_init(&socket->options);
+  socket->socket_id = ++g_last_socket_id;
+  if (socket->socket_id >= kOptionOfSocket) {
+    shim_fail("socket ids are used up");
+  }
+  g_named_sockets.insert(socket);
+  const long fd = install_file(socket, 0, (type & SOCK_CLOEXEC) != 0);
+  if (fd < 0) {
+    file_release(socket);
+  }
+  return fd;
+}
+
+long net_bind(int fd, const struct sockaddr* address, socklen_t length) {
+  long error = 0;
+  TcpSocket* socket = tcp_file(fd, &error);
+  if (socket == nullptr) {
+    return error == -EOPNOTSUPP ? -EINVAL : error;
+  }
+  error = check_bind_address(socket->family, address, length);
+  if (error < 0) {
+    return error;
+  }
+  if (socket->state != TcpState::kFresh) {
+    return -EINVAL;
+  }
+  Address wanted = unspecified_address(socket->family);
+  const size_t n = length < wanted.length ? length : wanted.length;
+  __builtin_memcpy(wanted.bytes, address, n);
+  __builtin_memcpy(wanted.bytes, &socket->family, sizeof(socket->family));
+  if (socket->family == AF_INET) {
+    __builtin_memset(wanted.bytes + 8, 0, 8);  // sin_zero
+  }
+  return bind_at_edge(socket, wanted);
+}
+
+long net_listen(int fd, int backlog) {
+  long error = 0;
+  TcpSocket* socket = tcp_file(fd, &error);
+  if (socket == nullptr) {
+    return error;
+  }
+  if (socket->state == TcpState::kFresh || socket->unlistened) {
+    error = bind_at_edge(socket, socket->unlistened ? socket->local
+                                                    : unspecified_address(socket->family));
+    if (error < 0) {
+      return error;
+    }
+  }
+  if (socket->state != TcpState::kBound && socket->state != TcpState::kListening) {
+    return -EINVAL;
+  }
+  socket->state = TcpState::kListening;
+  socket->shut = 0;
+  const bool above = backlog < 0 || backlog > kBacklogMax;
+  emit_plain(OutputKind::kListen, socket->socket_id,
+             static_cast<uint64_t>(above ? kBacklogMax : backlog));
+  return 0;
+}
+
+long net_accept(int fd, struct sockaddr* address, socklen_t* length, int flags) {
+  if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0) {
+    return -EINVAL;
+  }
+  long error = 0;
+  TcpSocket* listener = tcp_file(fd, &error);
+  if (listener == nullptr) {
+    return error;
+  }
+  auto attempt = [&]() -> long {
+    if (listener->state != TcpState::kListening) {
+      return -EINVAL;
+    }
+    if (listener->accept_first == nullptr) {
+      return -EAGAIN;
+    }
+    // ORDER: the number first; without one the connection stays in the queue.
+    TcpSocket* connection = listener->accept_first;
+    const long new_fd = install_file(connection, 0, (flags & SOCK_CLOEXEC) != 0);
+    if (new_fd >= 0) {
+      take_accepted(listener);
+      connection->status_flags |= (flags & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0;
+      if (address != nullptr) {
+        copy_address_out(connection->peer, address, length);
+      }
+    }
+    return new_fd;
+  };
+  long result = attempt();
+  if (result != -EAGAIN) {
+    return result;
+  }
+  ingest_point();
+  return attempt_or_wait(listener, &listener->readers, is_nonblocking(listener, 0),
+                         listener->options.receive_timeout_ns, attempt);
+}
+
+// Outbound connections need the edge to dial; until it can, the network is unreachable.
+long net_connect(int fd, const struct sockaddr* address, socklen_t length) {
+  long error = 0;
+  TcpSocket* socket = tcp_file(fd, &error);
+  if (socket == nullptr) {
+    return error == -EOPNOTSUPP ? -EISCONN : error;
+  }
+  if (length < sizeof(address->sa_family)) {
+    return -EINVAL;
+  }
+  if (socket->state != TcpState::kFresh && socket->state != TcpState::kBound) {
+    return -EISCONN;
+  }
+  Notice()
+      .text("refused: connect to ")
+      .address(reinterpret_cast<const uint8_t*>(address), length)
+      .text(": outbound connections are not supported")
+      .emit();
+  return -ENETUNREACH;
+}
+
+long net_getsockname(int fd, struct sockaddr* address, socklen_t* length) {
+  long error = 0;
+  File* file = socket_file(fd, &error);
+  if (file == nullptr) {
+    return error;
+  }
+  if (static_cast<int>(*length) < 0) {
+    return -EINVAL;
+  }
+  Address unix_name;
+  unix_name.length = sizeof(sa_family_t);
+  unix_name.bytes[0] = AF_UNIX;
+  const TcpSocket* socket = as_tcp(file);
+  copy_address_out(socket != nullptr ? socket->local : unix_name, address, length);
+  return 0;
+}
+
+long net_getpeername(int fd, struct sockaddr* address, socklen_t* length) {
+  long error = 0;
+  File* file = socket_file(fd, &error);
+  if (file == nullptr) {
+    return error;
+  }
+  const TcpSocket* socket = as_tcp(file);
+  if (socket == nullptr) {
+    return net_getsockname(fd, address, length);  // both ends of a socketpair are unnamed
+  }
+  if (socket->state != TcpState::kOpen) {
+    return -ENOTCONN;
+  }
+  if (static_cast<int>(*length) < 0) {
+    return -EINVAL;
+  }
+  copy_address_out(socket->peer, address, length);
+  return 0;
+}
+
+long tcp_shutdown(TcpSocket* socket, int how) {
+  const uint8_t bits = static_cast<uint8_t>(how + 1);  // SHUT_RD, SHUT_WR, SHUT_RDWR
+  long result = 0;
+  if (socket->state == TcpState::kListening) {
+    if ((bits & kShutReceive) != 0) {
+      unlisten(socket);
+    }
+  } else {
+    result = socket->state == TcpState::kOpen ? 0 : -ENOTCONN;
+    const bool first = (bits & kShutSend) != 0 && (socket->shut & kShutSend) == 0;
+    socket->shut |= bits;
+    if (socket->state == TcpState::kOpen && first) {
+      emit_plain(OutputKind::kShutdown, socket->connection_id, 0);
+    }
+    tcp_close_if_done(socket);
+  }
+  tcp_state_changed(socket);
+  return result;
+}
+
+}  // namespace ftrun::shim

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// TCP sockets whose kernel side is the edge: state comes from arrivals and from the application's
+// own calls, effects leave as output entries. The model is Linux 6's TCP seen from user space.
+// Runs in the application with the token held; no libc, no system calls.
+#pragma once
+
+#include "eventlog/limits.h"
+#include "preload/net/file.h"
+#include "preload/net/id_table.h"
+#include "preload/net/options.h"
+
+namespace ftrun::shim {
+
+enum class TcpState : uint8_t {
+  kFresh,      // TCP_CLOSE, not bound
+  kBinding,    // a bind is on its way; another thread sees it as bound
+  kBound,      // TCP_CLOSE with a port
+  kListening,  // TCP_LISTEN
+  kOpen,       // connected; half-closed states show in `shut`, `input_ended`
+  kClosed,     // was connected: reset, or closed in both directions
+};
+
+// sk_shutdown.
+inline constexpr uint8_t kShutReceive = 1;
+inline constexpr uint8_t kShutSend = 2;
+inline constexpr uint8_t kShutBoth = 3;
+
+struct TcpSocket : File {
+  TcpState state = TcpState::kFresh;
+  uint8_t shut = 0;
+  bool input_ended = false;   // FIN ingested, after all data
+  bool wants_room = false;    // SOCK_NOSPACE: tell when there is room to write
+  bool unlistened = false;    // shutdown() took the port from the edge; bind anew to listen
+  sa_family_t family = AF_INET;
+  int error = 0;              // sk_err, positive
+  uint32_t socket_id = 0;     // of a socket that the application made, else 0
+  uint32_t connection_id = 0;  // while connected, and after; else 0
+  Address local;
+  Address peer;
+  SocketOptions options;
+
+  ByteQueue input;
+  uint64_t consumed = 0;  // input bytes taken by the application
+  uint64_t reported = 0;  // of which the edge was told
+  uint64_t written = 0;   // output bytes issued
+  uint64_t credited = 0;  // of which the world has taken
+
+  // A listener's connections, oldest first; each has one reference.
+  TcpSocket* accept_first = nullptr;
+  TcpSocket* accept_last = nullptr;
+  TcpSocket* accept_next = nullptr;
+  uint64_t bind_result = 0;  // of the bind that kBinding waits for: errno
+};
+
+extern const FileOps kTcpOps;
+
+inline TcpSocket* as_tcp(File* file) {
+  return file->ops->type == FileType::kTcp ? static_cast<TcpSocket*>(file) : nullptr;
+}
+
+// Room in the send window, and the kernel's rule for EPOLLOUT: a third of it must be free.
+inline size_t send_room(const TcpSocket* socket) {
+  return kSendWindowBytes - static_cast<size_t>(socket->written - socket->credited);
+}
+inline bool is_writable(const TcpSocket* socket) {
+  return 3 * send_room(socket) >= kSendWindowBytes;
+}
+
+uint32_t tcp_poll(File* file);
+long tcp_read(File* file, IoCursor* to, int flags);
+long tcp_write(File* file, IoCursor* from, int flags);
+long tcp_room(File* file, int flags);
+void tcp_release(File* file);
+
+long tcp_shutdown(TcpSocket* socket, int how);  // `how` is valid
+
+// All sockets change through these, so that nothing forgets who is waiting.
+void tcp_state_changed(TcpSocket* socket);  // wakes everybody
+void tcp_input_arrived(TcpSocket* socket);
+// Closed in both directions: forgets the connection's name as getpeername sees it.
+void tcp_close_if_done(TcpSocket* socket);
+
+// Names. A connection is found until its socket is released; then its id is known as closed.
+TcpSocket* tcp_new(sa_family_t family, int status_flags);
+TcpSocket* tcp_find_connection(uint32_t id);
+TcpSocket* tcp_find_socket(uint32_t id);
+void tcp_name_connection(TcpSocket* socket, uint32_t id);
+bool tcp_connection_was_seen(uint32_t id);
+bool tcp_socket_was_seen(uint32_t id);
+
+}  // namespace ftrun::shim

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the world does to virtual sockets: applies arrivals, which are the same in every replica.
+// Runs in the application at an ingest point with the token held; no libc, no system calls.
+//
+// Arrivals for a connection that the application has closed are of no interest any more; those for
+// a connection that never was are a broken supervisor.
+#include "preload/net/tcp.h"
+
+namespace ftrun::shim {
+namespace {
+
+void apply_open(const Arrival& item) {
+  if (item.id == 0 || item.id >= kOptionOfSocket || tcp_find_connection(item.id) != nullptr) {
+    shim_fail("a connection was opened twice or has no id", item.id);
+  }
+  TcpSocket* listener = tcp_find_socket(item.listener);
+  if (listener == nullptr && !tcp_socket_was_seen(item.listener)) {
+    shim_fail("a connection came for an unknown listener", item.listener);
+  }
+  const sa_family_t family = listener != nullptr ? listener->family : sa_family_t{AF_INET};
+  TcpSocket* connection = tcp_new(family, O_RDWR);
+  tcp_name_connection(connection, item.id);
+  if (listener == nullptr || listener->state != TcpState::kListening) {
+    file_release(connection);  // closed meanwhile: tells the edge so
+    return;
+  }
+  connection->state = TcpState::kOpen;
+  connection->local = item.local;
+  connection->peer = item.peer;
+  connection->options = listener->options;
+  (listener->accept_last != nullptr ? listener->accept_last->accept_next
+                                    : listener->accept_first) = connection;
+  listener->accept_last = connection;
+  wake(&listener->readers, 1);
+  notify(listener, kKeyReadable);
+}
+
+void apply_data(TcpSocket* socket, const Arrival& item) {
+  if (socket->input_ended) {
+    shim_fail("input after the end of a connection's input", socket->connection_id);
+  }
+  const uint64_t position = socket->consumed + socket->input.size() + item.length;
+  if (position - socket->reported > kReceiveWindowBytes) {
+    shim_fail("input beyond the receive window", socket->connection_id,
+              static_cast<int64_t>(position));
+  }
+  if (socket->state == TcpState::kOpen) {
+    socket->input.append(item.data, item.length);
+    tcp_input_arrived(socket);
+  }
+}
+
+void apply_fin(TcpSocket* socket) {
+  if (socket->state != TcpState::kOpen) {
+    return;  // a reset came first
+  }
+  socket->input_ended = true;
+  socket->shut |= kShutReceive;
+  tcp_close_if_done(socket);
+  tcp_state_changed(socket);
+}
+
+void apply_reset(TcpSocket* socket, int error) {
+  if (socket->state != TcpState::kOpen) {
+    return;
+  }
+  // tcp_reset(): after the peer's FIN the error is a broken pipe.
+  socket->error = socket->input_ended && error == ECONNRESET ? EPIPE : error;
+  socket->state = TcpState::kClosed;
+  socket->shut = kShutBoth;
+  tcp_state_changed(socket);
+  notify(socket, EPOLLERR);
+}
+
+void apply_credit(TcpSocket* socket, uint64_t position) {
+  if (position > socket->written) {
+    shim_fail("credit beyond what was written", socket->connection_id,
+              static_cast<int64_t>(position));
+  }
+  if (position <= socket->credited) {
+    return;  // offered again after a promotion
+  }
+  socket->credited = position;
+  if (socket->wants_room && is_writable(socket)) {
+    socket->wants_room = false;
+    wake(&socket->writers, kWakeAll);
+    notify(socket, kKeyWritable);
+  }
+}
+
+void apply_bound(const Arrival& item) {
+  TcpSocket* socket = tcp_find_socket(item.id);
+  if (socket == nullptr || socket->state != TcpState::kBinding) {
+    if (!tcp_socket_was_seen(item.id)) {
+      shim_fail("the answer to a bind that was never asked", item.id);
+    }
+    return;
+  }
+  socket->bind_result = item.value;
+  socket->state = item.value == 0 ? TcpState::kBound : TcpState::kFresh;
+  if (item.value == 0) {
+    socket->local = item.local;
+  }
+  wake(&socket->readers, kWakeAll);
+}
+
+}  // namespace
+
+void net_apply(const Arrival& item) {
+  if (item.kind == ArrivalKind::kOpen) {
+    return apply_open(item);
+  }
+  if (item.kind == ArrivalKind::kBound) {
+    return apply_bound(item);
+  }
+  TcpSocket* socket = tcp_find_connection(item.id);
+  if (socket == nullptr) {
+    if (!tcp_connection_was_seen(item.id)) {
+      shim_fail("an arrival for a connection that never was", item.id,
+                static_cast<int64_t>(item.kind));
+    }
+    return;
+  }
+  switch (item.kind) {
+    case ArrivalKind::kData:
+      return apply_data(socket, item);
+    case ArrivalKind::kFin:
+      return apply_fin(socket);
+    case ArrivalKind::kReset:
+      return apply_reset(socket, static_cast<int>(item.value));
+    case ArrivalKind::kCredit:
+      return apply_credit(socket, item.value);
+    default:
+      shim_fail("an arrival that is none of a socket's", static_cast<int64_t>(item.kind));
+  }
+}
+
+}  // namespace ftrun::shim

@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: Apache-2.0
+// Handlers for memory, time, threads, signals, limits and identity, and the descriptor placeholders
+// of env.h. Runs in the application on the shim's stack with the token held; no libc.
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/prctl.h>
+#include <linux/sched.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/sysinfo.h>
+#include <sys/time.h>
+#include <sys/times.h>
+#include <sys/utsname.h>
+#include <time.h>
+
+#include "eventlog/records.h"
+#include "preload/calls.h"
+#include "preload/doors.h"
+#include "preload/net/net.h"
+#include "preload/raw.h"
+#include "preload/scheduler.h"
+#include "preload/signals.h"
+#include "preload/start.h"
+#include "preload/text.h"
+
+namespace ftrun::shim {
+namespace {
+
+template <typename T>
+T* at(long value) {
+  return reinterpret_cast<T*>(value);
+}
+
+long as_is(long number, const long* a) { return raw(number, a[0], a[1], a[2], a[3], a[4], a[5]); }
+
+long choose_struct(long number, const long* a, long out, size_t size) {
+  return choose(number, at<void>(out), out == 0 ? 0 : size, [&] { return as_is(number, a); });
+}
+
+uint8_t* arena_next = reinterpret_cast<uint8_t*>(FTRUN_ARENA_ADDRESS);
+int descriptor_limit_now = 1024;
+
+}  // namespace
+
+// --- env.h: memory and placeholders ---
+
+void* arena_alloc(size_t bytes, size_t alignment) {
+  auto address = reinterpret_cast<uint64_t>(arena_next);
+  address = (address + alignment - 1) & ~(alignment - 1);
+  if (address + bytes > FTRUN_ARENA_ADDRESS + FTRUN_ARENA_BYTES) {
+    shim_fail("the shim's memory is exhausted", static_cast<int64_t>(bytes));
+  }
+  arena_next = reinterpret_cast<uint8_t*>(address + bytes);
+  return reinterpret_cast<void*>(address);
+}
+
+int hold_descriptor(int at_least) {
+  const long fd = raw(__NR_openat, AT_FDCWD, "/", O_PATH | O_CLOEXEC);
+  if (fd < 0 || fd >= at_least) {
+    return static_cast<int>(fd);
+  }
+  const long moved = raw(__NR_fcntl, fd, F_DUPFD_CLOEXEC, at_least);
+  raw(__NR_close, fd);
+  return static_cast<int>(moved);
+}
+
+int hold_descriptor_at(int number) {
+  const long fd = raw(__NR_openat, AT_FDCWD, "/", O_PATH | O_CLOEXEC);
+  if (fd < 0 || fd == number) {
+    return fd < 0 ? static_cast<int>(fd) : 0;
+  }
+  const long moved = raw(__NR_dup3, fd, number, O_CLOEXEC);
+  raw(__NR_close, fd);
+  return moved < 0 ? static_cast<int>(moved) : 0;
+}
+
+void release_descriptor(int number) { raw(__NR_close, number); }
+int descriptor_limit() { return descriptor_limit_now; }
+
+void process_init() {
+  struct rlimit limit = {};
+  raw(__NR_getrlimit, RLIMIT_NOFILE, &limit);
+  descriptor_limit_now = static_cast<int>(limit.rlim_cur < 65536 ? limit.rlim_cur : 65536);
+}
+
+// --- refusals ---
+
+long do_refused(long number, const long*) {
+  Text text;
+  text.add("system call ").add(number).add(" (").add(call_name(number));
+  text.add(") is not supported").add(describe_caller()).add("\n");
+  doors_fail(ShimFailure::kRefused, text.c_str());
+}
+
+long do_denied(long number, const long*) {
+  static uint8_t told[kCallNumberMax];
+  if (number < kCallNumberMax && told[number] == 0) {
+    told[number] = 1;
+    // glibc asks for these at every start and has another way.
+    if (number != __NR_clone3 && number != __NR_rseq && number != __NR_membarrier) {
+      Text text;
+      text.add("system call ").add(call_name(number)).add(" is not supported: answered ENOSYS\n");
+      shim_notice(text.c_str());
+    }
+  }
+  return -ENOSYS;
+}
+
+long do_native(long number, const long* a) {
+  const long result = as_is(number, a);
+  if (number == __NR_setrlimit && a[0] == RLIMIT_NOFILE && result == 0) {
+    process_init();
+  }
+  return result;
+}
+
+// --- memory: at the address that the primary got ---
+
+namespace {
+
+bool shares_with_strangers(const long* a) {
+  return (a[3] & (MAP_SHARED | MAP_ANONYMOUS)) == MAP_SHARED && (a[2] & PROT_WRITE) != 0 &&
+         fd_native_class(static_cast<int>(a[4])) != 1;
+}
+
+[[noreturn]] void cannot_map(long number, long wanted, long got) {
+  Text text;
+  text.add(call_name(number)).add(" gave ").hex(static_cast<uint64_t>(got));
+  text.add(" here and ").hex(static_cast<uint64_t>(wanted)).add(" in the primary\n");
+  doors_fail(ShimFailure::kDiverged, text.c_str());
+}
+
+}  // namespace
+
+long do_mmap(long number, const long* a) {
+  if (shares_with_strangers(a)) {
+    shim_notice("writable shared mapping of a file outside the state directories refused\n");
+    return -EACCES;
+  }
+  if ((a[3] & MAP_ANONYMOUS) == 0 && fd_kind(static_cast<int>(a[4])) != FdKind::kNative) {
+    return fd_kind(static_cast<int>(a[4])) == FdKind::kFree ? -EBADF : -ENODEV;
+  }
+  const bool live = doors_are_live();
+  const long address = choose(number, [&] { return as_is(number, a); });
+  if (live || (address < 0 && address > -4096)) {
+    return address;
+  }
+  const long flags = (a[3] & MAP_FIXED) != 0 ? a[3] : a[3] | MAP_FIXED_NOREPLACE;
+  const long here = raw(number, address, a[1], a[2], flags, a[4], a[5]);
+  if (here != address) {
+    cannot_map(number, address, here);
+  }
+  return address;
+}
+
+long do_mremap(long number, const long* a) {
+  const bool live = doors_are_live();
+  const long address = choose(number, [&] { return as_is(number, a); });
+  if (live || (address < 0 && address > -4096)) {
+    return address;
+  }
+  const bool moved = address != a[0];
+  const long here = moved ? raw(number, a[0], a[1], a[2], MREMAP_MAYMOVE | MREMAP_FIXED, address)
+                          : raw(number, a[0], a[1], a[2], 0);
+  if (here != address) {
+    cannot_map(number, address, here);
+  }
+  return address;
+}
+
+long do_madvise(long number, const long* a) {
+  // MADV_FREE leaves it to memory pressure what the pages contain.
+  return raw(number, a[0], a[1], a[2] == MADV_FREE ? static_cast<long>(MADV_DONTNEED) : a[2]);
+}
+
+long do_mincore(long number, const long* a) {
+  return choose_struct(number, a, a[2], (static_cast<size_t>(a[1]) + 4095) / 4096);
+}
+
+// --- time ---
+
+namespace {
+
+void store_time(struct timespec* out, int64_t ns) {
+  out->tv_sec = ns / 1'000'000'000;
+  out->tv_nsec = ns % 1'000'000'000;
+}
+
+bool is_realtime(long clock) {
+  return clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE || clock == CLOCK_TAI;
+}
+bool is_monotonic(long clock) {
+  return clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE ||
+         clock == CLOCK_MONOTONIC_RAW || clock == CLOCK_BOOTTIME;
+}
+
+}  // namespace
+
+long do_clock_gettime(long number, const long* a) {
+  if (is_monotonic(a[0])) {
+    store_time(at<timespec>(a[1]), doors_clock_ns());
+    return 0;
+  }
+  if (is_realtime(a[0])) {
+    store_time(at<timespec>(a[1]), doors_clock_ns() + doors_realtime_offset_ns());
+    return 0;
+  }
+  return choose_struct(number, a, a[1], sizeof(struct timespec));
+}
+
+long do_gettimeofday(long, const long* a) {
+  const int64_t now = doors_clock_ns() + doors_realtime_offset_ns();
+  if (a[0] != 0) {
+    at<timeval>(a[0])->tv_sec = now / 1'000'000'000;
+    at<timeval>(a[0])->tv_usec = now % 1'000'000'000 / 1000;
+  }
+  if (a[1] != 0) {
+    *at<struct timezone>(a[1]) = {};
+  }
+  return 0;
+}
+
+long do_time(long, const long* a) {
+  const int64_t seconds = (doors_clock_ns() + doors_realtime_offset_ns()) / 1'000'000'000;
+  if (a[0] != 0) {
+    *at<time_t>(a[0]) = seconds;
+  }
+  return seconds;
+}
+
+long do_clock_getres(long number, const long* a) {
+  const bool coarse = a[0] == CLOCK_REALTIME_COARSE || a[0] == CLOCK_MONOTONIC_COARSE;
+  if (!is_realtime(a[0]) && !is_monotonic(a[0])) {
+    return choose_struct(number, a, a[1], sizeof(struct timespec));
+  }
+  if (a[1] != 0) {
+    store_time(at<timespec>(a[1]), coarse ? 4'000'000 : 1);
+  }
+  return 0;
+}
+
+namespace {
+
+long sleep_until_ns(int64_t deadline, timespec* remaining) {
+  ingest_point();
+  const int result = sched_wait(nullptr, deadline);
+  if (result == -ETIMEDOUT) {
+    return 0;
+  }
+  if (remaining != nullptr) {
+    const int64_t left = deadline - virtual_now_ns();
+    store_time(remaining, left > 0 ? left : 0);
+  }
+  return -EINTR;
+}
+
+}  // namespace
+
+long do_nanosleep(long, const long* a) {
+  const auto* wanted = at<const timespec>(a[0]);
+  if (wanted->tv_nsec < 0 || wanted->tv_nsec >= 1'000'000'000 || wanted->tv_sec < 0) {
+    return -EINVAL;
+  }
+  const int64_t ns = wanted->tv_sec * 1'000'000'000 + wanted->tv_nsec;
+  return sleep_until_ns(doors_clock_ns() + ns, at<timespec>(a[1]));
+}
+
+long do_clock_nanosleep(long, const long* a) {
+  const auto* wanted = at<const timespec>(a[2]);
+  if (!is_realtime(a[0]) && !is_monotonic(a[0])) {
+    return -EOPNOTSUPP;
+  }
+  if (wanted->tv_nsec < 0 || wanted->tv_nsec >= 1'000'000'000 || wanted->tv_sec < 0) {
+    return -EINVAL;
+  }
+  const int64_t ns = wanted->tv_sec * 1'000'000'000 + wanted->tv_nsec;
+  if ((a[1] & TIMER_ABSTIME) == 0) {
+    return sleep_until_ns(doors_clock_ns() + ns, at<timespec>(a[3]));
+  }
+  const int64_t deadline = is_realtime(a[0]) ? ns - doors_realtime_offset_ns() : ns;
+  return deadline <= doors_clock_ns() ? 0 : sleep_until_ns(deadline, nullptr);
+}
+
+// --- threads and signals ---
+
+long do_futex(long, const long* a) { return futex_call(a); }
+long do_sched_yield(long, const long*) {
+  ingest_point();
+  scheduler_yield();
+  return 0;
+}
+long do_pause(long, const long*) { return call_sigsuspend(&self()->mask); }
+long do_rt_sigaction(long, const long* a) {
+  return call_sigaction(static_cast<int>(a[0]), at<void>(a[1]), at<void>(a[2]),
+                        static_cast<size_t>(a[3]));
+}
+long do_rt_sigprocmask(long, const long* a) {
+  return call_sigprocmask(static_cast<int>(a[0]), at<SignalSet>(a[1]), at<SignalSet>(a[2]));
+}
+long do_rt_sigpending(long, const long* a) { return call_sigpending(at<SignalSet>(a[0])); }
+long do_rt_sigsuspend(long, const long* a) { return call_sigsuspend(at<SignalSet>(a[0])); }
+long do_rt_sigtimedwait(long, const long* a) {
+  return call_sigtimedwait(at<SignalSet>(a[0]), at<siginfo_t>(a[1]), at<const timespec>(a[2]));
+}
+long do_rt_sigqueueinfo(long, const long* a) {
+  return call_kill(static_cast<int>(a[0]), static_cast<int>(a[1]));
+}
+long do_rt_tgsigqueueinfo(long, const long* a) {
+  return call_tkill(static_cast<int>(a[0]), static_cast<int>(a[1]), static_cast<int>(a[2]),
+                    at<siginfo_t>(a[3]));
+}
+long do_sigaltstack(long, const long* a) {
+  return call_sigaltstack(at<const stack_t>(a[0]), at<stack_t>(a[1]));
+}
+long do_kill(long, const long* a) {
+  return call_kill(static_cast<int>(a[0]), static_cast<int>(a[1]));
+}
+long do_tkill(long, const long* a) {
+  return call_tkill(0, static_cast<int>(a[0]), static_cast<int>(a[1]), nullptr);
+}
+long do_tgkill(long, const long* a) {
+  return call_tkill(static_cast<int>(a[0]), static_cast<int>(a[1]), static_cast<int>(a[2]),
+                    nullptr);
+}
+long do_setitimer(long, const long* a) {
+  return call_setitimer(static_cast<int>(a[0]), at<void>(a[1]), at<void>(a[2]));
+}
+long do_getitimer(long, const long* a) {
+  return call_getitimer(static_cast<int>(a[0]), at<void>(a[1]));
+}
+long do_alarm(long, const long* a) { return call_alarm(static_cast<unsigned>(a[0])); }
+
+long do_set_tid_address(long, const long* a) {
+  self()->clear_child_tid = at<int32_t>(a[0]);
+  return self()->tid;
+}
+long do_set_robust_list(long, const long* a) {
+  self()->robust_list = at<void>(a[0]);
+  return 0;
+}
+long do_get_robust_list(long, const long* a) {
+  Thread* thread = a[0] == 0 ? self() : thread_by_tid(static_cast<int>(a[0]));
+  if (thread == nullptr) {
+    return -ESRCH;
+  }
+  *at<void*>(a[1]) = thread->robust_list;
+  *at<size_t>(a[2]) = 24;
+  return 0;
+}
+long do_exit(long, const long* a) { thread_exit(static_cast<int>(a[0]) & 0xff); }
+long do_exit_group(long, const long* a) {
+  doors_exit(static_cast<int>(a[0]) & 0xff);
+  for (;;) {
+    raw(__NR_exit_group, a[0]);
+  }
+}
+long do_clone(long, const long*) { return -ENOSYS; }         // start.cc has the registers
+long do_rt_sigreturn(long, const long*) { return -ENOSYS; }  // the filter lets it through
+long do_wait4(long, const long*) { return -ECHILD; }
+long do_waitid(long, const long*) { return -ECHILD; }
+
+long do_prctl(long number, const long* a) {
+  switch (a[0]) {
+    case PR_SET_NAME:
+    case PR_GET_NAME:
+    case PR_SET_DUMPABLE:
+    case PR_GET_DUMPABLE:
+    case PR_SET_KEEPCAPS:
+    case PR_GET_KEEPCAPS:
+    case PR_SET_THP_DISABLE:
+    case PR_GET_THP_DISABLE:
+    case PR_SET_NO_NEW_PRIVS:
+    case PR_GET_NO_NEW_PRIVS:
+    case PR_SET_TIMERSLACK:
+    case PR_GET_TIMERSLACK:
+    case PR_CAPBSET_READ:
+    case PR_CAPBSET_DROP:
+    case PR_SET_VMA:
+      return as_is(number, a);
+    case PR_SET_PDEATHSIG:
+      return 0;
+    default:
+      return -EINVAL;
+  }
+}
+
+// --- facts about host and process ---
+
+long do_getrandom(long number, const long* a) {
+  const size_t size = static_cast<size_t>(a[1]) < kChoicePayloadBytesMax
+                          ? static_cast<size_t>(a[1])
+                          : kChoicePayloadBytesMax;
+  return choose(number, at<void>(a[0]), size, [&] { return raw(number, a[0], size, a[2]); });
+}
+long do_uname(long number, const long* a) {
+  return choose_struct(number, a, a[0], sizeof(struct utsname));
+}
+long do_sysinfo(long number, const long* a) {
+  return choose_struct(number, a, a[0], sizeof(struct sysinfo));
+}
+long do_times(long number, const long* a) {
+  return choose_struct(number, a, a[0], sizeof(struct tms));
+}
+long do_getrusage(long number, const long* a) {
+  return choose_struct(number, a, a[1], sizeof(struct rusage));
+}
+long do_sched_getaffinity(long number, const long* a) {
+  const size_t size = static_cast<size_t>(a[1]) < 1024 ? static_cast<size_t>(a[1]) : 1024;
+  __builtin_memset(at<void>(a[2]), 0, size);
+  return choose(number, at<void>(a[2]), size, [&] { return raw(number, a[0], size, a[2]); });
+}
+long do_getcpu(long, const long* a) {
+  if (a[0] != 0) {
+    *at<unsigned>(a[0]) = 0;
+  }
+  if (a[1] != 0) {
+    *at<unsigned>(a[1]) = 0;
+  }
+  return 0;
+}
+long do_getrlimit(long number, const long* a) {
+  return choose_struct(number, a, a[1], sizeof(struct rlimit));
+}
+long do_prlimit64(long number, const long* a) {
+  if (a[0] != 0 && a[0] != raw(__NR_getpid)) {
+    return -EPERM;
+  }
+  const bool live = doors_are_live();
+  const long result = choose_struct(number, a, a[3], sizeof(struct rlimit));
+  if (!live && result == 0 && a[2] != 0) {
+    raw(number, a[0], a[1], a[2], nullptr);
+  }
+  process_init();
+  return result;
+}
+long do_capget(long number, const long* a) { return choose_struct(number, a, a[1], a[1] ? 24 : 0); }
+
+}  // namespace ftrun::shim

@@ -1,0 +1,506 @@
+// SPDX-License-Identifier: Apache-2.0
+// See scheduler.h.
+//
+// ORDER: a hand-over is logged before the next thread is woken; the old holder touches no shared
+// state of the shim after the wake.
+#include "preload/scheduler.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sched.h>
+
+#include "preload/doors.h"
+#include "preload/raw.h"
+#include "preload/signals.h"
+#include "preload/start.h"
+
+extern "C" {
+__attribute__((visibility("hidden"), tls_model("initial-exec"))) __thread ftrun::shim::Thread*
+    ftrun_self;
+__attribute__((visibility("hidden"))) ftrun::shim::Thread* ftrun_clone_child;
+void ftrun_clone_return();
+[[noreturn]] __attribute__((visibility("hidden"))) void shim_clone_parent(long result);
+[[noreturn]] __attribute__((visibility("hidden"))) void shim_clone_child(ftrun::shim::Thread*);
+}
+
+namespace ftrun::shim {
+namespace {
+
+constexpr uint32_t kThreadsMax = 8192;
+constexpr size_t kShimStackBytes = 64 * 1024;
+constexpr size_t kAlternateStackBytes = 64 * 1024;
+constexpr uint32_t kFutexBuckets = 256;
+
+struct Scheduler {
+  Thread* threads[kThreadsMax] = {};
+  uint32_t slots = 0;        // used prefix of `threads`
+  uint32_t created = 0;      // next index
+  uint32_t live = 0;
+  WaitQueue run_queue;
+  Thread* timed = nullptr;   // waiting with a deadline, unordered
+  WaitQueue futexes[kFutexBuckets];
+  Thread* free_list = nullptr;
+};
+Scheduler scheduler;
+
+void push(WaitQueue* queue, Thread* thread) {
+  thread->next_in_queue = nullptr;
+  if (queue->last != nullptr) {
+    queue->last->next_in_queue = thread;
+  } else {
+    queue->first = thread;
+  }
+  queue->last = thread;
+}
+
+Thread* pop(WaitQueue* queue) {
+  Thread* thread = queue->first;
+  if (thread != nullptr) {
+    queue->first = thread->next_in_queue;
+    if (queue->first == nullptr) {
+      queue->last = nullptr;
+    }
+    thread->next_in_queue = nullptr;
+  }
+  return thread;
+}
+
+void remove(WaitQueue* queue, Thread* thread) {
+  Thread* previous = nullptr;
+  for (Thread* t = queue->first; t != nullptr; previous = t, t = t->next_in_queue) {
+    if (t != thread) {
+      continue;
+    }
+    (previous != nullptr ? previous->next_in_queue : queue->first) = t->next_in_queue;
+    if (queue->last == t) {
+      queue->last = previous;
+    }
+    t->next_in_queue = nullptr;
+    return;
+  }
+  shim_fail("a waiting thread is not in its queue", thread->index);
+}
+
+void remove_timed(Thread* thread) {
+  for (Thread** link = &scheduler.timed; *link != nullptr; link = &(*link)->next_timed) {
+    if (*link == thread) {
+      *link = thread->next_timed;
+      return;
+    }
+  }
+}
+
+int64_t earliest_deadline() {
+  int64_t earliest = net_next_timer_ns();
+  const int64_t alarm = signals_next_timer_ns();
+  if (alarm != kNoDeadline && (earliest == kNoDeadline || alarm < earliest)) {
+    earliest = alarm;
+  }
+  for (Thread* t = scheduler.timed; t != nullptr; t = t->next_timed) {
+    if (earliest == kNoDeadline || t->deadline_ns < earliest) {
+      earliest = t->deadline_ns;
+    }
+  }
+  return earliest;
+}
+
+void await_token(Thread* thread) {
+  while (thread->token.load(std::memory_order_acquire) == 0) {
+    raw(__NR_futex, &thread->token, FUTEX_WAIT_PRIVATE, 0, nullptr);
+  }
+}
+
+void give_token(Thread* next) {
+  next->state = ThreadState::kRunning;
+  next->token.store(1, std::memory_order_release);
+  raw(__NR_futex, &next->token, FUTEX_WAKE_PRIVATE, 1);
+}
+
+// The next runnable thread; waits for arrivals while there is none.
+Thread* next_runnable() {
+  while (scheduler.run_queue.first == nullptr) {
+    doors_idle(earliest_deadline());
+  }
+  return pop(&scheduler.run_queue);
+}
+
+// The calling thread cannot go on (its state says why): runs others until it is runnable and first.
+void block() {
+  Thread* me = self();
+  Thread* next = next_runnable();
+  if (next == me) {
+    me->state = ThreadState::kRunning;
+    return;
+  }
+  me->token.store(0, std::memory_order_relaxed);
+  doors_switch(next->index);
+  give_token(next);
+  await_token(me);
+}
+
+Thread* make_thread() {
+  // Which memory a thread gets is invisible to the application, so it may depend on how fast the
+  // kernel buries exited threads.
+  Thread** link = &scheduler.free_list;
+  while (*link != nullptr && __atomic_load_n(&(*link)->leaving, __ATOMIC_ACQUIRE) != 0) {
+    link = &(*link)->next_in_queue;
+  }
+  Thread* thread = *link;
+  uint8_t* alternate = nullptr;
+  uint8_t* stack = nullptr;
+  if (thread != nullptr) {
+    *link = thread->next_in_queue;
+    alternate = thread->alternate_stack;
+    stack = thread->stack_top;
+    __builtin_memset(static_cast<void*>(thread), 0, sizeof(Thread));
+  } else {
+    thread = static_cast<Thread*>(arena_alloc(sizeof(Thread), 64));
+    alternate = static_cast<uint8_t*>(arena_alloc(kAlternateStackBytes, 4096));
+    stack = static_cast<uint8_t*>(arena_alloc(kShimStackBytes, 4096)) + kShimStackBytes;
+  }
+  thread->alternate_stack = alternate;
+  thread->stack_top = stack;
+  thread->index = scheduler.created++;
+  thread->deadline_ns = kNoDeadline;
+  for (uint32_t slot = 0; slot < kThreadsMax; ++slot) {
+    if (scheduler.threads[slot] == nullptr) {
+      scheduler.threads[slot] = thread;
+      scheduler.slots = slot + 1 > scheduler.slots ? slot + 1 : scheduler.slots;
+      scheduler.live++;
+      return thread;
+    }
+  }
+  shim_fail("too many threads", kThreadsMax);
+}
+
+void forget_thread(Thread* thread) {
+  for (uint32_t slot = 0; slot < scheduler.slots; ++slot) {
+    if (scheduler.threads[slot] == thread) {
+      scheduler.threads[slot] = nullptr;
+    }
+  }
+  scheduler.live--;
+}
+
+}  // namespace
+
+Thread* scheduler_init() {
+  Thread* thread = make_thread();
+  thread->tid = static_cast<int>(raw(__NR_gettid));
+  thread->state = ThreadState::kRunning;
+  thread->token.store(1, std::memory_order_relaxed);
+  ftrun_self = thread;
+  return thread;
+}
+
+uint32_t thread_count() { return scheduler.live; }
+uint32_t thread_slots() { return scheduler.slots; }
+Thread* thread_at(uint32_t slot) { return scheduler.threads[slot]; }
+
+Thread* thread_by_tid(int tid) {
+  for (uint32_t slot = 0; slot < scheduler.slots; ++slot) {
+    Thread* thread = scheduler.threads[slot];
+    if (thread != nullptr && thread->tid == tid) {
+      return thread;
+    }
+  }
+  return nullptr;
+}
+
+void scheduler_yield() {
+  if (scheduler.run_queue.first == nullptr) {
+    return;
+  }
+  Thread* me = self();
+  me->state = ThreadState::kRunnable;
+  push(&scheduler.run_queue, me);
+  block();
+}
+
+void scheduler_wake_thread(Thread* thread, int result) {
+  if (thread->state != ThreadState::kWaiting) {
+    return;
+  }
+  if (thread->waiting_on != nullptr) {
+    remove(thread->waiting_on, thread);
+    thread->waiting_on = nullptr;
+  }
+  if (thread->deadline_ns != kNoDeadline) {
+    remove_timed(thread);
+    thread->deadline_ns = kNoDeadline;
+  }
+  thread->wait_result = result;
+  thread->state = ThreadState::kRunnable;
+  push(&scheduler.run_queue, thread);
+}
+
+void scheduler_expire(int64_t now_ns) {
+  net_expire_timers(now_ns);
+  signals_expire_timers(now_ns);
+  for (;;) {
+    Thread* due = nullptr;
+    for (Thread* t = scheduler.timed; t != nullptr; t = t->next_timed) {
+      if (t->deadline_ns <= now_ns &&
+          (due == nullptr || t->deadline_ns < due->deadline_ns ||
+           (t->deadline_ns == due->deadline_ns && t->index < due->index))) {
+        due = t;
+      }
+    }
+    if (due == nullptr) {
+      return;
+    }
+    scheduler_wake_thread(due, -ETIMEDOUT);
+  }
+}
+
+int sched_wait(WaitQueue* queue, int64_t deadline_ns) {
+  Thread* me = self();
+  if (signals_deliverable(me)) {
+    return kErrRestart;
+  }
+  me->state = ThreadState::kWaiting;
+  me->waiting_on = queue;
+  if (queue != nullptr) {
+    push(queue, me);
+  }
+  me->deadline_ns = deadline_ns;
+  if (deadline_ns != kNoDeadline) {
+    me->next_timed = scheduler.timed;
+    scheduler.timed = me;
+  }
+  block();
+  return me->wait_result;
+}
+
+int sched_wake(WaitQueue* queue, int count) {
+  int woken = 0;
+  while (woken < count && queue->first != nullptr) {
+    scheduler_wake_thread(queue->first, 0);
+    ++woken;
+  }
+  return woken;
+}
+
+// --- futex ---
+
+namespace {
+
+WaitQueue* futex_bucket(uint64_t address) {
+  return &scheduler.futexes[(address >> 2) * 0x9E3779B97F4A7C15u >> 56];
+}
+
+int futex_wake(uint64_t address, int count, uint32_t bits) {
+  WaitQueue* bucket = futex_bucket(address);
+  int woken = 0;
+  for (Thread* t = bucket->first; t != nullptr && woken < count;) {
+    Thread* next = t->next_in_queue;
+    if (t->futex_address == address && (t->futex_bits & bits) != 0) {
+      scheduler_wake_thread(t, 0);
+      ++woken;
+    }
+    t = next;
+  }
+  return woken;
+}
+
+long futex_wait(uint32_t* word, uint32_t expected, int64_t deadline_ns, uint32_t bits) {
+  if (bits == 0) {
+    return -EINVAL;
+  }
+  if (__atomic_load_n(word, __ATOMIC_SEQ_CST) != expected) {
+    return -EAGAIN;
+  }
+  Thread* me = self();
+  me->futex_address = reinterpret_cast<uint64_t>(word);
+  me->futex_bits = bits;
+  return sched_wait(futex_bucket(me->futex_address), deadline_ns);
+}
+
+int futex_requeue(uint64_t from, uint64_t to, int count) {
+  WaitQueue* source = futex_bucket(from);
+  int moved = 0;
+  for (Thread* t = source->first; t != nullptr && moved < count;) {
+    Thread* next = t->next_in_queue;
+    if (t->futex_address == from) {
+      remove(source, t);
+      t->futex_address = to;
+      t->waiting_on = futex_bucket(to);
+      push(t->waiting_on, t);
+      ++moved;
+    }
+    t = next;
+  }
+  return moved;
+}
+
+bool futex_operation(uint32_t* word, uint32_t encoded) {
+  const int operation = static_cast<int>(encoded >> 28) & 7;
+  const int comparison = static_cast<int>(encoded >> 24) & 15;
+  int argument = static_cast<int>(encoded << 8) >> 20;
+  const int compare_with = static_cast<int>(encoded << 20) >> 20;
+  if ((encoded >> 28 & 8) != 0) {
+    argument = 1 << argument;
+  }
+  const int old = static_cast<int>(*word);
+  switch (operation) {
+    case FUTEX_OP_SET: *word = static_cast<uint32_t>(argument); break;
+    case FUTEX_OP_ADD: *word += static_cast<uint32_t>(argument); break;
+    case FUTEX_OP_OR: *word |= static_cast<uint32_t>(argument); break;
+    case FUTEX_OP_ANDN: *word &= ~static_cast<uint32_t>(argument); break;
+    default: *word ^= static_cast<uint32_t>(argument); break;
+  }
+  switch (comparison) {
+    case FUTEX_OP_CMP_EQ: return old == compare_with;
+    case FUTEX_OP_CMP_NE: return old != compare_with;
+    case FUTEX_OP_CMP_LT: return old < compare_with;
+    case FUTEX_OP_CMP_LE: return old <= compare_with;
+    case FUTEX_OP_CMP_GT: return old > compare_with;
+    default: return old >= compare_with;
+  }
+}
+
+int64_t futex_deadline(int command, int operation, long timeout) {
+  const auto* spec = reinterpret_cast<const struct timespec*>(timeout);
+  if (spec == nullptr) {
+    return kNoDeadline;
+  }
+  const int64_t ns = spec->tv_sec * 1'000'000'000 + spec->tv_nsec;
+  if (command == FUTEX_WAIT) {
+    return virtual_now_ns() + ns;
+  }
+  return (operation & FUTEX_CLOCK_REALTIME) != 0 ? ns - doors_realtime_offset_ns() : ns;
+}
+
+}  // namespace
+
+long futex_call(const long* a) {
+  auto* word = reinterpret_cast<uint32_t*>(a[0]);
+  const int operation = static_cast<int>(a[1]);
+  const int command = operation & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME);
+  const auto value = static_cast<uint32_t>(a[2]);
+  const auto address = static_cast<uint64_t>(a[0]);
+  const auto address2 = static_cast<uint64_t>(a[4]);
+  switch (command) {
+    case FUTEX_WAIT:
+      return futex_wait(word, value, futex_deadline(command, operation, a[3]), ~0u);
+    case FUTEX_WAIT_BITSET:
+      return futex_wait(word, value, futex_deadline(command, operation, a[3]),
+                        static_cast<uint32_t>(a[5]));
+    case FUTEX_WAKE:
+      return futex_wake(address, static_cast<int>(value), ~0u);
+    case FUTEX_WAKE_BITSET:
+      return futex_wake(address, static_cast<int>(value), static_cast<uint32_t>(a[5]));
+    case FUTEX_CMP_REQUEUE:
+      if (__atomic_load_n(word, __ATOMIC_SEQ_CST) != static_cast<uint32_t>(a[5])) {
+        return -EAGAIN;
+      }
+      [[fallthrough]];
+    case FUTEX_REQUEUE: {
+      const int woken = futex_wake(address, static_cast<int>(value), ~0u);
+      return woken + futex_requeue(address, address2, static_cast<int>(a[3]));
+    }
+    case FUTEX_WAKE_OP: {
+      const bool also = futex_operation(reinterpret_cast<uint32_t*>(a[4]),
+                                        static_cast<uint32_t>(a[5]));
+      int woken = futex_wake(address, static_cast<int>(value), ~0u);
+      if (also) {
+        woken += futex_wake(address2, static_cast<int>(a[3]), ~0u);
+      }
+      return woken;
+    }
+    default:
+      return -ENOSYS;  // priority inheritance: glibc reports it as not supported
+  }
+}
+
+// --- creation and end of threads ---
+
+long clone_call(const long* a, greg_t* registers) {
+  const auto flags = static_cast<uint64_t>(a[0]);
+  constexpr uint64_t kNeeded = CLONE_VM | CLONE_THREAD | CLONE_SIGHAND | CLONE_SETTLS;
+  if ((flags & kNeeded) != kNeeded) {
+    shim_notice("fork, vfork and posix_spawn are not supported: answered ENOSYS\n");
+    return -ENOSYS;
+  }
+  Thread* me = self();
+  Thread* child = make_thread();
+  child->mask = me->mask;
+  child->clear_child_tid =
+      (flags & CLONE_CHILD_CLEARTID) != 0 ? reinterpret_cast<int32_t*>(a[3]) : nullptr;
+  child->state = ThreadState::kRunnable;
+  // Both continue after the application's own syscall instruction, with their own results.
+  gregset_t& mine = me->clone_context.registers;
+  __builtin_memcpy(mine, registers, sizeof(gregset_t));
+  __builtin_memcpy(child->clone_context.registers, mine, sizeof(gregset_t));
+  child->clone_context.registers[REG_RAX] = 0;
+  child->clone_context.registers[REG_RSP] = a[1];
+  ftrun_clone_child = child;
+  // The kernel must not write into the application behind the token's back (hard case 7).
+  registers[REG_RDI] = static_cast<greg_t>(flags & ~uint64_t{CLONE_CHILD_CLEARTID});
+  registers[REG_RAX] = __NR_clone;
+  registers[REG_R12] = reinterpret_cast<greg_t>(&ftrun_clone_return);
+  registers[REG_RIP] = FTRUN_GATE_ADDRESS + 64;
+  return 0;
+}
+
+void thread_exit(int status) {
+  Thread* me = self();
+  if (scheduler.live == 1) {
+    doors_exit(status);
+    for (;;) {
+      raw(__NR_exit_group, status);
+    }
+  }
+  signals_thread_gone(me);
+  if (me->clear_child_tid != nullptr) {
+    __atomic_store_n(me->clear_child_tid, 0, __ATOMIC_SEQ_CST);
+    futex_wake(reinterpret_cast<uint64_t>(me->clear_child_tid), 1, ~0u);
+  }
+  raw(__NR_set_robust_list, nullptr, 24);
+  me->leaving = 1;
+  raw(__NR_set_tid_address, &me->leaving);
+  me->state = ThreadState::kExited;
+  forget_thread(me);
+  Thread* next = next_runnable();
+  doors_switch(next->index);
+  // ORDER: on the free list before the token is given, which others need to look there; not taken
+  // from it before the kernel has cleared `leaving`, when nobody stands on this stack any more.
+  me->next_in_queue = scheduler.free_list;
+  scheduler.free_list = me;
+  give_token(next);
+  for (;;) {
+    raw(__NR_exit, status);
+  }
+}
+
+}  // namespace ftrun::shim
+
+using ftrun::shim::Thread;
+
+// Runs on the creator's shim stack, still with the token.
+void shim_clone_parent(long result) {
+  Thread* me = ftrun_self;
+  Thread* child = ftrun_clone_child;
+  if (result < 0) {
+    ftrun::shim::forget_thread(child);
+  } else {
+    // The child reports before its creator goes on, so there is never more than one in the making.
+    while (__atomic_load_n(&child->tid, __ATOMIC_ACQUIRE) == 0) {
+      ftrun::shim::raw(__NR_futex, &child->tid, FUTEX_WAIT_PRIVATE, 0, nullptr);
+    }
+    ftrun::shim::push(&ftrun::shim::scheduler.run_queue, child);
+  }
+  me->clone_context.registers[REG_RAX] = result;
+  ftrun::shim::resume_context(&me->clone_context);
+}
+
+// Runs on the new thread's shim stack, without the token.
+void shim_clone_child(Thread* me) {
+  ftrun_self = me;
+  ftrun::shim::install_alternate_stack(me);
+  const long tid = ftrun::shim::raw(__NR_gettid);
+  __atomic_store_n(&me->tid, static_cast<int>(tid), __ATOMIC_RELEASE);
+  ftrun::shim::raw(__NR_futex, &me->tid, FUTEX_WAKE_PRIVATE, 1);
+  ftrun::shim::await_token(me);
+  ftrun::shim::resume_context(&me->clone_context);
+}

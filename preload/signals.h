@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Signals, all virtual: the kernel's are blocked in every thread, dispositions and masks are kept
+// here, and handlers run only at the end of intercepted calls, so they run at the same place in
+// every replica. Synchronous faults are real and go to the application's handler at once.
+// Runs in the application on the shim's stack (faults: on the alternate stack); no libc.
+#pragma once
+
+#include "preload/thread.h"
+
+namespace ftrun::shim {
+
+void signals_init();  // kernel handlers for SIGSYS and faults; everything else blocked
+
+// An operator's signal, as an arrival.
+void signals_arrived(int number);
+// A signal for the process or for one thread, from the application itself (or a timer).
+void signals_send(Thread* thread_or_null, int number, const siginfo_t* info);
+// Whether a handler (or a default action) is due for this thread.
+bool signals_deliverable(const Thread* thread);
+// End of an intercepted call: decides whether a handler runs now (Thread::deliver), carries out
+// default actions, and turns kErrRestart into a restart or -EINTR. Returns the call's result.
+// `*restart` = true: run the call again after the handler (or at once).
+long signals_finish_call(Thread* thread, long result, bool* restart);
+void signals_thread_gone(Thread* thread);
+
+int64_t signals_next_timer_ns();
+void signals_expire_timers(int64_t now_ns);
+
+// System calls.
+long call_sigaction(int number, const void* action, void* old_action, size_t set_size);
+long call_sigprocmask(int how, const SignalSet* set, SignalSet* old_set);
+long call_sigpending(SignalSet* set);
+long call_sigsuspend(const SignalSet* set);
+long call_sigtimedwait(const SignalSet* set, siginfo_t* info, const struct timespec* timeout);
+long call_sigaltstack(const stack_t* stack, stack_t* old_stack);
+long call_kill(int pid, int number);
+long call_tkill(int tgid, int tid, int number, const siginfo_t* info);
+long call_setitimer(int which, const void* value, void* old_value);
+long call_getitimer(int which, void* value);
+long call_alarm(unsigned seconds);
+// p-calls (ppoll, pselect6, epoll_pwait): the mask for the duration of this call.
+void signals_temporary_mask(const SignalSet* set);
+
+}  // namespace ftrun::shim

@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+// Start-up, dispatch and the SIGSYS handler. The library is linked -z initfirst: its constructor runs
+// before every other one, so no call of the application's escapes.
+// Runs in the application; the constructor moves to the shim stack at once.
+//
+// ORDER of the start: gate page, arena, region, this thread, signal handlers, vDSO (before the TSC
+// trap, since its own code reads the TSC), TSC trap, filter, start record. Everything after the
+// filter goes through the gate or is trapped.
+#include "preload/start.h"
+
+#include <asm/prctl.h>
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+#include "preload/calls.h"
+#include "preload/doors.h"
+#include "preload/net/net.h"
+#include "preload/raw.h"
+#include "preload/scheduler.h"
+#include "preload/signals.h"
+#include "preload/text.h"
+#include "preload/vdso.h"
+
+extern "C" {
+#define FTRUN_HIDDEN __attribute__((visibility("hidden")))
+extern FTRUN_HIDDEN const uint8_t ftrun_gate_begin[];
+extern FTRUN_HIDDEN const uint8_t ftrun_gate_end[];
+FTRUN_HIDDEN void ftrun_on_stack(void* top, void (*function)(void*), void* argument);
+FTRUN_HIDDEN void ftrun_signal_trampoline();
+FTRUN_HIDDEN long shim_dispatch(long number, const long* arguments, ftrun::shim::Thread* thread);
+}
+
+namespace ftrun::shim {
+namespace {
+
+constexpr sock_filter kFilter[] = {
+#include "filter.inc"
+};
+
+uint64_t caller_address = 0;
+
+// The kernel before the gate exists.
+long early_call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,
+                long f = 0) {
+  long result;
+  register long r10 __asm__("r10") = d;
+  register long r8 __asm__("r8") = e;
+  register long r9 __asm__("r9") = f;
+  __asm__ volatile("syscall"
+                   : "=a"(result)
+                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                   : "rcx", "r11", "memory");
+  return result;
+}
+
+[[noreturn]] void early_fail(const char* text) {
+  size_t length = 0;
+  while (text[length] != '\0') {
+    ++length;
+  }
+  early_call(__NR_write, 2, to_long(text), static_cast<long>(length));
+  early_call(__NR_exit_group, 125);
+  __builtin_unreachable();
+}
+
+void map_gate() {
+  const long page = early_call(__NR_mmap, FTRUN_GATE_ADDRESS, FTRUN_GATE_BYTES,
+                               PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  if (page != FTRUN_GATE_ADDRESS) {
+    early_fail("ftrun: the gate page cannot be mapped\n");
+  }
+  __builtin_memcpy(reinterpret_cast<void*>(page), ftrun_gate_begin,
+                   static_cast<size_t>(ftrun_gate_end - ftrun_gate_begin));
+  early_call(__NR_mprotect, page, FTRUN_GATE_BYTES, PROT_READ | PROT_EXEC);
+}
+
+void map_arena() {
+  const long address = early_call(
+      __NR_mmap, FTRUN_ARENA_ADDRESS, FTRUN_ARENA_BYTES, PROT_READ | PROT_WRITE,
+      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+  if (address != static_cast<long>(FTRUN_ARENA_ADDRESS)) {
+    early_fail("ftrun: the shim's memory cannot be reserved\n");
+  }
+}
+
+void map_part(uint64_t address, size_t bytes, uint64_t offset) {
+  if (raw(__NR_mmap, address, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE,
+          kRegionFd, offset) != static_cast<long>(address)) {
+    early_fail("ftrun: the shared region cannot be mapped (was this program started by ftrun?)\n");
+  }
+}
+
+Control* map_region() {
+  map_part(kRegionAddress, kControlBytes, 0);
+  auto* control = reinterpret_cast<Control*>(kRegionAddress);
+  if (control->magic != kRegionMagic || control->version != kRegionVersion) {
+    early_fail("ftrun: the shared region has another version than the shim\n");
+  }
+  for (uint32_t ring = 0; ring < kRingCount; ++ring) {
+    if (control->ring_bytes[ring] != kRingBytes[ring]) {
+      early_fail("ftrun: the shared region has other ring sizes than the shim\n");
+    }
+    const uint64_t address = kRegionAddress + ring_map_offset(ring);
+    map_part(address, kRingBytes[ring], ring_file_offset(ring));
+    map_part(address + kRingBytes[ring], kRingBytes[ring], ring_file_offset(ring));
+  }
+  raw(__NR_close, kRegionFd);
+  return control;
+}
+
+void install_filter() {
+  const sock_fprog program = {sizeof(kFilter) / sizeof(kFilter[0]),
+                              const_cast<sock_filter*>(kFilter)};
+  if (raw(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+      raw(__NR_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program) != 0) {
+    shim_fail("the kernel refuses the seccomp filter");
+  }
+}
+
+// --- dispatch ---
+
+// One call, from whichever entry. Sets Thread::deliver and Thread::restart_call.
+long run_call(Thread* thread, long number, const long* arguments) {
+  for (;;) {
+    doors_enter_call(thread, number);
+    const long result = call_entry(number).handler(number, arguments);
+    bool restart = false;
+    const long finished = signals_finish_call(thread, result, &restart);
+    if (restart && thread->deliver == 0) {
+      continue;
+    }
+    thread->restart_call = restart ? 1 : 0;
+    return finished;
+  }
+}
+
+// A signal is due at the end of a trapped call: the handler's return goes to the trampoline, which
+// runs on the application's stack above the saved registers.
+void divert_to_handler(greg_t* registers) {
+  auto address = static_cast<uint64_t>(registers[REG_RSP]) - 128 - sizeof(SavedContext);
+  address &= ~uint64_t{63};
+  auto* saved = reinterpret_cast<SavedContext*>(address);
+  __builtin_memcpy(saved->registers, registers, sizeof(gregset_t));
+  registers[REG_RSP] = static_cast<greg_t>(address);
+  registers[REG_RIP] = reinterpret_cast<greg_t>(&ftrun_signal_trampoline);
+}
+
+void restore_registers(greg_t* registers, const SavedContext* saved) {
+  // Segment registers and the trap fields after them stay the kernel's.
+  __builtin_memcpy(registers, saved->registers, (REG_EFL + 1) * sizeof(greg_t));
+}
+
+void handle_sigsys(int, siginfo_t*, void* context) {
+  greg_t* registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
+  const long number = registers[REG_RAX];
+  if (number == FTRUN_NR_RESUME) {
+    restore_registers(registers, reinterpret_cast<const SavedContext*>(registers[REG_RDI]));
+    return;
+  }
+  Thread* thread = self();
+  const long arguments[6] = {registers[REG_RDI], registers[REG_RSI], registers[REG_RDX],
+                             registers[REG_R10], registers[REG_R8],  registers[REG_R9]};
+  caller_address = static_cast<uint64_t>(registers[REG_RIP]);
+  if (number == __NR_clone) {
+    doors_enter_call(thread, number);
+    const long result = clone_call(arguments, registers);
+    if (result < 0) {
+      registers[REG_RAX] = result;
+    }
+    return;
+  }
+  const long result = run_call(thread, number, arguments);
+  if (thread->restart_call != 0) {
+    registers[REG_RAX] = number;
+    registers[REG_RIP] -= 2;
+  } else {
+    registers[REG_RAX] = result;
+  }
+  if (thread->deliver != 0) {
+    divert_to_handler(registers);
+  }
+}
+
+// --- start ---
+
+struct StartArguments {
+  uint64_t vdso;
+  Thread* thread;
+};
+
+void start_on_shim_stack(void* argument) {
+  const auto* arguments = static_cast<const StartArguments*>(argument);
+  Control* control = map_region();
+  scheduler_init();
+  doors_init(control);
+  files_init(control->state_directories);
+  process_init();
+  install_alternate_stack(self());
+  signals_init();
+  install_sigsys(&handle_sigsys);
+  net_init();
+  fd_set_native(0, 3, false);
+  vdso_patch(arguments->vdso);
+  if (raw(__NR_prctl, PR_SET_TSC, PR_TSC_SIGSEGV) != 0) {
+    shim_fail("the kernel cannot trap RDTSC");
+  }
+  install_filter();
+  doors_start();
+}
+
+uint64_t find_vdso(char** environment) {
+  while (*environment != nullptr) {
+    ++environment;
+  }
+  const auto* auxiliary = reinterpret_cast<const Elf64_auxv_t*>(environment + 1);
+  for (; auxiliary->a_type != AT_NULL; ++auxiliary) {
+    if (auxiliary->a_type == AT_SYSINFO_EHDR) {
+      return auxiliary->a_un.a_val;
+    }
+  }
+  return 0;
+}
+
+__attribute__((constructor)) void start(int, char**, char** environment) {
+  map_gate();
+  map_arena();
+  StartArguments arguments = {find_vdso(environment), nullptr};
+  uint8_t* stack = static_cast<uint8_t*>(arena_alloc(64 * 1024, 4096));
+  ftrun_on_stack(stack + 64 * 1024, &start_on_shim_stack, &arguments);
+}
+
+// --- who called ---
+
+// Reads the mapping that contains `address` from /proc/self/maps into `line`.
+bool find_mapping(uint64_t address, char* line, size_t size) {
+  static char maps[32768];
+  const long fd = raw(__NR_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY);
+  long length = 0;
+  for (long n = 1; n > 0 && length < static_cast<long>(sizeof(maps));) {
+    n = raw(__NR_read, fd, maps + length, sizeof(maps) - static_cast<size_t>(length));
+    length += n > 0 ? n : 0;
+  }
+  raw(__NR_close, fd);
+  for (long at = 0; at < length;) {
+    uint64_t bounds[2] = {0, 0};
+    long cursor = at;
+    for (uint64_t& bound : bounds) {
+      for (; cursor < length && maps[cursor] != '-' && maps[cursor] != ' '; ++cursor) {
+        const char c = maps[cursor];
+        bound = bound * 16 + static_cast<uint64_t>(c <= '9' ? c - '0' : c - 'a' + 10);
+      }
+      ++cursor;
+    }
+    long end = at;
+    while (end < length && maps[end] != '\n') {
+      ++end;
+    }
+    if (address >= bounds[0] && address < bounds[1]) {
+      long name = end;
+      while (name > at && maps[name - 1] != ' ') {
+        --name;
+      }
+      size_t n = 0;
+      while (name < end && n + 1 < size) {
+        line[n++] = maps[name++];
+      }
+      line[n] = '\0';
+      return n != 0;
+    }
+    at = end + 1;
+  }
+  return false;
+}
+
+}  // namespace
+
+const char* describe_caller() {
+  static Text text;
+  char name[256];
+  text = Text();
+  if (find_mapping(caller_address, name, sizeof(name))) {
+    text.add(", called from ").add(name).add(" at ").hex(caller_address);
+  }
+  return text.c_str();
+}
+
+void shim_notice(const char* text) {
+  Output notice;
+  notice.kind = OutputKind::kNotice;
+  notice.data = reinterpret_cast<const uint8_t*>(text);
+  while (text[notice.length] != '\0') {
+    ++notice.length;
+  }
+  emit_output(notice);
+}
+
+void install_alternate_stack(Thread* thread) {
+  stack_t stack = {};
+  stack.ss_sp = thread->alternate_stack;
+  stack.ss_size = 64 * 1024;
+  raw(__NR_sigaltstack, &stack, nullptr);
+}
+
+void resume_context(SavedContext* context) {
+  // Outside the gate, so it traps; the handler runs on the alternate stack.
+  early_call(FTRUN_NR_RESUME, to_long(context));
+  __builtin_unreachable();
+}
+
+}  // namespace ftrun::shim
+
+long shim_dispatch(long number, const long* arguments, ftrun::shim::Thread* thread) {
+  return ftrun::shim::run_call(thread, number, arguments);
+}

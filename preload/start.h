@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Start-up of the shim, the SIGSYS handler, and what both leave to others. Runs in the application.
+#pragma once
+
+#include "preload/thread.h"
+
+namespace ftrun::shim {
+
+// Tells the kernel where this thread's SIGSYS and faults are handled.
+void install_alternate_stack(Thread* thread);
+// Continues at `context`, through the SIGSYS handler (which alone can set all registers).
+[[noreturn]] void resume_context(SavedContext* context);
+// A line for the unit's events.
+void shim_notice(const char* text);
+// " (called from OBJECT+OFFSET)" for the call being handled; valid until the next use.
+const char* describe_caller();
+
+// Steps of the start that live in other files.
+void install_sigsys(void (*handler)(int, siginfo_t*, void*));  // signals.cc
+void doors_start();                                            // doors.cc
+void process_init();                                           // process.cc
+
+}  // namespace ftrun::shim

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of system calls (table.def) as data: one class and one handler for each number.
+// Runs in the application; constant data. No libc.
+#pragma once
+
+#include <stdint.h>
+
+namespace ftrun::shim {
+
+enum class CallClass : uint8_t {
+  kVirtual,     // computed by the shim from arrivals and the application's own calls (files: native)
+  kChoice,      // asked of the kernel by the primary; result and bytes logged
+  kReplicated,  // carried out in every replica as the primary's result says
+  kMemory,      // carried out in every replica, at the address that the log says
+  kNative,      // carried out in every replica; the result is the same by construction
+  kInternal,    // threads and signals: handled where registers are at hand (start.cc)
+  kDenied,      // answered ENOSYS, as an older kernel would; the unit's events say so
+  kRefused,     // stops the process with a precise message
+};
+
+// One system call: its number and six arguments; the result as the kernel's (-errno).
+using CallHandler = long (*)(long number, const long* arguments);
+
+struct CallEntry {
+  const char* name;
+  CallClass call_class;
+  CallHandler handler;
+};
+
+inline constexpr long kCallNumberMax = 512;
+// The entry of `number`; calls beyond the table are refused like unknown ones.
+const CallEntry& call_entry(long number);
+const char* call_name(long number);
+
+}  // namespace ftrun::shim
