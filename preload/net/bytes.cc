@@ -10,12 +10,14 @@
 namespace ftrun::shim {
 namespace {
 
-constexpr int kIovecCountMax = 1024;        // UIO_MAXIOV
+constexpr int kIovecCountMax = 1024;              // UIO_MAXIOV
 constexpr size_t kTransferBytesMax = 0x7ffff000;  // MAX_RW_COUNT
 
 constinit Pool<Chunk> g_chunks;
 
-size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+size_t smaller(size_t a, size_t b) {
+  return a < b ? a : b;
+}
 
 }  // namespace
 
@@ -27,7 +29,9 @@ Chunk* chunk_get() {
   return chunk;
 }
 
-void chunk_put(Chunk* chunk) { g_chunks.put(chunk); }
+void chunk_put(Chunk* chunk) {
+  g_chunks.put(chunk);
+}
 
 size_t IoCursor::put(const uint8_t* from, size_t bytes) {
   size_t done = 0;
@@ -143,7 +147,8 @@ size_t ByteQueue::peek(IoCursor* to, size_t skip, size_t length) const {
       skip -= here;
       continue;
     }
-    const size_t n = to->put(chunk->bytes + chunk->begin + skip, smaller(length - done, here - skip));
+    const size_t n =
+        to->put(chunk->bytes + chunk->begin + skip, smaller(length - done, here - skip));
     skip = 0;
     done += n;
     if (to->left() == 0) {

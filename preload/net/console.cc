@@ -16,7 +16,9 @@ struct Console : File {
 constexpr long kConsoleRoomBytes = 64 * 1024;
 constinit Pool<Console> g_consoles;
 
-uint32_t console_poll(File*) { return EPOLLOUT | EPOLLWRNORM; }
+uint32_t console_poll(File*) {
+  return EPOLLOUT | EPOLLWRNORM;
+}
 
 long console_write(File* file, IoCursor* from, int) {
   long done = 0;
@@ -32,9 +34,13 @@ long console_write(File* file, IoCursor* from, int) {
   return done;
 }
 
-long console_room(File*, int) { return kConsoleRoomBytes; }
+long console_room(File*, int) {
+  return kConsoleRoomBytes;
+}
 
-void console_release(File* file) { g_consoles.put(static_cast<Console*>(file)); }
+void console_release(File* file) {
+  g_consoles.put(static_cast<Console*>(file));
+}
 
 constexpr FileOps kConsoleOps = {FileType::kConsole, console_poll, nullptr,
                                  console_write,      console_room, console_release};

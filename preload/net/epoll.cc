@@ -106,7 +106,9 @@ void epoll_release(File* file) {
 constexpr FileOps kEpollOps = {FileType::kEpoll, epoll_poll, nullptr,
                                nullptr,          nullptr,    epoll_release};
 
-bool is_epoll(const File* file) { return file->ops->type == FileType::kEpoll; }
+bool is_epoll(const File* file) {
+  return file->ops->type == FileType::kEpoll;
+}
 
 EpollItem* find_item(const Epoll* epoll, const File* file, int fd) {
   for (Watch* watch = file->watch_first; watch != nullptr; watch = watch->next) {
@@ -240,7 +242,9 @@ bool epoll_item_notified(Watch* watch, uint32_t key) {
   return had_waiter && (direction == 0 || (direction & item->events) == direction);
 }
 
-void epoll_item_orphaned(Watch* watch) { item_remove(static_cast<EpollItem*>(watch)); }
+void epoll_item_orphaned(Watch* watch) {
+  item_remove(static_cast<EpollItem*>(watch));
+}
 
 long net_epoll_create(int flags) {
   if ((flags & ~EPOLL_CLOEXEC) != 0) {

@@ -67,7 +67,9 @@ inline bool is_nonblocking(const File* file, int flags) {
 
 // Fills in the common part of a fresh object (one reference, the next inode number).
 void file_init(File* file, const FileOps* ops, int status_flags);
-inline void file_retain(File* file) { ++file->references; }
+inline void file_retain(File* file) {
+  ++file->references;
+}
 void file_release(File* file);
 
 // A reference for as long as a call may give up the token: the descriptor may be closed meanwhile.

@@ -28,8 +28,8 @@ struct Pipe {
   Page* last = nullptr;
   uint32_t pages = 0;
   uint32_t pages_max = kPagesDefault;
-  bool polled = false;          // polled at least once: from then on every write notifies
-  PipeEnd* reader = nullptr;    // nullptr once closed
+  bool polled = false;        // polled at least once: from then on every write notifies
+  PipeEnd* reader = nullptr;  // nullptr once closed
   PipeEnd* writer = nullptr;
 };
 
@@ -41,19 +41,23 @@ constinit Pool<Page> g_pages;
 constinit Pool<Pipe> g_pipes;
 constinit Pool<PipeEnd> g_ends;
 
-bool is_full(const Pipe* pipe) { return pipe->pages >= pipe->pages_max; }
-Pipe* pipe_of(const File* file) { return static_cast<const PipeEnd*>(file)->pipe; }
+bool is_full(const Pipe* pipe) {
+  return pipe->pages >= pipe->pages_max;
+}
+Pipe* pipe_of(const File* file) {
+  return static_cast<const PipeEnd*>(file)->pipe;
+}
 
 uint32_t pipe_poll(File* file) {
   Pipe* pipe = pipe_of(file);
   pipe->polled = true;
   uint32_t events = 0;
   if (file == pipe->reader) {
-    events |= pipe->pages > 0 ? EPOLLIN | EPOLLRDNORM : 0;
-    events |= pipe->writer == nullptr ? EPOLLHUP : 0;
+    events |= pipe->pages > 0 ? EPOLLIN | EPOLLRDNORM : 0u;
+    events |= pipe->writer == nullptr ? EPOLLHUP : 0u;
   } else {
-    events |= !is_full(pipe) ? EPOLLOUT | EPOLLWRNORM : 0;
-    events |= pipe->reader == nullptr ? EPOLLERR : 0;
+    events |= !is_full(pipe) ? EPOLLOUT | EPOLLWRNORM : 0u;
+    events |= pipe->reader == nullptr ? EPOLLERR : 0u;
   }
   return events;
 }

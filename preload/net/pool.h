@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Free lists over the shim's arena. Runs in the application with the token held; no libc, no malloc.
-// Objects are given out in an order that depends on the calls alone, so addresses are equal in all
-// replicas. Valid when zero-initialised (constinit): no constructor runs for it.
+// Free lists over the shim's arena. Runs in the application with the token held; no libc, no
+// malloc. Objects are given out in an order that depends on the calls alone, so addresses are equal
+// in all replicas. Valid when zero-initialised (constinit): no constructor runs for it.
 #pragma once
 
 #include "preload/env.h"

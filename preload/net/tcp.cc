@@ -12,8 +12,8 @@
 namespace ftrun::shim {
 namespace {
 
-constexpr int kBacklogMax = 4096;          // net.core.somaxconn
-constexpr socklen_t kIn6LengthMin = 24;    // SIN6_LEN_RFC2133
+constexpr int kBacklogMax = 4096;        // net.core.somaxconn
+constexpr socklen_t kIn6LengthMin = 24;  // SIN6_LEN_RFC2133
 
 constinit Pool<TcpSocket> g_sockets;
 constinit IdTable<TcpSocket, &TcpSocket::connection_id> g_connections;
@@ -143,10 +143,18 @@ TcpSocket* tcp_new(sa_family_t family, int status_flags) {
   return socket;
 }
 
-TcpSocket* tcp_find_connection(uint32_t id) { return g_connections.find(id); }
-TcpSocket* tcp_find_socket(uint32_t id) { return g_named_sockets.find(id); }
-bool tcp_connection_was_seen(uint32_t id) { return id <= g_highest_connection_id; }
-bool tcp_socket_was_seen(uint32_t id) { return id != 0 && id <= g_last_socket_id; }
+TcpSocket* tcp_find_connection(uint32_t id) {
+  return g_connections.find(id);
+}
+TcpSocket* tcp_find_socket(uint32_t id) {
+  return g_named_sockets.find(id);
+}
+bool tcp_connection_was_seen(uint32_t id) {
+  return id <= g_highest_connection_id;
+}
+bool tcp_socket_was_seen(uint32_t id) {
+  return id != 0 && id <= g_last_socket_id;
+}
 
 void tcp_name_connection(TcpSocket* socket, uint32_t id) {
   socket->connection_id = id;
@@ -228,8 +236,8 @@ long net_socket(int domain, int type, int protocol) {
   if (protocol != 0 && protocol != IPPROTO_TCP) {
     return refuse_socket(domain, kind, -EPROTONOSUPPORT);
   }
-  TcpSocket* socket =
-      tcp_new(static_cast<sa_family_t>(domain), O_RDWR | ((type & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0));
+  TcpSocket* socket = tcp_new(static_cast<sa_family_t>(domain),
+                              O_RDWR | ((type & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0));
   options_init(&socket->options);
   socket->socket_id = ++g_last_socket_id;
   if (socket->socket_id >= kOptionOfSocket) {
@@ -273,8 +281,8 @@ long net_listen(int fd, int backlog) {
     return error;
   }
   if (socket->state == TcpState::kFresh || socket->unlistened) {
-    error = bind_at_edge(socket, socket->unlistened ? socket->local
-                                                    : unspecified_address(socket->family));
+    error = bind_at_edge(socket,
+                         socket->unlistened ? socket->local : unspecified_address(socket->family));
     if (error < 0) {
       return error;
     }

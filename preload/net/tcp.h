@@ -28,12 +28,12 @@ inline constexpr uint8_t kShutBoth = 3;
 struct TcpSocket : File {
   TcpState state = TcpState::kFresh;
   uint8_t shut = 0;
-  bool input_ended = false;   // FIN ingested, after all data
-  bool wants_room = false;    // SOCK_NOSPACE: tell when there is room to write
-  bool unlistened = false;    // shutdown() took the port from the edge; bind anew to listen
+  bool input_ended = false;  // FIN ingested, after all data
+  bool wants_room = false;   // SOCK_NOSPACE: tell when there is room to write
+  bool unlistened = false;   // shutdown() took the port from the edge; bind anew to listen
   sa_family_t family = AF_INET;
-  int error = 0;              // sk_err, positive
-  uint32_t socket_id = 0;     // of a socket that the application made, else 0
+  int error = 0;               // sk_err, positive
+  uint32_t socket_id = 0;      // of a socket that the application made, else 0
   uint32_t connection_id = 0;  // while connected, and after; else 0
   Address local;
   Address peer;

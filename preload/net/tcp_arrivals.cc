@@ -28,8 +28,8 @@ void apply_open(const Arrival& item) {
   connection->local = item.local;
   connection->peer = item.peer;
   connection->options = listener->options;
-  (listener->accept_last != nullptr ? listener->accept_last->accept_next
-                                    : listener->accept_first) = connection;
+  (listener->accept_last != nullptr ? listener->accept_last->accept_next : listener->accept_first) =
+      connection;
   listener->accept_last = connection;
   wake(&listener->readers, 1);
   notify(listener, kKeyReadable);

@@ -169,9 +169,9 @@ long tcp_read(File* file, IoCursor* to, int flags) {
   if (call.done == 0) {
     ingest_point();
   }
-  result = attempt_or_wait(socket, &socket->readers, nonblocking,
-                           socket->options.receive_timeout_ns,
-                           [&] { return receive_step(&call, target); });
+  result =
+      attempt_or_wait(socket, &socket->readers, nonblocking, socket->options.receive_timeout_ns,
+                      [&] { return receive_step(&call, target); });
   return result < 0 && call.done > 0 ? static_cast<long>(call.done) : result;
 }
 

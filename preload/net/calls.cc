@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calls that every kind of virtual file has: read, write, their socket forms, shutdown, ioctl,
+// fstat, lseek. Each finds the file and hands over to its type.
+// Runs in the application with the token held; no libc, no system calls.
+#include <asm/ioctls.h>
+#include <linux/sockios.h>
+
+#include "preload/net/descriptors.h"
+#include "preload/net/pair.h"
+#include "preload/net/pipe.h"
+#include "preload/net/tcp.h"
+
+namespace ftrun::shim {
+namespace {
+
+long read_file(File* file, const struct iovec* iov, size_t length, int flags) {
+  if (file->ops->read == nullptr) {
+    return (file->status_flags & O_ACCMODE) == O_WRONLY ? -EBADF : -EINVAL;
+  }
+  IoCursor to(iov, length);
+  return file->ops->read(file, &to, flags);
+}
+
+long write_file(File* file, const struct iovec* iov, size_t length, int flags) {
+  if (file->ops->write == nullptr) {
+    return -EINVAL;
+  }
+  IoCursor from(iov, length);
+  return file->ops->write(file, &from, flags);
+}
+
+long refuse_control(const struct msghdr* message) {
+  if (message->msg_control != nullptr && message->msg_controllen > 0) {
+    Notice().text("refused: sendmsg with control data (passing descriptors)").emit();
+    return -EINVAL;
+  }
+  return 0;
+}
+
+long fion_read(File* file) {
+  const TcpSocket* socket = as_tcp(file);
+  if (socket != nullptr) {
+    return socket->state == TcpState::kListening ? -EINVAL
+                                                 : static_cast<long>(socket->input.size());
+  }
+  if (file->ops->type == FileType::kPair) {
+    return static_cast<long>(pair_bytes(file));
+  }
+  return file->ops->type == FileType::kPipe ? static_cast<long>(pipe_bytes(file)) : -ENOTTY;
+}
+
+long fion_unsent(File* file) {
+  const TcpSocket* socket = as_tcp(file);
+  if (socket == nullptr) {
+    return -ENOTTY;
+  }
+  return socket->state == TcpState::kListening
+             ? -EINVAL
+             : static_cast<long>(socket->written - socket->credited);
+}
+
+long store_int(long value, unsigned long argument) {
+  if (value >= 0) {
+    *reinterpret_cast<int*>(argument) = static_cast<int>(value);
+  }
+  return value < 0 ? value : 0;
+}
+
+}  // namespace
+
+long net_readv(int fd, const struct iovec* iov, int count) {
+  File* file = virtual_file(fd);
+  const long length = check_iovec(iov, count);
+  if (file == nullptr || (file->status_flags & O_ACCMODE) == O_WRONLY) {
+    return -EBADF;
+  }
+  if (length < 0 || (length == 0 && is_socket(file))) {
+    return length;
+  }
+  return read_file(file, iov, static_cast<size_t>(length), 0);
+}
+
+long net_writev(int fd, const struct iovec* iov, int count) {
+  File* file = virtual_file(fd);
+  const long length = check_iovec(iov, count);
+  if (file == nullptr || (file->status_flags & O_ACCMODE) == O_RDONLY) {
+    return -EBADF;
+  }
+  return length < 0 ? length : write_file(file, iov, static_cast<size_t>(length), 0);
+}
+
+long net_send_room(int fd) {
+  File* file = virtual_file(fd);
+  if (file == nullptr || (file->status_flags & O_ACCMODE) == O_RDONLY) {
+    return -EBADF;
+  }
+  return file->ops->room != nullptr ? file->ops->room(file, 0) : -EINVAL;
+}
+
+long net_recvmsg(int fd, struct msghdr* message, int flags) {
+  long error = 0;
+  File* file = socket_file(fd, &error);
+  if (file == nullptr) {
+    return error;
+  }
+  if (message->msg_iovlen > 1024) {
+    return -EMSGSIZE;
+  }
+  const long length = check_iovec(message->msg_iov, static_cast<int>(message->msg_iovlen));
+  if (length < 0) {
+    return length;
+  }
+  if ((flags & MSG_ERRQUEUE) != 0) {
+    return -EAGAIN;
+  }
+  if ((flags & MSG_OOB) != 0) {
+    return file->ops->type == FileType::kTcp ? -EINVAL : -EOPNOTSUPP;
+  }
+  int out_flags = 0;
+  const long result = file->ops->type == FileType::kPair
+                          ? pair_receive(file, message, length, flags, &out_flags)
+                          : read_file(file, message->msg_iov, static_cast<size_t>(length), flags);
+  if (result >= 0) {
+    message->msg_namelen = 0;  // streams tell no sender
+    message->msg_controllen = 0;
+    message->msg_flags = out_flags;
+  }
+  return result;
+}
+
+long net_sendmsg(int fd, const struct msghdr* message, int flags) {
+  long error = 0;
+  File* file = socket_file(fd, &error);
+  if (file == nullptr) {
+    return error;
+  }
+  if (message->msg_iovlen > 1024) {
+    return -EMSGSIZE;
+  }
+  error = refuse_control(message);
+  const long length = check_iovec(message->msg_iov, static_cast<int>(message->msg_iovlen));
+  if (error < 0 || length < 0) {
+    return error < 0 ? error : length;
+  }
+  if (message->msg_name != nullptr && message->msg_namelen > 0 &&
+      file->ops->type == FileType::kPair) {
+    return -EISCONN;
+  }
+  return write_file(file, message->msg_iov, static_cast<size_t>(length), flags);
+}
+
+long net_shutdown(int fd, int how) {
+  long error = 0;
+  File* file = socket_file(fd, &error);
+  if (file == nullptr) {
+    return error;
+  }
+  if (how < SHUT_RD || how > SHUT_RDWR) {
+    return -EINVAL;
+  }
+  TcpSocket* socket = as_tcp(file);
+  return socket != nullptr ? tcp_shutdown(socket, how) : pair_shutdown(file, how);
+}
+
+long net_ioctl(int fd, unsigned long request, unsigned long argument) {
+  File* file = virtual_file(fd);
+  if (file == nullptr) {
+    return -EBADF;
+  }
+  switch (request) {
+    case FIONBIO:
+      if (*reinterpret_cast<int*>(argument) != 0) {
+        file->status_flags |= O_NONBLOCK;
+      } else {
+        file->status_flags &= ~O_NONBLOCK;
+      }
+      return 0;
+    case FIOCLEX:
+    case FIONCLEX:
+      return net_fcntl(fd, F_SETFD, request == FIOCLEX ? FD_CLOEXEC : 0);
+    case FIONREAD:
+      return store_int(fion_read(file), argument);
+    case SIOCOUTQ:
+      return store_int(fion_unsent(file), argument);
+    case TCGETS:
+    case TIOCGWINSZ:
+    case TIOCGPGRP:
+      return -ENOTTY;
+    default:
+      Notice()
+          .text("refused: ioctl ")
+          .number(static_cast<int64_t>(request))
+          .text(" on a virtual descriptor")
+          .emit();
+      return -ENOTTY;
+  }
+}
+
+long net_fstat(int fd, struct stat* out) {
+  const File* file = virtual_file(fd);
+  if (file == nullptr) {
+    return -EBADF;
+  }
+  __builtin_memset(out, 0, sizeof(*out));
+  out->st_ino = file->inode;
+  out->st_nlink = 1;
+  out->st_blksize = 4096;
+  switch (file->ops->type) {
+    case FileType::kTcp:
+    case FileType::kPair:
+      out->st_mode = S_IFSOCK | 0777;
+      out->st_dev = 8;
+      break;
+    case FileType::kPipe:
+    case FileType::kConsole:
+      out->st_mode = S_IFIFO | 0600;
+      out->st_dev = 14;
+      break;
+    case FileType::kEpoll:
+    case FileType::kEvent:
+    case FileType::kTimer:
+      out->st_mode = 0600;  // anonymous inodes have no type
+      out->st_dev = 15;
+      break;
+  }
+  return 0;
+}
+
+long net_lseek(int fd) {
+  const File* file = virtual_file(fd);
+  if (file == nullptr) {
+    return -EBADF;
+  }
+  const FileType type = file->ops->type;
+  const bool seekable =
+      type == FileType::kEpoll || type == FileType::kEvent || type == FileType::kTimer;
+  return seekable ? 0 : -ESPIPE;  // noop_llseek
+}
+
+}  // namespace ftrun::shim
