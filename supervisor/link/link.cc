@@ -182,7 +182,12 @@ Result<bool> Link::parse(const Sink& sink) {
 }
 
 Result<void> Link::receive(const Sink& sink) {
-  while (fd_ >= 0) {
+  // What an earlier sink had left behind.
+  Result<bool> more = parse(sink);
+  if (!more.ok()) {
+    return more.error();
+  }
+  while (fd_ >= 0 && *more) {
     size_t space = 0;
     uint8_t* at = room(&space);
     const size_t wanted = space < (1u << 20) ? space : (1u << 20);
@@ -201,12 +206,12 @@ Result<void> Link::receive(const Sink& sink) {
       return Error{"link: closed by the peer"};
     }
     input_end_ += static_cast<size_t>(got);
-    Result<bool> more = parse(sink);
+    more = parse(sink);
     if (!more.ok()) {
       return more.error();
     }
     // ORDER: a short read has emptied the socket; later bytes raise a new edge.
-    if (!*more || static_cast<size_t>(got) < wanted) {
+    if (static_cast<size_t>(got) < wanted) {
       return {};
     }
   }

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// The control socket sup.<id>.sock: JSON lines over a Unix stream socket, for ftrun and ftctl.
+//
+//   {"cmd":"status"}                          -> one JSON object, see Replica::status_json()
+//   {"cmd":"signal","number":15,"seq":n}      -> {"ok":true}; n from 1, one sequence for the unit
+//   {"cmd":"stop"}                            -> {"ok":true}; this replica ends without more ado
+//   anything else                             -> {"ok":false,"error":"..."}
+//
+// Only the own user and root may connect (SO_PEERCRED). Runs in the supervisor's event loop.
+#pragma once
+
+#include <sys/epoll.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "supervisor/result.h"
+
+namespace ftrun {
+
+inline constexpr size_t kControlLineBytesMax = 64 * 1024;
+inline constexpr size_t kControlClientsMax = 64;
+
+class ControlServer {
+ public:
+  // Answers one line (without the newline) with one line (without the newline).
+  using Handler = std::function<std::string(const std::string& line)>;
+  // `tag` is or'ed into epoll data. A stale socket file of a dead supervisor is replaced.
+  static Result<std::unique_ptr<ControlServer>> create(const std::string& path, int epoll_fd,
+                                                       uint64_t tag, Handler handler);
+  ControlServer(const ControlServer&) = delete;
+  ControlServer& operator=(const ControlServer&) = delete;
+  ~ControlServer();
+  void process(const epoll_event& event);
+
+ private:
+  struct Client {
+    std::string input, output;
+  };
+  ControlServer() = default;
+  void accept_clients();
+  bool serve(int fd, Client* client, uint32_t events);  // false: the client is gone
+  bool read_lines(int fd, Client* client);
+  void watch(int operation, int fd, uint32_t events);
+
+  int fd_ = -1;
+  int epoll_fd_ = -1;
+  uint64_t tag_ = 0;
+  std::string path_;
+  Handler handler_;
+  std::map<int, Client> clients_;
+};
+
+}  // namespace ftrun

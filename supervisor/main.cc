@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// ftrun-supervisor: one replica of a unit. Started by ftrun, once per replica, in a session of its
+// own; it survives ftrun. Standard error is for failures before the start only: afterwards
+// everything goes to the run directory (events.jsonl).
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+
+#include "supervisor/edge/socket_table.h"
+#include "supervisor/process/program_check.h"
+#include "supervisor/replica.h"
+
+namespace {
+
+using ftrun::Result;
+
+struct Parsed {
+  ftrun::ReplicaOptions options;
+  std::string replica = "a";
+};
+
+void describe(CLI::App* app, Parsed* parsed) {
+  ftrun::ReplicaOptions& options = parsed->options;
+  app->add_option("--unit", options.unit, "name of the unit")->required();
+  app->add_option("--run-dir", options.run_dir, "the unit's run directory, absolute")->required();
+  app->add_option("--replica", parsed->replica, "this replica: a, b, ...")->required();
+  app->add_option("--replicas", options.replicas, "replicas of the unit")
+      ->check(CLI::Range(1u, 2u));
+  app->add_option("--time-out-ms", options.time_out_ms, "silence after which a peer is suspected")
+      ->check(CLI::Range(60, 60'000));
+  app->add_option("--record-log", options.record_log, "file that gets the log");
+  app->add_option("--preload", options.preload, "libftpreload.so (default: as installed)");
+  app->add_option("--state-dir", options.state_dirs, "state directory, canonical; repeatable");
+  app->add_option("program", options.arguments, "program and its arguments, after --")->required();
+}
+
+Result<void> complete(Parsed* parsed) {
+  ftrun::ReplicaOptions& options = parsed->options;
+  const auto replica = ftrun::arbiter::replica_from_name(parsed->replica);
+  if (!replica || *replica >= options.replicas) {
+    return ftrun::Error{"--replica: not one of the unit's replicas: " + parsed->replica};
+  }
+  options.replica = *replica;
+  if (options.unit.empty() || options.unit.size() > ftrun::link::kUnitNameBytesMax) {
+    return ftrun::Error{"--unit: empty or too long"};
+  }
+  if (options.preload.empty()) {
+    Result<std::string> preload = ftrun::process::find_preload_library();
+    if (!preload.ok()) {
+      return preload.error();
+    }
+    options.preload = *preload;
+  }
+  const char* path = getenv("PATH");
+  Result<std::string> program =
+      ftrun::process::find_program(options.arguments[0], path == nullptr ? "" : path);
+  if (!program.ok()) {
+    return program.error();
+  }
+  options.program = *program;
+  return {};
+}
+
+// Client connections need descriptors; the application's own limits are recorded before this.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, ftrun::edge::kSocketTableLines);
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int fail(const ftrun::Error& error) {
+  fmt::print(stderr, "ftrun-supervisor: {}\n", error.message);
+  return 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Parsed parsed;
+  CLI::App app{"One replica of a unit; started by ftrun", "ftrun-supervisor"};
+  describe(&app, &parsed);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  Result<ftrun::process::Inheritance> inheritance = ftrun::process::record_inheritance();
+  if (!inheritance.ok()) {
+    return fail(inheritance.error());
+  }
+  const Result<void> completed = complete(&parsed);
+  if (!completed.ok()) {
+    return fail(completed.error());
+  }
+  raise_descriptor_limit();
+  signal(SIGPIPE, SIG_IGN);
+  prctl(PR_SET_DUMPABLE, 1);
+  prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
+  setsid();  // fails harmlessly if ftrun has done it
+  ftrun::Replica replica(std::move(parsed.options));
+  const Result<void> started = replica.start(std::move(*inheritance));
+  if (!started.ok()) {
+    return fail(started.error());
+  }
+  return replica.run();
+}

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+// A replica's start: see replica.h. Runs in the supervisor, before its event loop.
+#include "supervisor/replica.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "supervisor/edge/keeper.h"
+#include "supervisor/process/state_dirs.h"
+#include "supervisor/tags.h"
+
+namespace ftrun {
+
+namespace {
+
+unit::View first_view(unsigned replicas) {
+  unit::View view;
+  view.epoch = 1;
+  for (unsigned i = 0; i < replicas; ++i) {
+    view.replicas.push_back(static_cast<unit::ReplicaId>(i));
+  }
+  view.sender = view.replicas.back();
+  return view;
+}
+
+}  // namespace
+
+Replica::Replica(ReplicaOptions options)
+    : options_(std::move(options)),
+      run_dir_(options_.run_dir, arbiter::replica_name(options_.replica)),
+      views_(options_.run_dir) {}
+
+Replica::~Replica() {
+  process::end(&application_);
+  if (keeper_.valid()) {
+    [[maybe_unused]] const bool ended = edge::kill_and_wait(keeper_.get(), 1000).ok();
+  }
+}
+
+Result<void> Replica::watch(int fd, uint64_t tag, uint32_t events) {
+  epoll_event event{};
+  event.events = events;
+  event.data.u64 = tag;
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
+    return system_error("epoll_ctl", errno);
+  }
+  return {};
+}
+
+Result<void> Replica::start_own_keeper() {
+  Result<pid_t> keeper = edge::start_keeper();
+  if (!keeper.ok()) {
+    return keeper.error();
+  }
+  keeper_pid_ = *keeper;
+  keeper_.reset(static_cast<int>(syscall(SYS_pidfd_open, keeper_pid_, 0)));
+  if (!keeper_.valid()) {
+    return system_error("pidfd_open of the keeper", errno);
+  }
+  return watch(keeper_.get(), kTagKeeper, EPOLLIN | EPOLLET);
+}
+
+Result<void> Replica::start_application(process::Inheritance inheritance,
+                                        const link::Secret& secret) {
+  std::array<uint8_t, 16> at_random;
+  std::memcpy(at_random.data(), secret.data(), at_random.size());
+  const bool primary = options_.replica == 0;
+  Result<Region> region = Region::create(primary ? Role::kPrimary : Role::kSecondary, at_random);
+  if (!region.ok()) {
+    return region.error();
+  }
+  region_ = std::move(*region);
+  port_ = std::make_unique<AppPort>(&region_);
+  doorbell_.reset(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  if (!doorbell_.valid()) {
+    return system_error("eventfd", errno);
+  }
+  FTRUN_TRY(watch(doorbell_.get(), kTagDoorbell, EPOLLIN | EPOLLET));
+  process::LaunchPlan plan;
+  plan.path = options_.program;
+  plan.arguments = options_.arguments;
+  plan.preload_path = options_.preload;
+  plan.inheritance = std::move(inheritance);
+  plan.region_fd = region_.fd();
+  plan.doorbell_fd = doorbell_.get();
+  plan.control = region_.control();
+  if (!options_.state_dirs.empty()) {
+    Result<std::vector<process::Mount>> mounts = process::make_copies(
+        options_.state_dirs, options_.unit, arbiter::replica_name(options_.replica), 1);
+    if (!mounts.ok()) {
+      return mounts.error();
+    }
+    plan.mounts = std::move(*mounts);
+  }
+  Result<process::Application> application = process::launch(plan);
+  if (!application.ok()) {
+    return application.error();
+  }
+  application_ = std::move(*application);
+  return watch(application_.status.get(), kTagStatus, EPOLLIN | EPOLLRDHUP);
+}
+
+Result<link::Hello> Replica::own_hello(const link::Secret& secret) const {
+  link::Hello hello;
+  hello.replica = options_.replica;
+  hello.unit = options_.unit;
+  hello.secret = secret;
+  const auto name = [](pid_t pid, link::ProcessName* into) -> Result<void> {
+    const Result<uint64_t> started = edge::process_start_time(pid);
+    if (!started.ok()) {
+      return started.error();
+    }
+    *into = {pid, *started};
+    return {};
+  };
+  FTRUN_TRY(name(getpid(), &hello.supervisor));
+  FTRUN_TRY(name(keeper_pid_, &hello.keeper));
+  FTRUN_TRY(name(application_.init_pid, &hello.init));
+  return hello;
+}
+
+Result<void> Replica::meet_peers(const link::Secret& secret) {
+  Result<link::Hello> hello = own_hello(secret);
+  if (!hello.ok()) {
+    return hello.error();
+  }
+  FTRUN_TRY(peers_.connect_all(run_dir_, *hello, options_.replicas));
+  for (link::Peer& peer : peers_.all()) {
+    FTRUN_TRY(
+        watch(peer.link.fd(), kTagLink | peer.replica, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET));
+    FTRUN_TRY(watch(peer.supervisor.get(), kTagPeer | peer.replica, EPOLLIN | EPOLLET));
+  }
+  return {};
+}
+
+Result<void> Replica::publish_pids() const {
+  const nlohmann::json pids = {{"supervisor", getpid()},
+                               {"keeper", keeper_pid_},
+                               {"init", application_.init_pid},
+                               {"application", application_.application_pid}};
+  return run_dir_.write(run_dir_.own("sup", ".json"), pids.dump() + "\n");
+}
+
+Result<void> Replica::start(process::Inheritance inheritance) {
+  epoll_.reset(epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll_.valid()) {
+    return system_error("epoll_create1", errno);
+  }
+  // ORDER: the keeper first, while there is little memory that it would hold on to.
+  FTRUN_TRY(start_own_keeper());
+  Result<link::Secret> secret = run_dir_.secret();
+  if (!secret.ok()) {
+    return secret.error();
+  }
+  secret_ = *secret;
+  const unit::View view = first_view(options_.replicas);
+  const Result<unit::View> published = views_.publish(view);
+  if (!published.ok()) {
+    return published.error();
+  }
+  if (*published != view) {
+    return Error{run_dir_.path() + ": is in use by another unit"};
+  }
+  if (!options_.record_log.empty()) {
+    record_log_.reset(
+        open(options_.record_log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    if (!record_log_.valid()) {
+      return system_error(options_.record_log, errno);
+    }
+  }
+  Result<ConsoleSpool> console = ConsoleSpool::create(run_dir_.own("console"));
+  if (!console.ok()) {
+    return console.error();
+  }
+  console_ = std::move(*console);
+  FTRUN_TRY(start_application(std::move(inheritance), secret_));
+  Result<std::unique_ptr<edge::Edge>> edge = edge::Edge::create(epoll_.get(), kTagEdge, this);
+  if (!edge.ok()) {
+    return edge.error();
+  }
+  edge_ = std::move(*edge);
+  FTRUN_TRY(meet_peers(secret_));
+  unit::CoreConfig config;
+  config.self = options_.replica;
+  config.view = view;
+  core_.reset(new unit::UnitCore(config, this));  // make_unique cannot see the private base
+  FTRUN_TRY(publish_pids());
+  Result<std::unique_ptr<ControlServer>> control =
+      ControlServer::create(run_dir_.own("sup", ".sock"), epoll_.get(), kTagControl,
+                            [this](const std::string& line) { return handle_command(line); });
+  if (!control.ok()) {
+    return control.error();
+  }
+  control_ = std::move(*control);
+  event("started",
+        fmt::format("supervisor {}, application {}", getpid(), application_.application_pid));
+  return {};
+}
+
+}  // namespace ftrun

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// One replica: the unit core wired to one application's rings, the edge, the links, the views and
+// the run directory. Runs in the supervisor, in one thread, as one epoll loop.
+//
+// The core may not be called from inside its own calls to Host: such answers go through `deferred_`
+// and the edge's reports, which the loop delivers.
+//
+// ORDER in every iteration: events in, application fed and woken, its rings drained, deferred work,
+// the core's flush, links written. The loop sleeps only after it has announced it
+// (supervisor_asleep), fenced, and looked at the rings once more.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "supervisor/app_port.h"
+#include "supervisor/arbiter/views.h"
+#include "supervisor/console_spool.h"
+#include "supervisor/control.h"
+#include "supervisor/edge/edge.h"
+#include "supervisor/link/peers.h"
+#include "supervisor/process/launch.h"
+#include "supervisor/region.h"
+#include "supervisor/run_dir.h"
+#include "supervisor/unit/core.h"
+
+namespace ftrun {
+
+struct ReplicaOptions {
+  std::string unit;
+  std::string run_dir;
+  unit::ReplicaId replica = 0;
+  unsigned replicas = 2;
+  int time_out_ms = 150;
+  std::string record_log;               // file that gets all published turns, or empty
+  std::string preload;                  // libftpreload.so
+  std::string program;                  // what execve is given
+  std::vector<std::string> arguments;   // argv
+  std::vector<std::string> state_dirs;  // canonical
+};
+
+class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
+ public:
+  explicit Replica(ReplicaOptions options);
+  ~Replica() override;
+  // Keeper, region, application, links, core; everything up to the loop. On failure nothing that
+  // was started is left running once this object is gone.
+  Result<void> start(process::Inheritance inheritance);
+  // Runs until the replica has ended. Returns the supervisor's exit code.
+  int run();
+
+ private:
+  // replica.cc
+  Result<void> start_application(process::Inheritance inheritance, const link::Secret& secret);
+  Result<void> meet_peers(const link::Secret& secret);
+  Result<link::Hello> own_hello(const link::Secret& secret) const;
+  Result<void> start_own_keeper();
+  Result<void> publish_pids() const;
+  Result<void> watch(int fd, uint64_t tag, uint32_t events);
+
+  // replica_loop.cc
+  void iterate();
+  int sleep_ms() const;
+  bool has_work() const;
+  void dispatch(const epoll_event& event);
+  void read_link(link::Peer* peer);
+  void drain_application();
+  void run_deferred();
+  void flush_links();
+  void tick();
+  void check_turn_length();
+  std::string handle_command(const std::string& line);
+  std::string status_json() const;
+
+  // replica_failure.cc
+  void peer_lost(link::Peer* peer, const std::string& why);
+  void exclude(unit::ReplicaId replica, bool take_connections);
+  void application_status();
+  void application_lost(const std::string& why, int status);
+  void deliver_application_end();
+  void keeper_died();
+  void wind_up();
+
+  // unit::Host (replica_host.cc)
+  void send(unit::ReplicaId to, const unit::Frame& frame) override;
+  void propose_view(const unit::View& view) override;
+  void kill_replica(unit::ReplicaId replica, bool take_connections) override;
+  void feed_input(unit::Bytes arrivals) override;
+  void feed_log(unit::Bytes turns) override;
+  void go_live() override;
+  void stop_application() override;
+  void edge_bind(uint32_t socket, uint32_t flags, const Address& address) override;
+  void edge_listen(uint32_t socket, int backlog) override;
+  void edge_unlisten(uint32_t socket) override;
+  void edge_option(uint32_t id, int level, int name, unit::Bytes value) override;
+  void edge_write(ConnectionId connection, uint64_t position, unit::Bytes data) override;
+  void edge_shutdown(ConnectionId connection) override;
+  void edge_close(ConnectionId connection, uint64_t consumed) override;
+  void edge_release_input(ConnectionId connection, uint64_t position) override;
+  void edge_reoffer_input(ConnectionId connection, uint64_t position) override;
+  void edge_input_limit(ConnectionId connection, uint64_t position) override;
+  void edge_adopt(uint64_t handle, ConnectionId connection) override;
+  void edge_discard(uint64_t handle) override;
+  void console(int stream, unit::Bytes data) override;
+  void event(std::string_view kind, std::string_view text) override;
+  void finished(int status) override;
+
+  // edge::EdgeSink and AppPort::Sink: straight to the core (replica_host.cc)
+  ConnectionId edge_open(uint32_t listener, const Address& local, const Address& peer) override;
+  void edge_data(ConnectionId connection, uint64_t position, unit::Bytes data) override;
+  void edge_fin(ConnectionId connection) override;
+  void edge_reset(ConnectionId connection, int error) override;
+  void edge_sent(ConnectionId connection, uint64_t position) override;
+  void edge_closed(ConnectionId connection) override;
+  void edge_bound(uint32_t socket, int error, const Address& address) override;
+  void edge_trouble(const std::string& text) override;
+  void app_output(const Output& entry) override;
+  void app_mark(uint64_t log_position, uint64_t lsn, uint64_t digest) override;
+  void app_turns(unit::Bytes turns, uint64_t lsn_end, uint64_t digest) override;
+
+  ReplicaOptions options_;
+  RunDir run_dir_;
+  arbiter::Views views_;
+  process::Descriptor epoll_, doorbell_, record_log_;
+  pid_t keeper_pid_ = -1;
+  process::Descriptor keeper_;
+  Region region_;
+  std::unique_ptr<AppPort> port_;
+  process::Application application_;
+  std::unique_ptr<edge::Edge> edge_;
+  link::Peers peers_;
+  link::Secret secret_{};
+  std::unique_ptr<ControlServer> control_;
+  ConsoleSpool console_;
+  std::unique_ptr<unit::UnitCore> core_;
+
+  std::vector<std::function<void()>> deferred_;
+  int64_t now_ns_ = 0;
+  int64_t next_tick_ns_ = 0;
+  uint64_t turns_seen_ = 0;       // AppPort::turns_published() when it last moved,
+  int64_t turn_started_ns_ = 0;   // and when that was
+  bool exit_entry_seen_ = false;  // the application announced its end (kExit)
+  bool app_gone_ = false;         // its process is gone; its end is delivered once rings are empty
+  bool app_end_delivered_ = false;
+  std::string app_end_why_;
+  int app_end_status_ = 0;
+  bool done_ = false;
+  int exit_code_ = 0;
+};
+
+}  // namespace ftrun

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+// A replica when something has died: a peer, the own application, the keeper; and its own end. See
+// replica.h. Runs in the supervisor's event loop.
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "supervisor/edge/keeper.h"
+#include "supervisor/process/state_dirs.h"
+#include "supervisor/replica.h"
+#include "supervisor/tags.h"
+
+namespace ftrun {
+
+namespace {
+constexpr int kKillDeadlineMs = 10'000;  // for a killed process to be gone
+constexpr int kLastFlushMs = 1'000;      // for the last frames at the end
+}  // namespace
+
+void Replica::peer_lost(link::Peer* peer, const std::string& why) {
+  if (peer->suspected || done_) {
+    return;
+  }
+  peer->suspected = true;
+  event("suspected", fmt::format("replica {}: {}", arbiter::replica_name(peer->replica), why));
+  core_->on_replica_suspected(peer->replica, why);
+}
+
+// We have won a view without `replica`. ORDER: its supervisor is dead and our end of its link is
+// closed before any position is read from the kernel (nothing that it relayed can be read twice);
+// its keeper is dead before a socket is used (we are the only owner then); everything is gone
+// before the core hears of it.
+void Replica::exclude(unit::ReplicaId replica, bool take_connections) {
+  link::Peer* peer = peers_.find(replica);
+  FTRUN_ASSERT(peer != nullptr);
+  peer->suspected = true;
+  const auto must_end = [this](const process::Descriptor& process, const char* what) {
+    const Result<void> ended = edge::kill_and_wait(process.get(), kKillDeadlineMs);
+    if (!ended.ok()) {
+      event("trouble", fmt::format("the excluded replica's {}: {}", what, ended.error().message));
+    }
+    return ended.ok();
+  };
+  if (!must_end(peer->supervisor, "supervisor")) {
+    // It may still write to clients: nothing may be touched. The unit cannot go on here.
+    exit_code_ = 1;
+    done_ = true;
+    return;
+  }
+  peer->link.close();
+  edge::Edge::Adopted adopted;
+  if (take_connections) {
+    Result<std::vector<edge::TakenSocket>> sockets =
+        edge::take_sockets(peer->hello.keeper.pid, peer->keeper.get());
+    if (!sockets.ok()) {
+      event("trouble", "no sockets from the dead sender's keeper: " + sockets.error().message);
+    }
+    must_end(peer->keeper, "keeper");
+    adopted = edge_->take(sockets.ok() ? std::move(*sockets) : std::vector<edge::TakenSocket>());
+  } else {
+    must_end(peer->keeper, "keeper");
+  }
+  must_end(peer->init, "init");
+  if (take_connections) {
+    event("takeover", fmt::format("{} connections, {} listeners", adopted.connections.size(),
+                                  adopted.listeners.size()));
+    core_->on_edge_adopted(adopted.connections, adopted.listeners);
+  }
+  core_->on_replica_gone(replica);
+}
+
+void Replica::application_status() {
+  while (!app_gone_ && application_.status.valid()) {
+    const auto status = process::read_status(application_.status.get());
+    if (!status.ok()) {
+      application_lost(status.error().message, 128 + SIGKILL);
+      return;
+    }
+    if (!status->has_value()) {
+      return;
+    }
+    const process::StatusEvent& event_now = **status;
+    if (event_now.kind == process::StatusKind::kExited) {
+      app_gone_ = true;
+      app_end_why_ = process::describe_wait_status(event_now.value);
+      app_end_status_ = process::exit_status_of(event_now.value);
+    } else if (event_now.kind == process::StatusKind::kStopped) {
+      if (core_->status().view.replicas.size() > 1) {
+        application_lost(fmt::format("stopped by signal {}", event_now.value),
+                         128 + event_now.value);
+        return;
+      }
+      event("stopped", "the application was stopped by a signal; nobody can take over");
+    } else {
+      event("continued", "the application goes on");
+    }
+  }
+}
+
+// The application is no longer usable: ends what is left of it.
+void Replica::application_lost(const std::string& why, int status) {
+  if (app_gone_) {
+    return;
+  }
+  process::end(&application_);
+  app_gone_ = true;
+  app_end_why_ = why;
+  app_end_status_ = status;
+  exit_entry_seen_ = false;
+}
+
+// ORDER: whatever the application had published comes before its end.
+void Replica::deliver_application_end() {
+  if (!app_gone_ || app_end_delivered_ || done_) {
+    return;
+  }
+  if (port_->has_output()) {
+    drain_application();
+    if (port_->has_output()) {
+      return;  // the core does not want to read on yet
+    }
+  }
+  app_end_delivered_ = true;
+  const Control* shared = port_->control();
+  const ShimFailure failure = shared->failure.load(std::memory_order_acquire);
+  if (failure != ShimFailure::kNone) {
+    const char* text = shared->failure_text;
+    app_end_why_ = std::string(text, strnlen(text, kFailureTextBytes));
+    exit_entry_seen_ = false;
+  }
+  if (exit_entry_seen_) {
+    core_->on_app_exited(app_end_status_);
+  } else {
+    core_->on_app_failed(app_end_why_, app_end_status_);
+  }
+}
+
+// Without a keeper the clients would not survive us: start another and tell the peers.
+void Replica::keeper_died() {
+  waitpid(keeper_pid_, nullptr, WNOHANG);
+  const Result<void> started = start_own_keeper();
+  if (!started.ok()) {
+    event("trouble", "the keeper died and no other could be started: " + started.error().message);
+    return;
+  }
+  event("keeper", "the keeper died; another one was started");
+  const Result<link::Hello> hello = own_hello(secret_);
+  [[maybe_unused]] const bool published = publish_pids().ok();
+  if (!hello.ok()) {
+    return;
+  }
+  const std::string payload = link::encode_hello(*hello);
+  unit::Frame frame;
+  frame.kind = unit::FrameKind::kHello;
+  frame.bytes = {reinterpret_cast<const uint8_t*>(payload.data()), payload.size()};
+  for (const link::Peer& peer : peers_.all()) {
+    send(peer.replica, frame);
+  }
+}
+
+// The replica's end: last frames out, application and keeper gone.
+void Replica::wind_up() {
+  const int64_t deadline_ns = link::monotonic_ns() + int64_t{kLastFlushMs} * 1'000'000;
+  for (link::Peer& peer : peers_.all()) {
+    while (peer.link.open() && !peer.suspected && peer.link.flush().ok() &&
+           peer.link.queued_bytes() > 0 && link::monotonic_ns() < deadline_ns) {
+      pollfd writable{peer.link.fd(), POLLOUT, 0};
+      poll(&writable, 1, 10);
+    }
+  }
+  process::end(&application_);
+  control_.reset();
+  // ORDER: the keeper last; when we exit, the descriptors are closed for good.
+  if (keeper_.valid()) {
+    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, keeper_.get(), nullptr);
+    [[maybe_unused]] const bool ended = edge::kill_and_wait(keeper_.get(), kKillDeadlineMs).ok();
+  }
+}
+
+}  // namespace ftrun

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// A replica as the unit core's host, and as the sink of edge and rings: one line each, mostly. See
+// replica.h. Runs in the supervisor's event loop.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "supervisor/edge/keeper.h"
+#include "supervisor/replica.h"
+
+namespace ftrun {
+
+void Replica::send(unit::ReplicaId to, const unit::Frame& frame) {
+  link::Peer* peer = peers_.find(to);
+  if (peer == nullptr || !peer->link.open()) {
+    return;  // it is being suspected; frames to it would be dropped anyway
+  }
+  const Result<void> sent = peer->link.send(frame);
+  if (!sent.ok()) {
+    deferred_.push_back([this, peer, why = sent.error().message] { peer_lost(peer, why); });
+  }
+}
+
+void Replica::propose_view(const unit::View& view) {
+  deferred_.push_back([this, view] {
+    const Result<unit::View> current = views_.publish(view);
+    if (!current.ok()) {
+      // Without a view store nothing may be decided; the unit stays in the view that it is in.
+      event("trouble", "the next view could not be published: " + current.error().message);
+      return;
+    }
+    core_->on_view(*current);
+    event("view", arbiter::encode_view(*current));
+  });
+}
+
+void Replica::kill_replica(unit::ReplicaId replica, bool take_connections) {
+  deferred_.push_back([this, replica, take_connections] { exclude(replica, take_connections); });
+}
+
+void Replica::feed_input(unit::Bytes arrivals) {
+  port_->feed_input(arrivals);
+}
+void Replica::feed_log(unit::Bytes turns) {
+  port_->feed_log(turns);
+}
+
+void Replica::go_live() {
+  port_->go_live();
+  event("promoted", "this replica is the primary from the end of the log on");
+}
+
+void Replica::stop_application() {
+  deferred_.push_back([this] { process::end(&application_); });
+}
+
+void Replica::edge_bind(uint32_t socket, uint32_t flags, const Address& address) {
+  edge_->bind(socket, flags, address);
+}
+void Replica::edge_listen(uint32_t socket, int backlog) {
+  edge_->listen(socket, backlog);
+}
+void Replica::edge_unlisten(uint32_t socket) {
+  edge_->unlisten(socket);
+}
+void Replica::edge_option(uint32_t id, int level, int name, unit::Bytes value) {
+  edge_->option(id, level, name, value);
+}
+void Replica::edge_write(ConnectionId connection, uint64_t position, unit::Bytes data) {
+  edge_->write(connection, position, data);
+}
+void Replica::edge_shutdown(ConnectionId connection) {
+  edge_->shutdown(connection);
+}
+void Replica::edge_close(ConnectionId connection, uint64_t consumed) {
+  edge_->close(connection, consumed);
+}
+void Replica::edge_release_input(ConnectionId connection, uint64_t position) {
+  edge_->release_input(connection, position);
+}
+void Replica::edge_reoffer_input(ConnectionId connection, uint64_t position) {
+  edge_->reoffer_input(connection, position);
+}
+void Replica::edge_input_limit(ConnectionId connection, uint64_t position) {
+  edge_->input_limit(connection, position);
+}
+void Replica::edge_adopt(uint64_t handle, ConnectionId connection) {
+  edge_->adopt(handle, connection);
+}
+void Replica::edge_discard(uint64_t handle) {
+  edge_->discard(handle);
+}
+
+void Replica::console(int stream, unit::Bytes data) {
+  console_.append(stream, data);
+}
+
+void Replica::event(std::string_view kind, std::string_view text) {
+  while (!text.empty() && text.back() == '\n') {
+    text.remove_suffix(1);
+  }
+  run_dir_.event(kind, text, core_ == nullptr ? 0 : core_->status().view.epoch);
+}
+
+void Replica::finished(int status) {
+  exit_code_ = 0;
+  done_ = true;
+  const Result<void> written =
+      run_dir_.write(run_dir_.file("exit_status"), fmt::format("{}\n", status));
+  if (!written.ok()) {
+    run_dir_.event("trouble", written.error().message, 0);
+  }
+}
+
+ConnectionId Replica::edge_open(uint32_t listener, const Address& local, const Address& peer) {
+  return core_->on_edge_open(listener, local, peer);
+}
+void Replica::edge_data(ConnectionId connection, uint64_t position, unit::Bytes data) {
+  core_->on_edge_data(connection, position, data);
+}
+void Replica::edge_fin(ConnectionId connection) {
+  core_->on_edge_fin(connection);
+}
+void Replica::edge_reset(ConnectionId connection, int error) {
+  core_->on_edge_reset(connection, error);
+}
+void Replica::edge_sent(ConnectionId connection, uint64_t position) {
+  core_->on_edge_sent(connection, position);
+}
+void Replica::edge_closed(ConnectionId connection) {
+  core_->on_edge_closed(connection);
+}
+void Replica::edge_bound(uint32_t socket, int error, const Address& address) {
+  core_->on_edge_bound(socket, error, address);
+}
+void Replica::edge_trouble(const std::string& text) {
+  event("edge", text);
+}
+
+void Replica::app_output(const Output& entry) {
+  exit_entry_seen_ = exit_entry_seen_ || entry.kind == OutputKind::kExit;
+  core_->on_app_output(entry);
+}
+
+void Replica::app_mark(uint64_t log_position, uint64_t lsn, uint64_t digest) {
+  core_->on_app_mark(log_position, lsn, digest);
+}
+
+void Replica::app_turns(unit::Bytes turns, uint64_t lsn_end, uint64_t digest) {
+  if (record_log_.valid() && ::write(record_log_.get(), turns.data(), turns.size()) !=
+                                 static_cast<ssize_t>(turns.size())) {
+    event("trouble", system_error(options_.record_log, errno).message + "; recording ends here");
+    record_log_.reset();
+  }
+  core_->on_app_turns(turns, lsn_end, digest);
+}
+
+}  // namespace ftrun

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+// A replica's event loop: see replica.h. Runs in the supervisor, one thread.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <nlohmann/json.hpp>
+
+#include "supervisor/replica.h"
+#include "supervisor/tags.h"
+
+namespace ftrun {
+
+namespace {
+
+constexpr int kEventsMax = 256;
+constexpr int64_t kTurnNsMax = 1'000'000;  // then the application is asked to end its turn
+constexpr int kRingPollMs = 1;             // while something waits for room in a ring
+
+}  // namespace
+
+int Replica::run() {
+  now_ns_ = link::monotonic_ns();
+  next_tick_ns_ = now_ns_ + int64_t{link::kHeartbeatIntervalMs} * 1'000'000;
+  // Frames may have come right behind a hello.
+  for (link::Peer& peer : peers_.all()) {
+    read_link(&peer);
+  }
+  while (!done_) {
+    iterate();
+  }
+  wind_up();
+  return exit_code_;
+}
+
+bool Replica::has_work() const {
+  return (port_->has_output() && core_->may_read_app_log()) || edge_->has_pending() ||
+         edge_->has_reports() || !deferred_.empty() || done_;
+}
+
+// How long nothing can become due by time alone.
+int Replica::sleep_ms() const {
+  if (port_->staged() || (core_->status().live && !app_gone_ &&
+                          port_->control()->app_asleep.load(std::memory_order_relaxed) == 0)) {
+    return kRingPollMs;
+  }
+  return static_cast<int>(std::max<int64_t>(0, (next_tick_ns_ - now_ns_) / 1'000'000)) + 1;
+}
+
+void Replica::iterate() {
+  int timeout_ms = 0;
+  Control* shared = port_->control();
+  if (!has_work()) {
+    // ORDER: announce the sleep, full fence, look at the rings once more (shared_region.h).
+    shared->supervisor_asleep.store(1, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    timeout_ms = has_work() ? 0 : sleep_ms();
+  }
+  epoll_event events[kEventsMax];
+  const int count = epoll_wait(epoll_.get(), events, kEventsMax, timeout_ms);
+  shared->supervisor_asleep.store(0, std::memory_order_relaxed);
+  now_ns_ = link::monotonic_ns();
+  shared->coarse_now_ns.store(static_cast<uint64_t>(now_ns_), std::memory_order_relaxed);
+  for (int i = 0; i < count && !done_; ++i) {
+    dispatch(events[i]);
+  }
+  edge_->read_pending();
+  if (!port_->pump()) {
+    application_lost("the log or input that was fed to the application does not decode", 1);
+  }
+  drain_application();
+  edge_->report();
+  run_deferred();
+  if (!done_) {
+    core_->flush();
+  }
+  flush_links();
+  if (!port_->pump()) {
+    application_lost("the log or input that was fed to the application does not decode", 1);
+  }
+  check_turn_length();
+  if (now_ns_ >= next_tick_ns_) {
+    tick();
+  }
+  deliver_application_end();
+}
+
+void Replica::dispatch(const epoll_event& event) {
+  const uint64_t tag = event.data.u64 & kTagMask;
+  const auto replica = static_cast<unit::ReplicaId>(event.data.u64 & 0xff);
+  if (tag == kTagEdge) {
+    edge_->process(event);
+  } else if (tag == kTagLink) {
+    if (link::Peer* peer = peers_.find(replica); peer != nullptr && peer->link.open()) {
+      read_link(peer);
+    }
+  } else if (tag == kTagPeer) {
+    if (link::Peer* peer = peers_.find(replica); peer != nullptr && !peer->suspected) {
+      // What it had sent before it died is still worth reading.
+      read_link(peer);
+      peer_lost(peer, "its supervisor died");
+    }
+  } else if (tag == kTagStatus) {
+    application_status();
+  } else if (tag == kTagControl) {
+    control_->process(event);
+  } else if (tag == kTagKeeper) {
+    keeper_died();
+  }
+  // kTagDoorbell: waking up was all. Its counter is never read: every write raises a new edge.
+}
+
+void Replica::read_link(link::Peer* peer) {
+  peers_.heard(peer, now_ns_);
+  const Result<void> received = peer->link.receive([this, peer](const unit::Frame& frame) {
+    if (frame.kind == unit::FrameKind::kHello) {
+      const Result<link::Hello> hello = link::decode_hello(frame.bytes);
+      if (hello.ok() && hello->replica == peer->replica &&
+          link::same_secret(hello->secret, secret_)) {
+        [[maybe_unused]] const bool renewed = link::Peers::renew(peer, *hello).ok();
+      }
+    } else if (frame.kind != unit::FrameKind::kHeartbeat) {
+      core_->on_frame(peer->replica, frame);
+    }
+    return !done_;
+  });
+  if (!received.ok() && !peer->suspected) {
+    peer_lost(peer, received.error().message);
+  }
+}
+
+void Replica::drain_application() {
+  if (done_ || !core_->may_read_app_log()) {
+    return;
+  }
+  const Result<bool> drained = port_->drain(this);
+  if (!drained.ok()) {
+    application_lost(drained.error().message, 1);
+  }
+}
+
+void Replica::run_deferred() {
+  while (!deferred_.empty() && !done_) {
+    std::vector<std::function<void()>> work;
+    work.swap(deferred_);
+    for (const std::function<void()>& step : work) {
+      step();
+    }
+  }
+}
+
+void Replica::flush_links() {
+  bool behind = false;
+  for (link::Peer& peer : peers_.all()) {
+    if (!peer.link.open()) {
+      continue;
+    }
+    const Result<void> flushed = peer.link.flush();
+    if (!flushed.ok() && !peer.suspected) {
+      peer_lost(&peer, flushed.error().message);
+    }
+    behind = behind || peer.link.queued_bytes() > link::kLinkHighWaterBytes;
+  }
+  edge_->pause(behind);
+}
+
+void Replica::tick() {
+  next_tick_ns_ = now_ns_ + int64_t{link::kHeartbeatIntervalMs} * 1'000'000;
+  const uint64_t epoch = core_->status().view.epoch;
+  for (const unit::ReplicaId silent : peers_.tick(now_ns_, options_.time_out_ms, epoch)) {
+    peer_lost(peers_.find(silent), fmt::format("silent for {} ms", options_.time_out_ms));
+  }
+  flush_links();
+}
+
+// A turn that takes long holds back its output; the shim ends it at its next intercepted call.
+void Replica::check_turn_length() {
+  Control* shared = port_->control();
+  if (port_->turns_published() != turns_seen_ ||
+      shared->app_asleep.load(std::memory_order_relaxed) != 0) {
+    turns_seen_ = port_->turns_published();
+    turn_started_ns_ = now_ns_;
+  } else if (now_ns_ - turn_started_ns_ > kTurnNsMax) {
+    shared->cut_requested.store(1, std::memory_order_relaxed);
+    turn_started_ns_ = now_ns_;
+  }
+}
+
+std::string Replica::handle_command(const std::string& line) {
+  const auto refuse = [](const std::string& why) {
+    return nlohmann::json{{"ok", false}, {"error", why}}.dump();
+  };
+  const nlohmann::json request = nlohmann::json::parse(line, nullptr, false);
+  if (!request.is_object() || !request.contains("cmd") || !request["cmd"].is_string()) {
+    return refuse("not an object with a string \"cmd\"");
+  }
+  const std::string command = request["cmd"];
+  if (command == "status") {
+    return status_json();
+  }
+  if (command == "signal") {
+    const bool numbers = request.contains("number") && request["number"].is_number_unsigned() &&
+                         request.contains("seq") && request["seq"].is_number_unsigned();
+    const uint64_t number = numbers ? request["number"].get<uint64_t>() : 0;
+    const uint64_t sequence = numbers ? request["seq"].get<uint64_t>() : 0;
+    if (number < 1 || number > 64 || sequence < 1 || sequence > UINT32_MAX) {
+      return refuse("signal needs \"number\" 1 to 64 and \"seq\" from 1");
+    }
+    core_->on_signal(static_cast<uint32_t>(sequence), static_cast<int>(number));
+    return R"({"ok":true})";
+  }
+  if (command == "stop") {
+    event("stopped", "by the operator");
+    done_ = true;
+    return R"({"ok":true})";
+  }
+  return refuse("unknown command \"" + command + "\"");
+}
+
+std::string Replica::status_json() const {
+  const unit::Status status = core_->status();
+  const bool failed =
+      status.state == unit::State::kAppFailed || status.state == unit::State::kExcluded;
+  char host[256] = {};
+  gethostname(host, sizeof(host) - 1);
+  const nlohmann::json answer = {
+      {"unit", options_.unit},
+      {"id", arbiter::replica_name(options_.replica)},
+      {"role", status.primary ? "primary" : "secondary"},
+      {"sender", status.sender},
+      {"state", failed        ? "failed"
+                : status.live ? "live"
+                              : "replaying"},
+      {"app_pid", application_.application_pid},
+      {"init_pid", application_.init_pid},
+      {"supervisor_pid", getpid()},
+      {"keeper_pid", keeper_pid_},
+      {"host", host},
+      {"lsn", status.lsn},
+      {"lag_records", status.lag_records},
+      {"connections", status.connections},
+      {"epoch", status.view.epoch},
+      {"protection", status.view.replicas.size() >= 2 && !failed ? "protected" : "unprotected"}};
+  return answer.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+}  // namespace ftrun
