@@ -27,7 +27,6 @@ void Replica::peer_lost(link::Peer* peer, const std::string& why) {
     return;
   }
   peer->suspected = true;
-  event("suspected", fmt::format("replica {}: {}", arbiter::replica_name(peer->replica), why));
   core_->on_replica_suspected(peer->replica, why);
 }
 

@@ -31,7 +31,6 @@ void Replica::propose_view(const unit::View& view) {
       return;
     }
     core_->on_view(*current);
-    event("view", arbiter::encode_view(*current));
   });
 }
 

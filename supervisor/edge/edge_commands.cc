@@ -281,10 +281,11 @@ void Edge::release_input(ConnectionId id, uint64_t position) {
   if (connection == nullptr || position <= connection->releasable) {
     return;
   }
-  FTRUN_ASSERT(position <= connection->received);
   connection->releasable = position;
-  if (connection->peeks >= kDropPeeksMin || position - connection->dropped >= kDropBytesMin) {
-    drop_input(connection, position);
+  // An adopted connection may be released before it is told how far it had been read.
+  const uint64_t droppable = std::min(position, connection->received);
+  if (connection->peeks >= kDropPeeksMin || droppable >= connection->dropped + kDropBytesMin) {
+    drop_input(connection, droppable);
   }
 }
 
