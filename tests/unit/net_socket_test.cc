@@ -1,0 +1,562 @@
+// SPDX-License-Identifier: Apache-2.0
+// Virtual TCP sockets, one behaviour a test. Comparison with the kernel: net_differential_test.cc.
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
+
+#include <cstring>
+#include <string>
+
+#include "eventlog/limits.h"
+#include "tests/unit/fake_env.h"
+
+namespace ftrun::shim {
+namespace {
+
+using fake::env;
+
+class NetSocketTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    fake::reset();
+    listener_ = fake::listening_socket();
+    listener_id_ = fake::last_bound_socket();
+  }
+  void TearDown() override { net_close(listener_); }
+  fake::Connection connect(int flags = SOCK_NONBLOCK) {
+    return fake::connect_to(listener_, listener_id_, flags);
+  }
+
+  int listener_ = -1;
+  uint32_t listener_id_ = 0;
+};
+
+TEST_F(NetSocketTest, BindAsksTheEdgeAndListenAnnounces) {
+  const auto binds = fake::outputs_of(OutputKind::kBind);
+  ASSERT_EQ(binds.size(), 1u);
+  EXPECT_EQ(binds[0].value, 0u);
+  const auto listens = fake::outputs_of(OutputKind::kListen);
+  ASSERT_EQ(listens.size(), 1u);
+  EXPECT_EQ(listens[0].id, listener_id_);
+  EXPECT_EQ(listens[0].value, 128u);
+  sockaddr_in name = {};
+  socklen_t length = sizeof(name);
+  EXPECT_EQ(net_getsockname(listener_, reinterpret_cast<sockaddr*>(&name), &length), 0);
+  EXPECT_EQ(length, sizeof(name));
+  EXPECT_NE(ntohs(name.sin_port), 0);
+}
+
+TEST_F(NetSocketTest, BindErrorsComeFromTheEdge) {
+  const int fd = static_cast<int>(net_socket(AF_INET, SOCK_STREAM, 0));
+  env().answer_binds = false;
+  env().when_idle = [] {
+    fake::QueuedArrival answer;
+    answer.item.kind = ArrivalKind::kBound;
+    answer.item.id = fake::last_bound_socket();
+    answer.item.value = EADDRINUSE;
+    env().arrivals.push_back(answer);
+    return true;
+  };
+  sockaddr_in in = {};
+  in.sin_family = AF_INET;
+  EXPECT_EQ(net_bind(fd, reinterpret_cast<sockaddr*>(&in), sizeof(in)), -EADDRINUSE);
+  env().when_idle = nullptr;
+  env().answer_binds = true;
+  EXPECT_EQ(net_bind(fd, reinterpret_cast<sockaddr*>(&in), sizeof(in)), 0);
+  EXPECT_EQ(net_bind(fd, reinterpret_cast<sockaddr*>(&in), sizeof(in)), -EINVAL);
+  EXPECT_EQ(net_bind(fd, reinterpret_cast<sockaddr*>(&in), 4), -EINVAL);
+  in.sin_family = AF_INET6;
+  EXPECT_EQ(net_bind(fd, reinterpret_cast<sockaddr*>(&in), sizeof(in)), -EAFNOSUPPORT);
+  EXPECT_EQ(net_close(fd), 0);
+  EXPECT_EQ(fake::outputs_of(OutputKind::kUnlisten).size(), 1u);
+}
+
+TEST_F(NetSocketTest, ListenWithoutBindTakesAnyPort) {
+  const int fd = static_cast<int>(net_socket(AF_INET6, SOCK_STREAM, IPPROTO_TCP));
+  const int one = 1;
+  EXPECT_EQ(net_setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)), 0);
+  EXPECT_EQ(net_setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)), 0);
+  EXPECT_EQ(net_setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one)), 0);
+  EXPECT_TRUE(fake::outputs_of(OutputKind::kOption).empty());
+  EXPECT_EQ(net_listen(fd, -1), 0);
+  const auto binds = fake::outputs_of(OutputKind::kBind);
+  EXPECT_EQ(binds.back().value, kBindReuseAddress | kBindV6Only);
+  EXPECT_EQ(binds.back().address.length, sizeof(sockaddr_in6));
+  const auto options = fake::outputs_of(OutputKind::kOption);
+  ASSERT_EQ(options.size(), 1u);
+  EXPECT_EQ(options[0].id, fake::last_bound_socket() | kOptionOfSocket);
+  EXPECT_EQ(options[0].value2, static_cast<uint64_t>(SO_KEEPALIVE));
+  EXPECT_EQ(fake::outputs_of(OutputKind::kListen).back().value, 4096u);
+  EXPECT_EQ(net_close(fd), 0);
+}
+
+TEST_F(NetSocketTest, RefusesOtherFamiliesWithANotice) {
+  EXPECT_EQ(net_socket(AF_UNIX, SOCK_STREAM, 0), -EAFNOSUPPORT);
+  EXPECT_EQ(net_socket(AF_NETLINK, SOCK_RAW, 0), -EAFNOSUPPORT);
+  EXPECT_EQ(net_socket(AF_INET, SOCK_DGRAM, 0), -EPROTONOSUPPORT);
+  EXPECT_EQ(fake::outputs_of(OutputKind::kNotice).size(), 3u);
+  const int fd = static_cast<int>(net_socket(AF_INET, SOCK_STREAM, 0));
+  sockaddr_in in = {};
+  in.sin_family = AF_INET;
+  in.sin_port = htons(6379);
+  in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  EXPECT_EQ(net_connect(fd, reinterpret_cast<sockaddr*>(&in), sizeof(in)), -ENETUNREACH);
+  EXPECT_EQ(fake::outputs_of(OutputKind::kNotice).back().data,
+            "refused: connect to 127.0.0.1:6379: outbound connections are not supported");
+  net_close(fd);
+}
+
+TEST_F(NetSocketTest, AcceptTakesTheOldestAndNamesThePeer) {
+  EXPECT_EQ(net_accept(listener_, nullptr, nullptr, 0), -EAGAIN);
+  EXPECT_EQ(net_accept(listener_, nullptr, nullptr, 12345), -EINVAL);
+  const uint32_t first = fake::open(listener_id_);
+  const uint32_t second = fake::open(listener_id_);
+  sockaddr_in peer = {};
+  socklen_t length = sizeof(peer);
+  const int a = static_cast<int>(
+      net_accept(listener_, reinterpret_cast<sockaddr*>(&peer), &length, SOCK_NONBLOCK));
+  EXPECT_EQ(ntohs(peer.sin_port), 50000 + first);
+  const int b = static_cast<int>(net_accept(listener_, nullptr, nullptr, SOCK_CLOEXEC));
+  EXPECT_EQ(net_fcntl(a, F_GETFL, 0), O_RDWR | O_NONBLOCK);
+  EXPECT_EQ(net_fcntl(a, F_GETFD, 0), 0);
+  EXPECT_EQ(net_fcntl(b, F_GETFL, 0), O_RDWR);
+  EXPECT_EQ(net_fcntl(b, F_GETFD, 0), FD_CLOEXEC);
+  EXPECT_EQ(net_getpeername(b, reinterpret_cast<sockaddr*>(&peer), &length), 0);
+  EXPECT_EQ(ntohs(peer.sin_port), 50000 + second);
+  net_close(a);
+  net_close(b);
+}
+
+TEST_F(NetSocketTest, AcceptKeepsTheConnectionWhenDescriptorsRunOut) {
+  const uint32_t id = fake::open(listener_id_);
+  fake::apply_arrivals();
+  env().descriptor_limit = listener_ + 1;
+  EXPECT_EQ(net_accept(listener_, nullptr, nullptr, 0), -EMFILE);
+  env().descriptor_limit = 1024;
+  const long fd = net_accept(listener_, nullptr, nullptr, 0);
+  ASSERT_GE(fd, 0);
+  EXPECT_EQ(fake::outputs_of(OutputKind::kClose).size(), 0u);
+  net_close(static_cast<int>(fd));
+  EXPECT_EQ(fake::outputs_of(OutputKind::kClose).back().id, id);
+}
+
+TEST_F(NetSocketTest, BlockingAcceptWaitsForAConnection) {
+  net_fcntl(listener_, F_SETFL, 0);
+  env().when_idle = [&] {
+    env().when_idle = nullptr;
+    fake::open(listener_id_);
+    return true;
+  };
+  const int before = env().waits;
+  const long fd = net_accept(listener_, nullptr, nullptr, 0);
+  EXPECT_GE(fd, 0);
+  EXPECT_EQ(env().waits, before + 1);
+  net_close(static_cast<int>(fd));
+}
+
+TEST_F(NetSocketTest, BlockingAcceptIsRestartedOrTimedOut) {
+  net_fcntl(listener_, F_SETFL, 0);
+  env().interrupt_next_wait = kErrRestart;
+  EXPECT_EQ(net_accept(listener_, nullptr, nullptr, 0), kErrRestart);
+  const timeval half_second = {0, 500000};
+  EXPECT_EQ(net_setsockopt(listener_, SOL_SOCKET, SO_RCVTIMEO, &half_second, sizeof(half_second)),
+            0);
+  env().interrupt_next_wait = kErrRestart;
+  EXPECT_EQ(net_accept(listener_, nullptr, nullptr, 0), -EINTR);
+  const int64_t before = env().now_ns;
+  EXPECT_EQ(net_accept(listener_, nullptr, nullptr, 0), -EAGAIN);
+  EXPECT_EQ(env().now_ns - before, 500000000);
+}
+
+TEST_F(NetSocketTest, ShutdownOfAListenerEndsBlockedAccepts) {
+  net_fcntl(listener_, F_SETFL, 0);
+  long result = 0;
+  fake::spawn([&] { result = net_accept(listener_, nullptr, nullptr, 0); });
+  fake::run_threads();
+  EXPECT_EQ(net_shutdown(listener_, SHUT_RD), 0);
+  fake::run_threads();
+  EXPECT_EQ(result, -EINVAL);
+  EXPECT_EQ(fake::outputs_of(OutputKind::kUnlisten).size(), 1u);
+  EXPECT_EQ(net_listen(listener_, 5), 0);  // asks for its port again
+  EXPECT_EQ(fake::outputs_of(OutputKind::kBind).size(), 2u);
+}
+
+TEST_F(NetSocketTest, DataIsReadInOrder) {
+  const auto c = connect();
+  fake::data(c.id, "hello ");
+  fake::data(c.id, "world");
+  EXPECT_EQ(fake::read_string(c.fd, 3), "hel");
+  char buffer[64] = {};
+  EXPECT_EQ(fake::recv_fd(c.fd, buffer, sizeof(buffer), MSG_PEEK), 8);
+  EXPECT_EQ(std::string(buffer, 8), "lo world");
+  int bytes = 0;
+  EXPECT_EQ(net_ioctl(c.fd, FIONREAD, reinterpret_cast<unsigned long>(&bytes)), 0);
+  EXPECT_EQ(bytes, 8);
+  EXPECT_EQ(fake::recv_fd(c.fd, buffer, 3, MSG_TRUNC), 3);
+  EXPECT_EQ(fake::read_string(c.fd), "world");
+  EXPECT_EQ(fake::read_string(c.fd), "!11");
+  fake::fin(c.id);
+  EXPECT_EQ(fake::read_string(c.fd), "");
+  EXPECT_EQ(fake::read_string(c.fd), "");
+  net_close(c.fd);
+  EXPECT_EQ(fake::outputs_of(OutputKind::kClose).back().value, 11u);
+}
+
+TEST_F(NetSocketTest, ReadvScattersAndWritevGathers) {
+  const auto c = connect();
+  fake::data(c.id, "abcdefgh");
+  fake::apply_arrivals();
+  char one[3], two[1], three[10];
+  iovec in[4] = {{one, 3}, {nullptr, 0}, {two, 1}, {three, 10}};
+  EXPECT_EQ(net_readv(c.fd, in, 4), 8);
+  EXPECT_EQ(std::string(one, 3) + std::string(two, 1) + std::string(three, 4), "abcdefgh");
+  iovec out[3] = {{one, 3}, {nullptr, 0}, {three, 4}};
+  EXPECT_EQ(net_writev(c.fd, out, 3), 7);
+  EXPECT_EQ(fake::written(c.id), "abcefgh");
+  EXPECT_EQ(net_writev(c.fd, out, 1025), -EINVAL);
+  net_close(c.fd);
+}
+
+TEST_F(NetSocketTest, LargeInputCrossesChunksAndIsReported) {
+  const auto c = connect();
+  std::string all;
+  for (int i = 0; i < 40; ++i) {
+    const std::string part(6000, static_cast<char>('a' + i % 26));
+    fake::data(c.id, part);
+    all += part;
+  }
+  EXPECT_EQ(fake::read_string(c.fd, 65535), all.substr(0, 65535));
+  EXPECT_EQ(fake::outputs_of(OutputKind::kConsumed).size(), 0u);
+  EXPECT_EQ(fake::read_string(c.fd, 1), all.substr(65535, 1));
+  const auto reports = fake::outputs_of(OutputKind::kConsumed);
+  ASSERT_EQ(reports.size(), 1u);
+  EXPECT_EQ(reports[0].value, 65536u);
+  EXPECT_EQ(fake::read_string(c.fd, 300000), all.substr(65536));
+  net_close(c.fd);
+}
+
+TEST_F(NetSocketTest, InputBeyondTheWindowStopsTheShim) {
+  const auto c = connect();
+  for (int i = 0; i < 4; ++i) {
+    fake::data(c.id, std::string(65536, 'x'));
+  }
+  fake::apply_arrivals();
+  EXPECT_DEATH(
+      {
+        fake::data(c.id, "y");
+        fake::apply_arrivals();
+      },
+      "receive window");
+  net_close(c.fd);
+}
+
+TEST_F(NetSocketTest, BlockingReadWaitsAndWaitallGathers) {
+  const auto c = connect(0);
+  int step = 0;
+  env().when_idle = [&] {
+    fake::data(c.id, ++step == 1 ? "abc" : "defg");
+    return true;
+  };
+  char buffer[8] = {};
+  EXPECT_EQ(fake::recv_fd(c.fd, buffer, 7, MSG_WAITALL), 7);
+  EXPECT_EQ(std::string(buffer), "abcdefg");
+  EXPECT_EQ(fake::read_fd(c.fd, buffer, 8), 4);
+  EXPECT_EQ(fake::recv_fd(c.fd, buffer, 8, MSG_DONTWAIT), -EAGAIN);
+  env().when_idle = [&] {
+    fake::data(c.id, "12");
+    fake::fin(c.id);
+    return true;
+  };
+  EXPECT_EQ(fake::recv_fd(c.fd, buffer, 8, MSG_WAITALL), 2);
+  net_close(c.fd);
+}
+
+TEST_F(NetSocketTest, InterruptedReadKeepsWhatItHas) {
+  const auto c = connect(0);
+  char buffer[8] = {};
+  env().interrupt_next_wait = kErrRestart;
+  EXPECT_EQ(fake::read_fd(c.fd, buffer, 8), kErrRestart);
+  fake::data(c.id, "ab");
+  fake::apply_arrivals();
+  env().interrupt_next_wait = kErrRestart;
+  EXPECT_EQ(fake::recv_fd(c.fd, buffer, 8, MSG_WAITALL), 2);
+  net_close(c.fd);
+}
+
+TEST_F(NetSocketTest, LowWaterMarkHoldsBackReads) {
+  const auto c = connect(0);
+  const int low = 5;
+  EXPECT_EQ(net_setsockopt(c.fd, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low)), 0);
+  fake::data(c.id, "abc");
+  pollfd entry = {c.fd, POLLIN, 0};
+  EXPECT_EQ(net_poll(&entry, 1, 0), 0);
+  int waits = 0;
+  env().when_idle = [&] {
+    ++waits;
+    fake::data(c.id, "d");
+    return true;
+  };
+  EXPECT_EQ(fake::read_string(c.fd, 10), "abcdd");
+  EXPECT_EQ(waits, 2);
+  net_close(c.fd);
+}
+
+TEST_F(NetSocketTest, ResetIsToldOnce) {
+  const auto c = connect();
+  fake::data(c.id, "rest");
+  fake::reset_connection(c.id, ECONNRESET);
+  fake::apply_arrivals();
+  pollfd entry = {c.fd, POLLIN | POLLOUT | POLLRDHUP, 0};
+  EXPECT_EQ(net_poll(&entry, 1, 0), 1);
+  EXPECT_EQ(entry.revents, POLLIN | POLLOUT | POLLRDHUP | POLLHUP | POLLERR);
+  EXPECT_EQ(fake::read_string(c.fd), "rest");
+  EXPECT_EQ(fake::read_string(c.fd), "!104");
+  EXPECT_EQ(fake::read_string(c.fd), "");
+  EXPECT_EQ(fake::write_fd(c.fd, "x"), -EPIPE);
+  EXPECT_EQ(env().sigpipes, 1);
+  EXPECT_EQ(fake::send_fd(c.fd, "x", MSG_NOSIGNAL), -EPIPE);
+  EXPECT_EQ(env().sigpipes, 1);
+  socklen_t length = sizeof(sockaddr_in);
+  sockaddr_in peer = {};
+  EXPECT_EQ(net_getpeername(c.fd, reinterpret_cast<sockaddr*>(&peer), &length), -ENOTCONN);
+  net_close(c.fd);
+}
+
+TEST_F(NetSocketTest, ResetIsToldByWriteOrSoError) {
+  const auto a = connect();
+  const auto b = connect();
+  fake::reset_connection(a.id, ECONNRESET);
+  fake::reset_connection(b.id, ETIMEDOUT);
+  fake::apply_arrivals();
+  EXPECT_EQ(fake::write_fd(a.fd, "x"), -ECONNRESET);
+  EXPECT_EQ(env().sigpipes, 0);
+  int error = 0;
+  socklen_t length = sizeof(error);
+  EXPECT_EQ(net_getsockopt(b.fd, SOL_SOCKET, SO_ERROR, &error, &length), 0);
+  EXPECT_EQ(error, ETIMEDOUT);
+  EXPECT_EQ(net_getsockopt(b.fd, SOL_SOCKET, SO_ERROR, &error, &length), 0);
+  EXPECT_EQ(error, 0);
+  EXPECT_EQ(fake::read_string(b.fd), "");
+  net_close(a.fd);
+  net_close(b.fd);
+}
+
+TEST_F(NetSocketTest, SendWindowFillsAndOpensAtAThird) {
+  const auto c = connect();
+  const std::string big(kSendWindowBytes + 1000, 'x');
+  EXPECT_EQ(fake::write_fd(c.fd, big), static_cast<long>(kSendWindowBytes));
+  EXPECT_EQ(fake::write_fd(c.fd, "y"), -EAGAIN);
+  EXPECT_EQ(net_send_room(c.fd), -EAGAIN);
+  pollfd entry = {c.fd, POLLOUT, 0};
+  fake::credit(c.id, kSendWindowBytes / 3);
+  EXPECT_EQ(net_poll(&entry, 1, 0), 0);  // just under a third is free
+  fake::credit(c.id, kSendWindowBytes / 3 + 1);
+  EXPECT_EQ(net_poll(&entry, 1, 0), 1);
+  EXPECT_EQ(net_send_room(c.fd), static_cast<long>(kSendWindowBytes / 3 + 1));
+  int unsent = 0;
+  EXPECT_EQ(net_ioctl(c.fd, TIOCOUTQ, reinterpret_cast<unsigned long>(&unsent)), 0);
+  EXPECT_EQ(unsent, static_cast<int>(kSendWindowBytes - kSendWindowBytes / 3 - 1));
+  EXPECT_DEATH(
+      {
+        fake::credit(c.id, kSendWindowBytes + 1);
+        fake::apply_arrivals();
+      },
+      "credit beyond");
+  net_close(c.fd);
+}
+
+TEST_F(NetSocketTest, BlockingWriteTakesEverything) {
+  const auto c = connect(0);
+  uint64_t credited = 0;
+  env().when_idle = [&] {
+    credited += kSendWindowBytes / 2;
+    fake::credit(c.id, credited);
+    return true;
+  };
+  const std::string big(kSendWindowBytes * 2, 'x');
+  EXPECT_EQ(fake::write_fd(c.fd, big), static_cast<long>(big.size()));
+  EXPECT_EQ(fake::written(c.id).size(), big.size());
+  EXPECT_GE(env().waits, 2);
+  // A reset while it waits: what was taken is returned.
+  fake::credit(c.id, big.size());
+  fake::apply_arrivals();
+  env().when_idle = [&] {
+    fake::reset_connection(c.id, ECONNRESET);
+    return true;
+  };
+  EXPECT_EQ(fake::write_fd(c.fd, big), static_cast<long>(kSendWindowBytes));
+  EXPECT_EQ(fake::write_fd(c.fd, "x"), -ECONNRESET);
+  net_close(c.fd);
+}
+
+TEST_F(NetSocketTest, ShutdownSendsOneFin) {
+  const auto c = connect();
+  EXPECT_EQ(net_shutdown(c.fd, 7), -EINVAL);
+  EXPECT_EQ(net_shutdown(c.fd, SHUT_WR), 0);
+  EXPECT_EQ(net_shutdown(c.fd, SHUT_WR), 0);
+  EXPECT_EQ(fake::outputs_of(OutputKind::kShutdown).size(), 1u);
+  EXPECT_EQ(fake::write_fd(c.fd, "x"), -EPIPE);
+  EXPECT_EQ(env().sigpipes, 1);
+  fake::data(c.id, "late");
+  EXPECT_EQ(fake::read_string(c.fd), "late");
+  fake::fin(c.id);
+  fake::apply_arrivals();
+  EXPECT_EQ(net_shutdown(c.fd, SHUT_RD), -ENOTCONN);
+  net_close(c.fd);
+}
+
+TEST_F(NetSocketTest, CloseOfAListenerClosesItsQueue) {
+  const int fd = fake::listening_socket();
+  const uint32_t socket = fake::last_bound_socket();
+  const uint32_t first = fake::open(socket);
+  const uint32_t second = fake::open(socket);
+  fake::apply_arrivals();
+  EXPECT_EQ(net_close(fd), 0);
+  const auto closes = fake::outputs_of(OutputKind::kClose);
+  ASSERT_EQ(closes.size(), 2u);
+  EXPECT_EQ(closes[0].id, first);
+  EXPECT_EQ(closes[1].id, second);
+  // One that was on its way is closed as well.
+  const uint32_t third = fake::open(socket);
+  fake::data(third, "lost");
+  fake::apply_arrivals();
+  EXPECT_EQ(fake::outputs_of(OutputKind::kClose).back().id, third);
+}
+
+TEST_F(NetSocketTest, ArrivalsAfterCloseAreIgnoredButUnknownOnesAreNot) {
+  const auto c = connect();
+  net_close(c.fd);
+  fake::data(c.id, "x");
+  fake::fin(c.id);
+  fake::credit(c.id, 77);
+  fake::reset_connection(c.id, ECONNRESET);
+  fake::apply_arrivals();
+  EXPECT_DEATH(
+      {
+        fake::data(c.id + 1000, "x");
+        fake::apply_arrivals();
+      },
+      "never was");
+}
+
+TEST_F(NetSocketTest, DupSharesTheDescriptionNotTheNumber) {
+  const auto c = connect();
+  const int d = static_cast<int>(net_fcntl(c.fd, F_DUPFD_CLOEXEC, 100));
+  EXPECT_EQ(d, 100);
+  EXPECT_EQ(net_fcntl(d, F_GETFD, 0), FD_CLOEXEC);
+  EXPECT_EQ(net_fcntl(c.fd, F_GETFD, 0), 0);
+  net_fcntl(d, F_SETFL, 0);
+  EXPECT_EQ(net_fcntl(c.fd, F_GETFL, 0), O_RDWR);
+  EXPECT_EQ(net_close(c.fd), 0);
+  EXPECT_EQ(net_close(c.fd), -EBADF);
+  EXPECT_TRUE(fake::outputs_of(OutputKind::kClose).empty());
+  fake::data(c.id, "still");
+  fake::apply_arrivals();
+  EXPECT_EQ(fake::read_string(d), "still");
+  EXPECT_EQ(net_dup(d, 0, 101, false), 101);
+  EXPECT_EQ(net_dup(d, 0, 5000, false), -EBADF);
+  EXPECT_EQ(net_dup(d, 5000, -1, false), -EINVAL);
+  // dup2 over another virtual number closes what was there.
+  const auto other = connect();
+  EXPECT_EQ(net_dup(d, 0, other.fd, false), other.fd);
+  EXPECT_EQ(fake::outputs_of(OutputKind::kClose).back().id, other.id);
+  net_close(other.fd);
+  net_close(101);
+  net_close(d);
+  EXPECT_EQ(fake::outputs_of(OutputKind::kClose).back().id, c.id);
+}
+
+TEST_F(NetSocketTest, CloseWaitsForABlockedReader) {
+  const auto c = connect(0);
+  std::string got = "nothing";
+  fake::spawn([&] { got = fake::read_string(c.fd); });
+  fake::run_threads();
+  net_close(c.fd);
+  EXPECT_TRUE(fake::outputs_of(OutputKind::kClose).empty());
+  fake::data(c.id, "late");
+  fake::run_threads();
+  EXPECT_EQ(got, "late");
+  EXPECT_EQ(fake::outputs_of(OutputKind::kClose).back().value, 4u);
+}
+
+TEST_F(NetSocketTest, OptionsAreStoredCheckedAndForwarded) {
+  const auto c = connect();
+  auto get = [&](int level, int name) {
+    int value = -1;
+    socklen_t length = sizeof(value);
+    const long result = net_getsockopt(c.fd, level, name, &value, &length);
+    return result < 0 ? static_cast<int>(result) : value;
+  };
+  auto set = [&](int level, int name, int value) {
+    return net_setsockopt(c.fd, level, name, &value, sizeof(value));
+  };
+  EXPECT_EQ(set(IPPROTO_TCP, TCP_NODELAY, 7), 0);
+  EXPECT_EQ(get(IPPROTO_TCP, TCP_NODELAY), 1);
+  EXPECT_EQ(set(IPPROTO_TCP, TCP_KEEPIDLE, 0), -EINVAL);
+  EXPECT_EQ(set(IPPROTO_TCP, TCP_KEEPIDLE, 300), 0);
+  EXPECT_EQ(get(IPPROTO_TCP, TCP_KEEPIDLE), 300);
+  EXPECT_EQ(set(SOL_SOCKET, SO_RCVBUF, 100000), 0);
+  EXPECT_EQ(get(SOL_SOCKET, SO_RCVBUF), 200000);
+  EXPECT_EQ(get(SOL_SOCKET, SO_TYPE), SOCK_STREAM);
+  EXPECT_EQ(get(SOL_SOCKET, SO_DOMAIN), AF_INET);
+  EXPECT_EQ(get(SOL_SOCKET, SO_PROTOCOL), IPPROTO_TCP);
+  EXPECT_EQ(get(SOL_SOCKET, SO_ACCEPTCONN), 0);
+  EXPECT_EQ(get(SOL_SOCKET, 9999), -ENOPROTOOPT);
+  EXPECT_EQ(get(IPPROTO_IPV6, IPV6_V6ONLY), -ENOPROTOOPT);
+  const linger hard = {1, 0};
+  EXPECT_EQ(net_setsockopt(c.fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard)), 0);
+  const auto options = fake::outputs_of(OutputKind::kOption);
+  ASSERT_EQ(options.size(), 3u);
+  EXPECT_EQ(options[0].id, c.id);
+  EXPECT_EQ(options[2].data, std::string(reinterpret_cast<const char*>(&hard), sizeof(hard)));
+  tcp_info info = {};
+  socklen_t length = sizeof(info);
+  EXPECT_EQ(net_getsockopt(c.fd, IPPROTO_TCP, TCP_INFO, &info, &length), 0);
+  EXPECT_EQ(info.tcpi_state, TCP_ESTABLISHED);
+  net_close(c.fd);
+}
+
+TEST_F(NetSocketTest, ConsoleTakesAllAndIsNoTerminal) {
+  EXPECT_EQ(fake::write_fd(1, "out"), 3);
+  EXPECT_EQ(fake::write_fd(2, "err"), 3);
+  const auto lines = fake::outputs_of(OutputKind::kConsole);
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_EQ(lines[0].id, 1u);
+  EXPECT_EQ(lines[1].data, "err");
+  char byte = 0;
+  EXPECT_EQ(fake::read_fd(1, &byte, 1), -EBADF);
+  EXPECT_EQ(net_ioctl(1, TCGETS, 0), -ENOTTY);
+  struct stat status = {};
+  EXPECT_EQ(net_fstat(1, &status), 0);
+  EXPECT_TRUE(S_ISFIFO(status.st_mode));
+  EXPECT_EQ(net_lseek(1), -ESPIPE);
+  EXPECT_EQ(net_shutdown(1, SHUT_RD), -ENOTSOCK);
+  EXPECT_EQ(net_shutdown(0, SHUT_RD), -ENOTSOCK);
+  EXPECT_EQ(net_shutdown(999, SHUT_RD), -EBADF);
+}
+
+TEST_F(NetSocketTest, ThousandsOfConnectionsAreFoundById) {
+  env().descriptor_limit = 20000;
+  std::vector<fake::Connection> all;
+  for (int i = 0; i < 5000; ++i) {
+    all.push_back(connect());
+  }
+  for (size_t i = 0; i < all.size(); i += 2) {
+    net_close(all[i].fd);
+  }
+  for (const auto& c : all) {
+    fake::data(c.id, std::to_string(c.id));
+  }
+  fake::apply_arrivals();
+  for (size_t i = 1; i < all.size(); i += 2) {
+    ASSERT_EQ(fake::read_string(all[i].fd), std::to_string(all[i].id));
+    net_close(all[i].fd);
+  }
+}
+
+}  // namespace
+}  // namespace ftrun::shim
