@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/control_client.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+
+#include "fmt/format.h"
+#include "supervisor/process/launch.h"
+
+namespace ftrun::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using process::Descriptor;
+
+constexpr size_t kAnswerBytesMax = 1 << 20;
+constexpr int kLockTimeoutMs = 5'000;
+
+Result<Descriptor> connect_to(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) {
+    return Error{path + " is too long for a socket's name"};
+  }
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  Descriptor fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd.valid() ||
+      connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
+    return system_error(path, errno);
+  }
+  return fd;
+}
+
+// Waits for `events`; false at the deadline.
+bool wait_for(int fd, short events, Clock::time_point deadline) {
+  for (;;) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    pollfd waited{fd, events, 0};
+    const int ready = left <= 0 ? 0 : poll(&waited, 1, static_cast<int>(left));
+    if (ready >= 0 || errno != EINTR) {
+      return ready > 0;
+    }
+  }
+}
+
+Result<std::string> read_line(const std::string& path, int fd, Clock::time_point deadline) {
+  std::string line;
+  while (line.find('\n') == std::string::npos) {
+    if (!wait_for(fd, POLLIN, deadline)) {
+      return Error{path + ": no answer (is the supervisor stopped?)", ETIMEDOUT};
+    }
+    char buffer[4096];
+    const ssize_t got = read(fd, buffer, sizeof buffer);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
+      return system_error(path, got == 0 ? ECONNRESET : errno);
+    }
+    line.append(buffer, got < 0 ? 0 : static_cast<size_t>(got));
+    if (line.size() > kAnswerBytesMax) {
+      return Error{path + ": the answer is too long"};
+    }
+  }
+  return line.substr(0, line.find('\n'));
+}
+
+// Exclusive among tools. They have no keeper, so the lock ends with its holder.
+Result<Descriptor> lock_signals(const std::string& run_dir) {
+  const std::string path = run_dir + "/signals";
+  Descriptor fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!fd.valid()) {
+    return system_error(path, errno);
+  }
+  const auto deadline = Clock::now() + std::chrono::milliseconds(kLockTimeoutMs);
+  while (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (Clock::now() > deadline) {
+      return Error{path + " is locked by another tool that does not go on", EBUSY};
+    }
+    poll(nullptr, 0, 5);
+  }
+  return fd;
+}
+
+Result<uint32_t> next_sequence(int fd) {
+  char text[32] = {};
+  if (pread(fd, text, sizeof text - 1, 0) < 0) {
+    return system_error("reading the sequence of signals", errno);
+  }
+  const uint32_t next = static_cast<uint32_t>(std::strtoul(text, nullptr, 10)) + 1;
+  const std::string line = fmt::format("{}\n", next);
+  if (pwrite(fd, line.data(), line.size(), 0) != static_cast<ssize_t>(line.size())) {
+    return system_error("writing the sequence of signals", errno);
+  }
+  return next;
+}
+
+}  // namespace
+
+Result<nlohmann::json> ask(const std::string& path, const nlohmann::json& request, int timeout_ms) {
+  auto fd = connect_to(path);
+  FTRUN_TRY(fd);
+  const auto deadline = Clock::now() + std::chrono::milliseconds(timeout_ms);
+  const std::string line = request.dump() + "\n";
+  // Short enough for any socket buffer: one send takes it all.
+  if (send(fd->get(), line.data(), line.size(), MSG_NOSIGNAL) !=
+      static_cast<ssize_t>(line.size())) {
+    return system_error(path, errno);
+  }
+  auto answer = read_line(path, fd->get(), deadline);
+  FTRUN_TRY(answer);
+  nlohmann::json json = nlohmann::json::parse(*answer, nullptr, false);
+  if (!json.is_object()) {
+    return Error{path + " answered what is no JSON object"};
+  }
+  if (json.contains("ok") && !json.value("ok", false)) {
+    return Error{fmt::format("{} refused: {}", path, json.value("error", "no reason given"))};
+  }
+  return json;
+}
+
+Result<void> send_signal(const std::string& run_dir, int number,
+                         std::vector<std::string>* unreached) {
+  auto lock = lock_signals(run_dir);
+  FTRUN_TRY(lock);
+  auto sequence = next_sequence(lock->get());
+  FTRUN_TRY(sequence);
+  size_t reached = 0;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(run_dir, error)) {
+    const std::string name = entry.path().filename();
+    if (!name.starts_with("sup.") || !name.ends_with(".sock")) {
+      continue;
+    }
+    const auto answer =
+        ask(entry.path(), {{"cmd", "signal"}, {"number", number}, {"seq", *sequence}});
+    if (answer.ok()) {
+      ++reached;
+    } else {
+      unreached->push_back(answer.error().message);
+    }
+  }
+  if (error) {
+    return system_error(run_dir, error.value());
+  }
+  return reached > 0 ? Result<void>() : Error{"no supervisor of the unit took the signal"};
+}
+
+}  // namespace ftrun::cli

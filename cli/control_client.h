@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Talks to the supervisors of a unit through their control sockets (supervisor/control.h): one JSON
+// line, one JSON line back. Runs in the tools; every wait has a bound, since a supervisor may be
+// stopped.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "nlohmann/json.hpp"
+#include "supervisor/result.h"
+
+namespace ftrun::cli {
+
+inline constexpr int kControlTimeoutMs = 1'000;
+
+// Sends `request` to the supervisor whose socket is `path` and returns its answer.
+Result<nlohmann::json> ask(const std::string& path, const nlohmann::json& request,
+                           int timeout_ms = kControlTimeoutMs);
+
+// Gives every supervisor of the unit the signal `number`, under the unit's next sequence number. Ok
+// when at least one has taken it; `unreached` gets a line for each of the others.
+// ORDER: number and sending are under one lock of the tools, because supervisors take a sequence
+// number below one they have seen for a repetition.
+Result<void> send_signal(const std::string& run_dir, int number,
+                         std::vector<std::string>* unreached);
+
+}  // namespace ftrun::cli

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// What ftrun does while its unit runs: shows the sender's console, passes signals on, warns when
+// protection is lost, and ends with the unit. It decides nothing: the unit runs on without it.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/supervisors.h"
+#include "supervisor/arbiter/views.h"
+#include "supervisor/console_spool.h"
+#include "supervisor/process/launch.h"
+#include "supervisor/result.h"
+
+namespace ftrun::cli {
+
+inline constexpr int kExitFailed = 125;
+inline constexpr int kExitCannotRun = 126;
+inline constexpr int kExitNotFound = 127;
+
+class Foreground {
+ public:
+  // Takes over the supervisors; blocks the signals that it passes on. Make it before they start.
+  static Result<std::unique_ptr<Foreground>> create(std::string unit, std::string run_dir);
+  void add(Supervisor supervisor) { supervisors_.push_back(std::move(supervisor)); }
+  // Returns ftrun's exit status, when the unit has ended. Kills the supervisors if one of them ends
+  // before all have started.
+  int run();
+
+ private:
+  Foreground() = default;
+  void wait_for_events();
+  void collect_supervisors();
+  void pass_signals();
+  void follow_view();
+  void warn_unprotected(const unit::View& before, const unit::View& now);
+  bool show_console();
+  void show(int stream, const std::string& bytes);
+  bool all_ended() const;
+  bool starting();
+  int abandon_start();
+  int final_status();
+
+  std::string unit_;
+  std::string run_dir_;
+  std::vector<Supervisor> supervisors_;
+  process::Descriptor signals_;
+  std::vector<int> pending_signals_;  // arrived before the supervisors could take any
+  std::optional<unit::View> view_;
+  ConsoleReader console_;
+  std::string console_of_;  // the replica that console_ reads
+  bool broken_[3] = {};     // nobody reads our stdout (1) or stderr (2) any more
+  bool started_ = false;
+  int quiet_rounds_ = 0;
+};
+
+// The last event of one of these kinds, as "replica a: text"; empty if there is none.
+std::string last_event(const std::string& run_dir, const std::vector<std::string>& kinds);
+
+}  // namespace ftrun::cli

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/ftctl_commands.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+
+#include "cli/control_client.h"
+#include "cli/unit_dir.h"
+#include "cli/unit_status.h"
+#include "fmt/format.h"
+#include "supervisor/arbiter/views.h"
+#include "supervisor/console_spool.h"
+
+namespace ftrun::cli {
+namespace {
+
+constexpr int kLookMs = 50;
+
+Result<bool> lives(const std::string& run_dir) {
+  auto owner = find_owner(run_dir);
+  FTRUN_TRY(owner);
+  return owner->has_value();
+}
+
+}  // namespace
+
+Result<int> show_status(const std::string& run_dir, bool json) {
+  auto status = read_unit_status(run_dir);
+  FTRUN_TRY(status);
+  if (json) {
+    fmt::print("{}\n", status_json(*status).dump());
+  } else {
+    fmt::print("{}", status_text(*status));
+  }
+  return protection_exit_code(status->protection);
+}
+
+Result<int> show_events(const std::string& run_dir, bool follow) {
+  std::ifstream file(run_dir + "/events.jsonl");
+  if (!file) {
+    return system_error(run_dir + "/events.jsonl", errno);
+  }
+  for (;;) {
+    // ORDER: asked before the file is read to its end: the last events of a unit that ends
+    // meanwhile are not missed.
+    auto living = lives(run_dir);
+    FTRUN_TRY(living);
+    for (std::string line; std::getline(file, line);) {
+      if (file.eof()) {
+        // A line that is being written: read again from its start.
+        file.clear();
+        file.seekg(-static_cast<std::streamoff>(line.size()), std::ios::cur);
+        break;
+      }
+      fmt::print("{}\n", line);
+    }
+    std::fflush(stdout);
+    if (!follow || !*living) {
+      return 0;
+    }
+    file.clear();
+    poll(nullptr, 0, kLookMs);
+  }
+}
+
+Result<int> show_logs(const std::string& run_dir) {
+  auto view = arbiter::Views(run_dir).current();
+  FTRUN_TRY(view);
+  if (!view->has_value()) {
+    return Error{"the unit in " + run_dir + " has not started"};
+  }
+  ConsoleReader reader;
+  FTRUN_TRY(
+      reader.open(fmt::format("{}/console.{}", run_dir, arbiter::replica_name((*view)->sender))));
+  int stream = 1;
+  std::string bytes;
+  uint64_t lost = 0;
+  while (reader.next(&stream, &bytes, &lost)) {
+    std::fwrite(bytes.data(), 1, bytes.size(), stream == 1 ? stdout : stderr);
+    std::fflush(stream == 1 ? stdout : stderr);
+  }
+  if (lost > 0) {
+    fmt::print(stderr, "ftctl: {} bytes are no longer in the spool\n", lost);
+  }
+  return 0;
+}
+
+Result<int> stop_unit(const std::string& run_dir, int wait_ms) {
+  auto living = lives(run_dir);
+  FTRUN_TRY(living);
+  if (!*living) {
+    return Error{fmt::format("no supervisor of the unit in {} is running", run_dir)};
+  }
+  std::vector<std::string> unreached;
+  FTRUN_TRY(send_signal(run_dir, SIGTERM, &unreached));
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(wait_ms);
+  while (*living && std::chrono::steady_clock::now() < deadline) {
+    poll(nullptr, 0, kLookMs);
+    living = lives(run_dir);
+    FTRUN_TRY(living);
+  }
+  if (wait_ms > 0 && *living) {
+    fmt::print(stderr, "ftctl: the unit has not ended within {} ms\n", wait_ms);
+    return 1;
+  }
+  return 0;
+}
+
+}  // namespace ftrun::cli

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// What ftctl can do with one unit. Each prints to stdout and returns the exit code, or an Error
+// when there is no such unit.
+#pragma once
+
+#include <string>
+
+#include "supervisor/result.h"
+
+namespace ftrun::cli {
+
+Result<int> show_status(const std::string& run_dir, bool json);
+// With `follow`: until the unit has ended.
+Result<int> show_events(const std::string& run_dir, bool follow);
+// What the sender's spool still holds (of a dead unit: the last sender's).
+Result<int> show_logs(const std::string& run_dir);
+// 0, or 1 when the unit has not ended within `wait_ms` (0: does not wait).
+Result<int> stop_unit(const std::string& run_dir, int wait_ms);
+
+}  // namespace ftrun::cli

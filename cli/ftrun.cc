@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// ftrun: starts a unit (checks, run directory, one supervisor per replica) and stays in the
+// foreground as if it were the server. See ftrun(1).
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+
+#include "cli/foreground.h"
+#include "cli/options.h"
+#include "cli/supervisors.h"
+#include "cli/unit_dir.h"
+#include "fmt/format.h"
+#include "supervisor/process/program_check.h"
+#include "supervisor/process/state_dirs.h"
+
+namespace {
+
+using ftrun::Error;
+using ftrun::Result;
+namespace cli = ftrun::cli;
+namespace process = ftrun::process;
+
+int complain(const Error& error, int exit_status) {
+  fmt::print(stderr, "ftrun: {}\n", error.message);
+  return exit_status;
+}
+
+// Everything that can be known before anything is started. 0, or ftrun's exit status.
+int check_first(cli::RunOptions* options) {
+  const char* path = std::getenv("PATH");
+  const auto program =
+      process::find_program(options->command[0], path == nullptr ? "/bin:/usr/bin" : path);
+  if (!program.ok()) {
+    return complain(program.error(),
+                    program.error().number == ENOENT ? cli::kExitNotFound : cli::kExitCannotRun);
+  }
+  const Result<void> runnable = process::check_program(*program);
+  if (!runnable.ok()) {
+    return complain(runnable.error(), cli::kExitCannotRun);
+  }
+  const auto preload = process::find_preload_library();
+  if (!preload.ok()) {
+    return complain(preload.error(), cli::kExitFailed);
+  }
+  const Result<void> kernel = process::check_kernel();
+  if (!kernel.ok()) {
+    return complain(kernel.error(), cli::kExitFailed);
+  }
+  return 0;
+}
+
+Result<void> settle_state(cli::RunOptions* options) {
+  auto directories = process::check_state_dirs(options->state_dirs);
+  FTRUN_TRY(directories);
+  options->state_dirs = std::move(*directories);
+  std::vector<std::string> report;
+  const Result<void> settled =
+      process::settle_copies(options->state_dirs, options->recover, &report);
+  for (const std::string& line : report) {
+    fmt::print(stderr, "ftrun: {}\n", line);
+  }
+  return settled;
+}
+
+// Claims the run directory; its canonical name.
+Result<std::string> claim(const cli::RunOptions& options) {
+  std::string run_dir = options.run_dir;
+  if (run_dir.empty()) {
+    FTRUN_TRY(cli::make_private_directory(cli::units_directory()));
+    run_dir = fmt::format("{}/{}", cli::units_directory(), options.unit);
+  }
+  FTRUN_TRY(cli::claim_run_directory(run_dir, options.unit));
+  char* real = realpath(run_dir.c_str(), nullptr);
+  if (real == nullptr) {
+    return ftrun::system_error(run_dir, errno);
+  }
+  run_dir = real;
+  free(real);
+  FTRUN_TRY(cli::write_unit_file(run_dir,
+                                 {options.unit, options.replicas, options.command[0], getpid()}));
+  if (!options.run_dir.empty()) {
+    auto published = cli::publish_name(run_dir, options.unit);
+    FTRUN_TRY(published);
+    if (!*published) {
+      fmt::print(stderr,
+                 "ftrun: note: another running unit is called {}: reach this one with ftctl "
+                 "--run-dir {}\n",
+                 options.unit, run_dir);
+    }
+  }
+  return run_dir;
+}
+
+Result<int> run_unit(const cli::RunOptions& options, const std::string& run_dir) {
+  auto path = cli::find_supervisor();
+  FTRUN_TRY(path);
+  auto foreground = cli::Foreground::create(options.unit, run_dir);
+  FTRUN_TRY(foreground);
+  for (int replica = 0; replica < options.replicas; ++replica) {
+    const std::string id(1, static_cast<char>('a' + replica));
+    auto supervisor = cli::start_supervisor(*path, options, run_dir, id);
+    FTRUN_TRY(supervisor);
+    (*foreground)->add(std::move(*supervisor));
+  }
+  return (*foreground)->run();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  cli::ParsedOptions parsed = cli::parse_run_options(argc, argv);
+  if (parsed.done) {
+    fmt::print(parsed.exit_code == 0 ? stdout : stderr, "{}", parsed.text);
+    return parsed.exit_code;
+  }
+  cli::RunOptions& options = parsed.options;
+  const int refused = check_first(&options);
+  if (refused != 0) {
+    return refused;
+  }
+  // ORDER: the unit's name first; then nobody else of that name touches the state directories.
+  const auto run_dir = claim(options);
+  if (!run_dir.ok()) {
+    return complain(run_dir.error(), cli::kExitFailed);
+  }
+  const Result<void> settled = settle_state(&options);
+  if (!settled.ok()) {
+    return complain(settled.error(), cli::kExitFailed);
+  }
+  const auto status = run_unit(options, *run_dir);
+  return status.ok() ? *status : complain(status.error(), cli::kExitFailed);
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/options.h"
+
+#include <sstream>
+
+#include "CLI/CLI.hpp"
+#include "cli/unit_dir.h"
+#include "fmt/format.h"
+
+namespace ftrun::cli {
+namespace {
+
+constexpr int kMisuse = 2;
+
+void describe(CLI::App* app, RunOptions* options) {
+  app->add_option("--unit", options->unit, "name of the unit (default: the program's name)");
+  app->add_option("--replicas", options->replicas, "copies to run (default 2; 1 protects nothing)")
+      ->check(CLI::Range(1, kReplicasMax));
+  app->add_option("--state-dir", options->state_dirs,
+                  "a directory that the program may write; each replica has a copy; repeatable")
+      ->take_all()
+      ->expected(1)
+      ->allow_extra_args(false);
+  app->add_option("--run-dir", options->run_dir,
+                  "where the unit's sockets and logs are (default: by name, under "
+                  "$XDG_RUNTIME_DIR/ftrun or /tmp/ftrun-<uid>)");
+  app->add_option("--time-out-ms", options->time_out_ms,
+                  "silence after which a supervisor counts as failed (default 150)")
+      ->check(CLI::Range(kTimeOutMsMin, kTimeOutMsMax));
+  app->add_flag("--recover", options->recover,
+                "after an unclean end: go on with the newest copy of the state directories");
+  app->add_option("--record-log", options->record_log, "also write the log to this file");
+}
+
+// Where the program starts: after "--", or at the first word that is no option and no option's
+// value. CLI11 would take the program's own options for ours.
+int find_command(int argc, const char* const* argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word == "--") {
+      return i;
+    }
+    if (!word.starts_with('-')) {
+      return i;
+    }
+    const bool has_value =
+        word.find('=') == std::string::npos &&
+        (word == "--unit" || word == "--replicas" || word == "--state-dir" || word == "--run-dir" ||
+         word == "--time-out-ms" || word == "--record-log");
+    i += has_value ? 1 : 0;
+  }
+  return argc;
+}
+
+ParsedOptions misuse(const std::string& what) {
+  ParsedOptions parsed;
+  parsed.done = true;
+  parsed.exit_code = kMisuse;
+  parsed.text = fmt::format("ftrun: {}\nTry 'ftrun --help'.\n", what);
+  return parsed;
+}
+
+}  // namespace
+
+ParsedOptions parse_run_options(int argc, const char* const* argv) {
+  ParsedOptions parsed;
+  CLI::App app("Runs copies of an unmodified server so that clients do not notice when one dies.",
+               "ftrun");
+  // For the help text only: what stands from the program on is never given to the parser.
+  std::vector<std::string> program;
+  app.add_option("program", program, "the server and its arguments, unchanged (best after --)");
+  app.set_version_flag("--version", std::string("ftrun ") + FTRUN_VERSION);
+  app.footer(
+      "Exit status: the program's own; 2 misuse; 125 ftrun failed; 126 the program cannot "
+      "run under ftrun; 127 it was not found.");
+  describe(&app, &parsed.options);
+  const int command = find_command(argc, argv);
+  try {
+    app.parse(command, argv);
+  } catch (const CLI::Success& success) {
+    std::ostringstream out;
+    parsed.exit_code = app.exit(success, out, out);
+    parsed.text = out.str();
+    parsed.done = true;
+    return parsed;
+  } catch (const CLI::ParseError& error) {
+    return misuse(error.what());
+  }
+  int first = command;
+  if (first < argc && std::string(argv[first]) == "--") {
+    ++first;
+  }
+  parsed.options.command.assign(argv + first, argv + argc);
+  if (parsed.options.command.empty()) {
+    return misuse("no program is given");
+  }
+  if (!parsed.options.run_dir.empty() && parsed.options.run_dir[0] != '/') {
+    return misuse(fmt::format("--run-dir must be absolute, not '{}'", parsed.options.run_dir));
+  }
+  RunOptions& options = parsed.options;
+  if (options.unit.empty()) {
+    const std::string& program = options.command[0];
+    options.unit = program.substr(program.rfind('/') + 1);
+  }
+  const Result<void> named = check_unit_name(options.unit);
+  return named.ok() ? parsed : misuse(named.error().message);
+}
+
+}  // namespace ftrun::cli

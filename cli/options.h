@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// ftrun's command line. Runs in ftrun; a pure function of argv.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "supervisor/result.h"
+
+namespace ftrun::cli {
+
+inline constexpr int kReplicasMax = 2;
+inline constexpr int kTimeOutMsDefault = 150;
+inline constexpr int kTimeOutMsMin = 60;
+inline constexpr int kTimeOutMsMax = 60'000;
+
+struct RunOptions {
+  std::string unit;  // empty: named after the program
+  int replicas = 2;
+  std::vector<std::string> state_dirs;
+  std::string run_dir;  // empty: units_directory()/unit
+  int time_out_ms = kTimeOutMsDefault;
+  bool recover = false;
+  std::string record_log;
+  std::vector<std::string> command;  // program and arguments
+};
+
+struct ParsedOptions {
+  RunOptions options;
+  // When true the command line asked for text (--help, --version) or is wrong: print `text` (to
+  // stderr if `exit_code` is not 0) and end.
+  bool done = false;
+  int exit_code = 0;
+  std::string text;
+};
+ParsedOptions parse_run_options(int argc, const char* const* argv);
+
+}  // namespace ftrun::cli

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// The state of a unit, put together from what its supervisors answer and, for those that do not,
+// from the run directory. Runs in the tools.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cli/unit_dir.h"
+#include "nlohmann/json.hpp"
+#include "supervisor/result.h"
+
+namespace ftrun::cli {
+
+enum class Protection { kProtected, kUnprotected, kRepairing };
+const char* protection_name(Protection protection);
+int protection_exit_code(Protection protection);  // 0, 1, 2
+inline constexpr int kNoSuchUnitExitCode = 3;
+
+struct ReplicaStatus {
+  std::string id;
+  std::string role;  // "primary", "secondary", or "none" once it is excluded
+  bool sender = false;
+  std::string state;  // "live", "replaying", "joining", "failed"
+  pid_t app_pid = 0;  // 0 where there is none
+  pid_t supervisor_pid = 0;
+  pid_t keeper_pid = 0;
+  std::string host;
+  uint64_t lsn = 0;
+  uint64_t lag_records = 0;
+};
+
+struct UnitStatus {
+  std::string unit;
+  uint64_t epoch = 0;
+  Protection protection = Protection::kUnprotected;
+  std::vector<ReplicaStatus> replicas;  // those in the view in its order, then the failed ones
+};
+
+// An Error when no supervisor of the unit lives (number 0), or the directory cannot be read.
+Result<UnitStatus> read_unit_status(const std::string& run_dir);
+
+// What follows from answers and files alone (read_unit_status without the sockets). `answers` holds
+// the supervisors' status objects by replica; those that did not answer are not in it.
+UnitStatus combine_status(const std::string& unit, const std::vector<ReplicaFile>& files,
+                          const std::map<std::string, nlohmann::json>& answers,
+                          const std::vector<std::string>& view, const std::string& sender,
+                          uint64_t epoch);
+
+nlohmann::ordered_json status_json(const UnitStatus& status);
+// Several lines; the first word is the protection.
+std::string status_text(const UnitStatus& status);
+
+}  // namespace ftrun::cli
