@@ -108,13 +108,14 @@ void UnitCore::Impl::flush() {
   }
   sent_list_.clear();
   deliver();
-  if (!primary_ && mark_position_ - reported_position_ >= kProgressReportBytes) {
+  if (!primary_ && state_ == State::kRunning &&
+      mark_position_ - reported_position_ >= config_.progress_report_bytes) {
     reported_position_ = mark_position_;
     send(primary_id(), FrameKind::kHeld, mark_position_, mark_lsn_, 0, {});
   }
 }
 
-Status UnitCore::Impl::status() const {
+Status UnitCore::Impl::status() {
   Status status;
   status.view = view_;
   status.primary = primary_;
@@ -128,6 +129,9 @@ Status UnitCore::Impl::status() const {
   } else if (!alone()) {
     status.lag_records = log_end_lsn_ - peer_replayed_lsn_;
   }
+  connections_.for_each([&status](const Connection& connection) {
+    status.resend_bytes_max = std::max(status.resend_bytes_max, connection.resend.size());
+  });
   return status;
 }
 
@@ -164,7 +168,7 @@ void UnitCore::on_app_turns(Bytes turns, uint64_t lsn_end, uint64_t digest) {
 bool UnitCore::may_read_app_log() const {
   const Impl& core = *impl_;
   return !core.primary_ || core.alone() || !core.working() ||
-         core.log_end_ - core.peer_replayed_position_ <= kLogRunAheadBytesMax;
+         core.log_end_ - core.peer_replayed_position_ <= core.config_.log_run_ahead_bytes_max;
 }
 void UnitCore::on_app_exited(int status) {
   if (impl_->state_ != State::kFinished && !impl_->app_ended_) {

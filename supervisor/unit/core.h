@@ -163,7 +163,9 @@ enum class Mutation : uint8_t {
 
 struct CoreConfig {
   ReplicaId self = 0;
-  View view;  // the first view
+  View view;                                                // the first view
+  uint64_t log_run_ahead_bytes_max = kLogRunAheadBytesMax;  // REQUIRES: more than the next
+  uint64_t progress_report_bytes = kProgressReportBytes;    // REQUIRES: equal in all replicas
   Mutation mutation = Mutation::kNone;
 };
 
@@ -184,6 +186,7 @@ struct Status {
   uint64_t lsn = 0;          // primary: records published; secondary: records replayed
   uint64_t lag_records = 0;  // received but not replayed (secondary), or not known to be (primary)
   size_t connections = 0;
+  size_t resend_bytes_max = 0;  // of the fullest resend queue; never above kSendWindowBytes
 };
 
 // REQUIRES: one thread. Buffers passed in are only borrowed for the call. The I/O layer calls
@@ -242,7 +245,7 @@ class UnitCore {
   // Sends what was collected (relayed arrivals, credit, progress).
   void flush();
 
-  Status status() const;
+  Status status() const;  // walks all connections
 
  private:
   struct Impl;

@@ -37,7 +37,7 @@ struct UnitCore::Impl {
   void protocol_error(ReplicaId from, const std::string& text);
   void note_progress(uint64_t replayed, uint64_t lsn, ReplicaId from);
   void flush();
-  Status status() const;
+  Status status();
 
   // --- output (core_output.cc) ---
   void on_app_output(const Output& entry);

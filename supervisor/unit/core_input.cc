@@ -339,7 +339,7 @@ void UnitCore::Impl::on_closed_frame(ReplicaId from, ConnectionId id) {
   if (connection == nullptr || sender_) {
     return;
   }
-  if (!connection->closed) {
+  if (!connection->closed && !exit_released_) {  // an exit closes what the application left open
     return protocol_error(from,
                           fmt::format("closed connection {}, which the application has open", id));
   }

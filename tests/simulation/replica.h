@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// One simulated replica: a supervisor (the real unit core with a simulated I/O layer around it) and
+// its toy application. The I/O layer follows the contract of supervisor/unit/core.h and checks the
+// core's side of it. Every step does one small thing, so that a fault can hit between any two.
+// Test program only.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "supervisor/unit/core.h"
+#include "tests/simulation/kernel.h"
+#include "tests/simulation/toy_app.h"
+
+namespace ftrun::sim {
+
+class World;
+
+struct SimFrame {
+  unit::Frame frame;
+  std::vector<uint8_t> bytes;
+};
+
+class Replica : public unit::Host {
+ public:
+  Replica(World* world, unit::ReplicaId id, const unit::CoreConfig& config);
+
+  void step();
+  void step_app() { app_.step(); }
+
+  // --- what happens to it ---
+  void kill_supervisor();  // its application dies with it; its sockets stay with the keeper
+  void kill_app() { app_.kill(); }
+  void pause() { paused_ = true; }
+  void wake();
+  void tell_signal(uint32_t sequence, int number);
+
+  bool dead() const { return dead_; }
+  bool paused() const { return paused_; }
+  bool done() const { return dead_ || finished_; }
+  bool finished() const { return finished_; }
+  int status() const { return status_; }
+  const ToyApp& app() const { return app_; }
+  ToyApp& app() { return app_; }
+  unit::UnitCore& core() { return *core_; }
+  std::string describe() const;  // for traces of runs that got stuck
+  const std::string& last_event() const { return last_event_; }
+
+  // --- Host ---
+  void send(unit::ReplicaId to, const unit::Frame& frame) override;
+  void propose_view(const unit::View& view) override;
+  void kill_replica(unit::ReplicaId replica, bool take_connections) override;
+  void feed_input(unit::Bytes arrivals) override;
+  void feed_log(unit::Bytes turns) override;
+  void go_live() override;
+  void stop_application() override;
+  void edge_bind(uint32_t socket, uint32_t flags, const Address& address) override;
+  void edge_listen(uint32_t socket, int backlog) override;
+  void edge_unlisten(uint32_t socket) override;
+  void edge_option(uint32_t, int, int, unit::Bytes) override {}
+  void edge_write(ConnectionId connection, uint64_t position, unit::Bytes data) override;
+  void edge_shutdown(ConnectionId connection) override;
+  void edge_close(ConnectionId connection, uint64_t consumed) override;
+  void edge_release_input(ConnectionId connection, uint64_t position) override;
+  void edge_reoffer_input(ConnectionId connection, uint64_t position) override;
+  void edge_input_limit(ConnectionId connection, uint64_t position) override;
+  void edge_adopt(uint64_t handle, ConnectionId connection) override;
+  void edge_discard(uint64_t handle) override;
+  void console(int, unit::Bytes) override {}
+  void event(std::string_view kind, std::string_view text) override;
+  void finished(int status) override;
+
+ private:
+  struct EdgeConnection {
+    ConnectionId id = 0;
+    KernelConnection* socket = nullptr;
+    uint64_t reported = 0;  // input told to the core
+    uint64_t limit = 0;
+    uint64_t releasable = 0;
+    std::vector<uint8_t> unsent;
+    uint64_t offered = 0;  // position after `unsent`
+    bool fin_reported = false;
+    bool reset_reported = false;
+    bool shutdown = false;
+    bool close = false;
+    uint64_t consumed = 0;
+  };
+  struct Mark {
+    uint64_t position;
+    uint64_t lsn;
+    uint64_t digest;
+  };
+
+  EdgeConnection& find(ConnectionId id);
+  void step_deferred();
+  void step_receive();
+  void step_drain(size_t entries);
+  void step_ship();
+  void step_edge();
+  void step_accept();
+  void step_watch();
+  void report_app_end();
+  void edge_read(EdgeConnection& connection);
+  void edge_send(EdgeConnection& connection);
+  bool edge_finish(EdgeConnection& connection);
+  void take_sockets(unit::ReplicaId from);
+  void defer(std::function<void()> event) { deferred_.push_back(std::move(event)); }
+
+  World* const world_;
+  const unit::ReplicaId id_;
+  std::unique_ptr<unit::UnitCore> core_;
+  ToyApp app_;
+  std::deque<std::function<void()>> deferred_;
+  std::vector<EdgeConnection> edge_;
+  std::vector<KernelConnection*> untagged_;  // accepted, not yet told to the core
+  std::deque<Mark> marks_;                   // of live turns, not shipped
+  std::deque<std::pair<uint32_t, int>> signals_;
+  uint64_t digest_ = 0;
+  uint64_t log_fed_ = 0;      // bytes of log that came from the other replica
+  uint64_t log_shipped_ = 0;  // bytes of own log shipped
+  bool dead_ = false;
+  bool paused_ = false;
+  bool finished_ = false;
+  bool app_reported_ = false;
+  bool jumpy_ = false;  // woke from a pause: may suspect others wrongly
+  int status_ = -1;
+  std::string last_event_;
+};
+
+}  // namespace ftrun::sim

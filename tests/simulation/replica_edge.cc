@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+// The simulated replica's edge: sockets of the simulated kernel. Test program only.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "supervisor/result.h"
+#include "tests/simulation/replica.h"
+#include "tests/simulation/world.h"
+
+namespace ftrun::sim {
+
+Replica::EdgeConnection& Replica::find(ConnectionId id) {
+  for (EdgeConnection& connection : edge_) {
+    if (connection.id == id) {
+      return connection;
+    }
+  }
+  world_->fail(fmt::format("replica {} asks for connection {}, which its edge does not have",
+                           static_cast<char>('a' + id_), id));
+  static EdgeConnection nothing;
+  static KernelConnection nowhere;
+  nothing = EdgeConnection{};
+  nothing.socket = &nowhere;
+  return nothing;
+}
+
+void Replica::step_edge() {
+  if (done() || edge_.empty()) {
+    return;
+  }
+  const size_t index = world_->random.below(edge_.size());
+  EdgeConnection& connection = edge_[index];
+  if (connection.socket->holder != id_) {
+    return world_->fail(fmt::format("replica {} uses a socket that was taken from it",
+                                    static_cast<char>('a' + id_)));
+  }
+  if (world_->random.one_in(2)) {
+    edge_read(connection);
+  }
+  if (world_->random.one_in(2)) {
+    edge_send(connection);
+  }
+  if (edge_finish(connection)) {
+    const ConnectionId id = connection.id;
+    edge_.erase(edge_.begin() + static_cast<long>(index));
+    core_->on_edge_closed(id);
+  }
+}
+
+void Replica::edge_read(EdgeConnection& connection) {
+  KernelConnection& socket = *connection.socket;
+  if (connection.close) {
+    return;
+  }
+  if (socket.client_reset && !connection.reset_reported) {
+    connection.reset_reported = true;
+    core_->on_edge_reset(connection.id, ECONNRESET);
+    return;
+  }
+  const uint64_t end = std::min<uint64_t>(socket.in.size(), connection.limit);
+  if (connection.reported < end) {
+    const uint64_t count = std::min(end - connection.reported, world_->random.sized(300000));
+    const uint64_t position = connection.reported;
+    connection.reported += count;
+    core_->on_edge_data(connection.id, position, {socket.in.data() + position, count});
+  } else if (socket.in_fin && connection.reported == socket.in.size() && !connection.fin_reported) {
+    connection.fin_reported = true;
+    core_->on_edge_fin(connection.id);
+  }
+  if (world_->random.one_in(3)) {  // lazily
+    socket.dropped += world_->random.below(connection.releasable - socket.dropped + 1);
+  }
+}
+
+void Replica::edge_send(EdgeConnection& connection) {
+  KernelConnection& socket = *connection.socket;
+  if (socket.client_reset) {
+    connection.unsent.clear();
+    return;
+  }
+  const uint64_t queued = socket.out.size() - socket.read;
+  const uint64_t room = queued < socket.send_buffer ? socket.send_buffer - queued : 0;
+  const uint64_t count = std::min(
+      {static_cast<uint64_t>(connection.unsent.size()), room, world_->random.sized(100000)});
+  if (count == 0) {
+    return;
+  }
+  const auto begin = connection.unsent.begin();
+  socket.out.insert(socket.out.end(), begin, begin + static_cast<long>(count));
+  connection.unsent.erase(begin, begin + static_cast<long>(count));
+  if (!world_->random.one_in(4)) {  // a later report covers this one
+    core_->on_edge_sent(connection.id, connection.offered - connection.unsent.size());
+  } else {
+    defer([this, id = connection.id, position = connection.offered - connection.unsent.size()] {
+      for (const EdgeConnection& other : edge_) {
+        if (other.id == id && other.offered - other.unsent.size() == position) {
+          core_->on_edge_sent(id, position);
+        }
+      }
+    });
+  }
+}
+
+// Shutdown and close, once all output is out. True: the connection is closed.
+bool Replica::edge_finish(EdgeConnection& connection) {
+  KernelConnection& socket = *connection.socket;
+  if (!connection.unsent.empty()) {
+    return false;
+  }
+  if (connection.shutdown && !socket.out_fin) {
+    socket.out_fin = true;
+    return false;
+  }
+  if (!connection.close) {
+    return false;
+  }
+  socket.dropped = std::max(socket.dropped, connection.consumed);
+  Kernel::close(socket);
+  return true;
+}
+
+void Replica::step_accept() {
+  if (done()) {
+    return;
+  }
+  if (!untagged_.empty()) {
+    KernelConnection* const socket = untagged_.front();
+    untagged_.erase(untagged_.begin());
+    EdgeConnection connection;
+    connection.id = core_->on_edge_open(socket->listener, make_address(7000), make_address(1));
+    connection.socket = socket;
+    connection.limit = kReceiveWindowBytes;
+    socket->tag = connection.id;
+    edge_.push_back(connection);
+    return;
+  }
+  for (KernelListener& listener : world_->kernel.listeners) {
+    if (listener.holder == id_ && listener.listening && !listener.backlog.empty()) {
+      KernelConnection& socket = *world_->kernel.connections[listener.backlog.front()];
+      listener.backlog.pop_front();
+      socket.accepted = true;
+      socket.holder = id_;
+      untagged_.push_back(&socket);
+    }
+  }
+}
+
+std::string Replica::describe() const {
+  std::string text =
+      fmt::format("{}{}{}app {}{}{}", dead_ ? "dead, " : "", paused_ ? "paused, " : "",
+                  finished_ ? "finished, " : "", app_.dead() ? "dead" : "alive",
+                  app_.live() ? ", live" : "", app_.idle() ? ", idle" : "");
+  for (const EdgeConnection& connection : edge_) {
+    text +=
+        fmt::format("; socket {}: {} in, {} dropped, {} reported, limit {}, {} out, {} unsent{}",
+                    connection.id, connection.socket->in.size(), connection.socket->dropped,
+                    connection.reported, connection.limit, connection.socket->out.size(),
+                    connection.unsent.size(), connection.close ? ", closing" : "");
+  }
+  for (const ToyState::Conn& conn : app_.state().conns) {
+    text += fmt::format("; conn {}: {} in, {} consumed, {} unwritten, {} written, {} credited{}",
+                        conn.id, conn.in.size(), conn.consumed, conn.out.size(), conn.produced,
+                        conn.credited, conn.fin ? ", fin" : "");
+  }
+  return text;
+}
+
+// --- Host ---
+
+void Replica::edge_bind(uint32_t socket, uint32_t, const Address& address) {
+  const uint16_t port = port_of(address);
+  const int error = world_->kernel.port_in_use(port) ? EADDRINUSE : 0;
+  if (error == 0) {
+    world_->kernel.listeners.push_back({socket, id_, port, false, false, {}});
+  } else {
+    world_->fail("the port is in use");
+  }
+  defer([this, socket, error, port] { core_->on_edge_bound(socket, error, make_address(port)); });
+}
+
+void Replica::edge_listen(uint32_t socket, int) {
+  KernelListener* listener = world_->kernel.find_listener(id_, socket);
+  if (listener == nullptr) {
+    return world_->fail("listen on a socket that is not bound");
+  }
+  listener->listening = true;
+}
+
+void Replica::edge_unlisten(uint32_t socket) {
+  KernelListener* listener = world_->kernel.find_listener(id_, socket);
+  if (listener != nullptr) {
+    world_->kernel.close_listener(*listener);
+  }
+}
+
+void Replica::edge_write(ConnectionId id, uint64_t position, unit::Bytes data) {
+  EdgeConnection& connection = find(id);
+  if (position != connection.offered || connection.shutdown || connection.close) {
+    return world_->fail(fmt::format("connection {}: output from {} after {}{}", id, position,
+                                    connection.offered, connection.close ? " and a close" : ""));
+  }
+  connection.unsent.insert(connection.unsent.end(), data.begin(), data.end());
+  connection.offered += data.size();
+  if (connection.unsent.size() > kSendWindowBytes) {
+    world_->fail(fmt::format("connection {}: {} bytes unsent", id, connection.unsent.size()));
+  }
+}
+
+void Replica::edge_shutdown(ConnectionId id) {
+  find(id).shutdown = true;
+}
+
+void Replica::edge_close(ConnectionId id, uint64_t consumed) {
+  EdgeConnection& connection = find(id);
+  connection.close = true;
+  connection.consumed = consumed;
+  if (consumed > connection.socket->in.size()) {
+    world_->fail(fmt::format("connection {}: more consumed than came", id));
+  }
+}
+
+void Replica::edge_release_input(ConnectionId id, uint64_t position) {
+  EdgeConnection& connection = find(id);
+  if (position > connection.socket->in.size()) {
+    return world_->fail(fmt::format("connection {}: released beyond what came", id));
+  }
+  connection.releasable = std::max(connection.releasable, position);
+}
+
+void Replica::edge_reoffer_input(ConnectionId id, uint64_t position) {
+  EdgeConnection& connection = find(id);
+  if (position < connection.socket->dropped) {
+    return world_->fail(
+        fmt::format("connection {}: input from {} is needed, but it was forgotten "
+                    "up to {}",
+                    id, position, connection.socket->dropped));
+  }
+  connection.reported = position;
+  if (world_->random.one_in(2)) {
+    connection.fin_reported = false;
+  }
+}
+
+void Replica::edge_input_limit(ConnectionId id, uint64_t position) {
+  EdgeConnection& connection = find(id);
+  if (position < connection.limit) {
+    return world_->fail(fmt::format("connection {}: the window shrinks", id));
+  }
+  connection.limit = position;
+}
+
+void Replica::edge_adopt(uint64_t handle, ConnectionId id) {
+  KernelConnection& socket = *world_->kernel.connections[handle];
+  EdgeConnection connection;
+  connection.id = id;
+  connection.socket = &socket;
+  connection.reported = connection.releasable = socket.dropped;
+  connection.limit = kReceiveWindowBytes;
+  connection.offered = socket.out.size();
+  socket.tag = id;
+  edge_.push_back(connection);
+}
+
+void Replica::edge_discard(uint64_t handle) {
+  KernelConnection& socket = *world_->kernel.connections[handle];
+  socket.server_reset = true;
+  socket.closed = true;
+}
+
+}  // namespace ftrun::sim

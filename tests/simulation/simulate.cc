@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// simulate: runs seeds of the simulation from the command line, to look for failures for long or to
+// look at one closely. Test program only.
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
+
+#include "tests/simulation/world.h"
+
+int main(int argc, char** argv) {
+  CLI::App app{"Simulate units of replicas from seeds; exit 1 at the first seed that fails."};
+  uint64_t seed = 1;
+  uint64_t seeds = 1;
+  int mutation = 0;
+  bool trace = false;
+  bool skip_kill = false;
+  app.add_option("--seed", seed, "the first seed");
+  app.add_option("--seeds", seeds, "how many seeds to run");
+  app.add_option("--mutation", mutation, "plant this bug in the core (number of unit::Mutation)");
+  app.add_flag("--skip-kill", skip_kill, "plant a bug in the I/O layer: nobody is killed");
+  app.add_flag("--trace", trace, "print the events of each run");
+  CLI11_PARSE(app, argc, argv);
+
+  const auto begin = std::chrono::steady_clock::now();
+  uint64_t steps = 0;
+  uint64_t requests = 0;
+  uint64_t takeovers = 0;
+  for (uint64_t i = 0; i < seeds; ++i) {
+    ftrun::sim::Options options;
+    options.seed = seed + i;
+    options.mutation = static_cast<ftrun::unit::Mutation>(mutation);
+    options.skip_kill = skip_kill;
+    options.trace = trace;
+    const ftrun::sim::Outcome outcome = ftrun::sim::simulate(options);
+    steps += outcome.steps;
+    requests += outcome.requests;
+    takeovers += outcome.takeovers;
+    if (!outcome.failure.empty()) {
+      std::printf("seed %llu: %s\n", static_cast<unsigned long long>(options.seed),
+                  outcome.failure.c_str());
+      return 1;
+    }
+  }
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  std::printf("%llu seeds passed in %.1f s: %llu steps, %llu requests, %llu takeovers\n",
+              static_cast<unsigned long long>(seeds), seconds,
+              static_cast<unsigned long long>(steps), static_cast<unsigned long long>(requests),
+              static_cast<unsigned long long>(takeovers));
+  return 0;
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// A toy application with a toy shim: a server that is deterministic given its log. It reads
+// arrivals, writes records and output entries in the real formats, replays a log, and goes live
+// where the log ends. It publishes in steps, so that it can be killed between any two of them.
+// Test program only.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "eventlog/arrivals.h"
+#include "eventlog/limits.h"
+#include "eventlog/output.h"
+#include "eventlog/records.h"
+#include "tests/simulation/random.h"
+
+namespace ftrun::sim {
+
+// One direction of shared memory: bytes written, a published end, and a read position. All
+// positions count from the start; read bytes are forgotten now and then.
+class SimRing {
+ public:
+  void append(const void* bytes, size_t count) {
+    const auto* begin = static_cast<const uint8_t*>(bytes);
+    bytes_.insert(bytes_.end(), begin, begin + count);
+  }
+  uint64_t written() const { return base_ + bytes_.size(); }
+  uint64_t published() const { return published_; }
+  void publish(uint64_t end) { published_ = end; }
+  void discard_unpublished() { bytes_.resize(published_ - base_); }
+  const uint8_t* data() const { return bytes_.data() + (read_ - base_); }
+  size_t available() const { return published_ - read_; }
+  uint64_t position() const { return read_; }
+  void consume(size_t count) {
+    read_ += count;
+    if (read_ - base_ > 65536 && (read_ - base_) * 2 > bytes_.size()) {
+      bytes_.erase(bytes_.begin(), bytes_.begin() + static_cast<long>(read_ - base_));
+      base_ = read_;
+    }
+  }
+
+ private:
+  std::vector<uint8_t> bytes_;
+  uint64_t base_ = 0;
+  uint64_t published_ = 0;
+  uint64_t read_ = 0;
+};
+
+// What the server knows; equal in all replicas at equal log positions.
+struct ToyState {
+  struct Conn {
+    ConnectionId id = 0;
+    std::vector<uint8_t> in;  // not consumed
+    uint64_t consumed = 0;
+    uint64_t reported = 0;
+    std::vector<uint8_t> out;  // not written (no room)
+    uint64_t produced = 0;
+    uint64_t credited = 0;
+    uint32_t requests = 0;
+    bool fin = false;
+    bool quit = false;
+    bool reset = false;
+  };
+  std::vector<Conn> conns;
+  uint64_t counter = 0;
+  uint64_t hash = 0;  // of all chosen values: replicas that chose differently answer differently
+  std::vector<uint32_t> signals;  // sequence numbers seen
+  int bind_stage = 0;             // 0: nothing yet, 1: asked, 2: listening
+  bool exiting = false;
+};
+
+class ToyApp {
+ public:
+  ToyApp(bool primary, uint64_t seed) : random_(seed), live_(primary) {}
+
+  // One step of the process: part of a turn is published, or nothing can be done (false).
+  bool step();
+
+  // The supervisor's side of the shared memory.
+  void feed_input(const uint8_t* bytes, size_t count);
+  void feed_log(const uint8_t* bytes, size_t count);
+  void go_live() { go_live_ = true; }
+  SimRing& log_out() { return log_out_; }
+  SimRing& output() { return output_; }
+  // What is not published is lost with the process.
+  void kill();
+
+  bool dead() const { return dead_; }
+  bool exited() const { return exited_; }  // by itself
+  int exit_status() const { return 0; }
+  bool live() const { return live_; }
+  // Nothing to do, nothing half published.
+  bool idle() const;
+  const std::string& failure() const { return failure_; }  // the replay does not fit the log
+  const ToyState& state() const { return state_; }
+  uint64_t turns() const { return turns_; }
+
+  // A fault: the next reply written is wrong by one bit.
+  void corrupt_next_write() { corrupt_ = true; }
+
+ private:
+  bool publish_some();
+  bool run_live_turn();
+  bool run_replayed_turn();
+  bool has_work() const;
+  bool can_work(const ToyState::Conn& conn) const;
+  void apply(const Arrival& item);
+  void process();
+  void process_connection(ToyState::Conn& conn);
+  void answer(ToyState::Conn& conn);
+  bool write_out(ToyState::Conn& conn);
+  void close_finished();
+  void exit_all();
+  void end_turn();
+  uint64_t choose();
+  void emit(Output entry, const uint8_t* data = nullptr, size_t length = 0);
+  void record(Record record, const uint8_t* payload = nullptr);
+  ToyState::Conn* find(ConnectionId id);
+  void diverged(const std::string& why);
+
+  Random random_;
+  bool live_;
+  bool go_live_ = false;
+  bool dead_ = false;
+  bool exited_ = false;
+  bool corrupt_ = false;
+  bool started_ = false;
+  std::string failure_;
+  ToyState state_;
+
+  SimRing input_, log_in_, log_out_, output_;
+  const uint8_t* replay_ = nullptr;  // inside the turn that is replayed
+  const uint8_t* replay_end_ = nullptr;
+  uint64_t log_position_ = 0;  // in the unit's log
+  uint64_t lsn_ = 0;
+  uint64_t turns_ = 0;
+  std::vector<uint64_t> entry_ends_;  // unpublished output entries
+  int work_left_ = 0;                 // requests that may still be answered in this turn
+};
+
+}  // namespace ftrun::sim

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// One simulated run. Test program only.
+#include "tests/simulation/world.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace ftrun::sim {
+
+namespace {
+constexpr uint64_t kStepsMax = 400000;
+constexpr int kSignalStop = 15;
+constexpr int kSignalUser = 10;
+}  // namespace
+
+World::World(const Options& chosen) : options(chosen), random(chosen.seed) {
+  const size_t count = random.one_in(8) ? 1 : 2;
+  view_.epoch = 1;
+  for (size_t i = 0; i < count; ++i) {
+    view_.replicas.push_back(static_cast<unit::ReplicaId>(i));
+  }
+  view_.sender = view_.replicas.back();
+  unit::CoreConfig config;
+  config.view = view_;
+  config.mutation = options.mutation;
+  if (random.one_in(3)) {  // small enough to matter
+    config.log_run_ahead_bytes_max = random.between(64, 4096);
+    config.progress_report_bytes = config.log_run_ahead_bytes_max / 2;
+  }
+  for (size_t i = 0; i < count; ++i) {
+    config.self = static_cast<unit::ReplicaId>(i);
+    replicas_.push_back(std::make_unique<Replica>(this, config.self, config));
+  }
+  const uint64_t clients = random.between(1, 5);
+  for (uint64_t i = 0; i < clients; ++i) {
+    clients_.push_back(std::make_unique<Client>(this, static_cast<int>(i)));
+  }
+  early_signals_ = random.one_in(3) ? static_cast<uint32_t>(random.between(1, 3)) : 0;
+  if (count == 2 && !random.one_in(10)) {
+    constexpr Fault kFaults[] = {Fault::kKillApp, Fault::kKillSupervisor, Fault::kPause,
+                                 Fault::kCorrupt};
+    fault_ = kFaults[random.below(4)];
+    victim_ = static_cast<unit::ReplicaId>(fault_ == Fault::kCorrupt ? 1 : random.below(2));
+    strike_step_ = random.below(random.one_in(2) ? 200 : 4000);
+    wake_step_ = strike_step_ + random.below(1000);
+  }
+}
+
+void World::fail(const std::string& text) {
+  if (!failed()) {
+    outcome_.failure = text;
+    trace(unit::kNoReplica, "FAILURE", text);
+  }
+}
+
+void World::trace(unit::ReplicaId who, std::string_view kind, std::string_view text) {
+  if (options.trace) {
+    fmt::print("{:7} {} {}: {}\n", outcome_.steps,
+               who == unit::kNoReplica ? '-' : static_cast<char>('a' + who), kind, text);
+  }
+}
+
+const unit::View& World::publish(const unit::View& view) {
+  if (view.epoch == view_.epoch + 1) {
+    view_ = view;
+  }
+  return view_;
+}
+
+void World::note_counter(uint64_t counter) {
+  if (counter >= counters_seen_.size()) {
+    counters_seen_.resize(counter + 64);
+  }
+  if (counter == 0 || counter > requests_made_ || counters_seen_[counter]) {
+    return fail(fmt::format("counter {} {}", counter,
+                            counter > requests_made_ ? "is too high" : "was seen twice"));
+  }
+  counters_seen_[counter] = true;
+}
+
+Outcome World::run() {
+  trace(unit::kNoReplica, "seed",
+        fmt::format("{}: {} replicas, {} clients, fault {} of {} at {}, wakes at {}", options.seed,
+                    replicas_.size(), clients_.size(), static_cast<int>(fault_),
+                    static_cast<char>('a' + victim_), strike_step_, wake_step_));
+  while (!failed() && !all_done()) {
+    if (++outcome_.steps > kStepsMax) {
+      fail("no progress");
+      for (const auto& client : clients_) {
+        trace(unit::kNoReplica, "client", client->describe());
+      }
+      for (size_t i = 0; i < replicas_.size(); ++i) {
+        trace(static_cast<unit::ReplicaId>(i), "replica", replicas_[i]->describe());
+      }
+      break;
+    }
+    if (fault_ != Fault::kNone) {
+      strike();
+    }
+    step();
+    operate();
+    if (outcome_.steps % 64 == 0) {
+      check_bounds();
+    }
+  }
+  if (!failed()) {
+    check_end();
+  }
+  outcome_.requests = requests_made_;
+  return outcome_;
+}
+
+void World::step() {
+  const uint64_t actor = random.below(2 * replicas_.size() + clients_.size());
+  if (actor < replicas_.size()) {
+    replicas_[actor]->step();
+  } else if (actor < 2 * replicas_.size()) {
+    replicas_[actor - replicas_.size()]->step_app();
+  } else {
+    clients_[actor - 2 * replicas_.size()]->step();
+  }
+}
+
+void World::strike() {
+  Replica& victim = *replicas_[victim_];
+  if (outcome_.steps == strike_step_ && !victim.done()) {
+    trace(victim_, "strike", "");
+    switch (fault_) {
+      case Fault::kKillApp:
+        victim.kill_app();
+        break;
+      case Fault::kKillSupervisor:
+        victim.kill_supervisor();
+        break;
+      case Fault::kPause:
+        victim.pause();
+        break;
+      case Fault::kCorrupt:
+        victim.app().corrupt_next_write();
+        break;
+      case Fault::kNone:
+        break;
+    }
+  }
+  if (fault_ == Fault::kPause && outcome_.steps >= wake_step_) {
+    victim.wake();
+  }
+}
+
+// The operator: signals now and then, and a stop once all clients are served.
+void World::operate() {
+  int number = kSignalUser;
+  if (signals_sent_ < early_signals_) {
+    if (!random.one_in(100)) {
+      return;
+    }
+  } else if (!stopping_ && std::all_of(clients_.begin(), clients_.end(),
+                                       [](const auto& client) { return client->served(); })) {
+    stopping_ = true;
+    number = kSignalStop;
+  } else {
+    return;
+  }
+  ++signals_sent_;
+  for (auto& replica : replicas_) {
+    replica->tell_signal(signals_sent_, number);
+  }
+}
+
+bool World::all_done() const {
+  return std::all_of(replicas_.begin(), replicas_.end(),
+                     [](const auto& replica) { return replica->done(); }) &&
+         std::all_of(clients_.begin(), clients_.end(),
+                     [](const auto& client) { return client->done(); });
+}
+
+void World::check_bounds() {
+  for (auto& replica : replicas_) {
+    if (!replica->done() && replica->core().status().resend_bytes_max > kSendWindowBytes) {
+      fail(fmt::format("a resend queue holds {} bytes", replica->core().status().resend_bytes_max));
+    }
+  }
+}
+
+// What must hold in the end: somebody finished, cleanly, in the state that the world has seen.
+void World::check_end() {
+  uint64_t finished = 0;
+  for (const auto& replica : replicas_) {
+    if (!replica->finished()) {
+      continue;
+    }
+    ++finished;
+    const ToyState& state = replica->app().state();
+    if (replica->status() != 0 || !replica->app().exited()) {
+      fail(fmt::format("the unit ended with status {}: {}", replica->status(),
+                       replica->last_event()));
+    }
+    const bool aborts = std::any_of(clients_.begin(), clients_.end(),
+                                    [](const auto& client) { return client->aborts(); });
+    if (state.counter > requests_made_ || (!aborts && state.counter != requests_made_)) {
+      fail(fmt::format("{} requests made, {} applied", requests_made_, state.counter));
+    }
+    if (!std::is_sorted(state.signals.begin(), state.signals.end()) ||
+        state.signals.size() != signals_sent_ ||
+        std::adjacent_find(state.signals.begin(), state.signals.end()) != state.signals.end()) {
+      fail(fmt::format("{} signals sent, {} received", signals_sent_, state.signals.size()));
+    }
+  }
+  if (finished == 0) {
+    fail("no replica finished");
+  }
+  if (fault_ == Fault::kNone && finished != replicas_.size()) {
+    fail("a replica was lost without a fault");
+  }
+}
+
+}  // namespace ftrun::sim

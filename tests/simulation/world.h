@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// One simulated run: replicas, links, view store, kernel, clients, and at most one failure, all
+// from one seed. Test program only.
+#pragma once
+
+#include <array>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "supervisor/unit/core.h"
+#include "tests/simulation/client.h"
+#include "tests/simulation/kernel.h"
+#include "tests/simulation/random.h"
+#include "tests/simulation/replica.h"
+
+namespace ftrun::sim {
+
+inline constexpr size_t kReplicasMax = 2;
+
+enum class Fault : uint8_t {
+  kNone,
+  kKillApp,         // or it was stopped: the supervisor sees it
+  kKillSupervisor,  // and the application dies with it
+  kPause,           // the supervisor; long enough to be suspected, then it wakes
+  kCorrupt,         // the secondary computes other output than the primary
+};
+
+struct Options {
+  uint64_t seed = 1;
+  unit::Mutation mutation = unit::Mutation::kNone;
+  bool skip_kill = false;  // a planted bug of the I/O layer: takes sockets from the living
+  bool trace = false;
+};
+
+struct Outcome {
+  std::string failure;  // empty: all invariants held
+  uint64_t steps = 0;
+  uint64_t requests = 0;
+  uint64_t takeovers = 0;
+};
+
+class World {
+ public:
+  explicit World(const Options& options);
+  Outcome run();
+
+  // --- for its parts ---
+  void fail(const std::string& text);
+  bool failed() const { return !outcome_.failure.empty(); }
+  void trace(unit::ReplicaId who, std::string_view kind, std::string_view text);
+  Replica* replica(unit::ReplicaId id) { return replicas_[id].get(); }
+  size_t replicas() const { return replicas_.size(); }
+  std::deque<SimFrame>& link(unit::ReplicaId from, unit::ReplicaId to) { return links_[from][to]; }
+  // Publishes a view if nobody has published that epoch; the current view in any case.
+  const unit::View& publish(const unit::View& view);
+  const unit::View& current_view() const { return view_; }
+  void note_takeover() { ++outcome_.takeovers; }
+  void note_counter(uint64_t counter);
+  uint64_t requests_made() const { return requests_made_; }
+  void note_request() { ++requests_made_; }
+
+  const Options options;
+  Random random;
+  Kernel kernel;
+
+ private:
+  void step();
+  void strike();
+  void operate();
+  void check_end();
+  void check_bounds();
+  bool all_done() const;
+
+  std::vector<std::unique_ptr<Replica>> replicas_;
+  std::vector<std::unique_ptr<Client>> clients_;
+  std::array<std::array<std::deque<SimFrame>, kReplicasMax>, kReplicasMax> links_;
+  unit::View view_;
+  Outcome outcome_;
+  Fault fault_ = Fault::kNone;
+  unit::ReplicaId victim_ = 0;
+  uint64_t strike_step_ = 0;
+  uint64_t wake_step_ = 0;
+  uint64_t requests_made_ = 0;
+  std::vector<bool> counters_seen_;
+  uint32_t signals_sent_ = 0;
+  uint32_t early_signals_ = 0;
+  bool stopping_ = false;
+};
+
+// The invariants held, or why not.
+inline Outcome simulate(const Options& options) {
+  return World(options).run();
+}
+
+}  // namespace ftrun::sim
