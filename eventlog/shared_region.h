@@ -83,6 +83,9 @@ struct Control {
   std::atomic<Role> role;                   // kPrimary from the moment the doors are live
   std::atomic<uint64_t> lsn;                // records written or replayed
   std::atomic<uint64_t> calls;              // intercepted calls, roughly (statistics)
+  // For tools that inspect a stopped process: its thread table (preload/thread.h) and its size.
+  std::atomic<uint64_t> thread_table;
+  std::atomic<uint64_t> thread_table_slots;
   std::atomic<ShimFailure> failure;         // text below is complete when this is not kNone
   char failure_text[kFailureTextBytes];     // one or more lines, NUL-terminated
 

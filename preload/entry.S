@@ -8,7 +8,7 @@
 
 // ---- the gate: copied to FTRUN_GATE_ADDRESS; position independent -------------------------------
         .section .rodata
-        .balign 16
+        .balign 64
         .globl  ftrun_gate_begin, ftrun_gate_end
         .hidden ftrun_gate_begin, ftrun_gate_end
 ftrun_gate_begin:
@@ -89,6 +89,7 @@ shim_entry_raw_inner:
         .cfi_offset %rbx, -16
         movq    %rsp, %rbx
         .cfi_def_cfa_register %rbx
+        movq    %rsp, FTRUN_THREAD_CALLER_STACK(%r10)
 1:      movq    FTRUN_THREAD_STACK(%r10), %rsp
         subq    $8, %rsp
         pushq   %rax
@@ -299,6 +300,6 @@ __recv_chk:
         VDSO    ftrun_vdso_time, 201
         VDSO    ftrun_vdso_clock_getres, 229
         VDSO    ftrun_vdso_getcpu, 309
-        VDSO    ftrun_vdso_getrandom, 0x46540001
+        VDSO    ftrun_vdso_getrandom, 0x36540001
 
         .section .note.GNU-stack, "", @progbits

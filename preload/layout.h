@@ -14,6 +14,7 @@
 #define FTRUN_THREAD_STACK 0
 #define FTRUN_THREAD_DELIVER 8
 #define FTRUN_THREAD_RESTART 12
+#define FTRUN_THREAD_CALLER_STACK 16
 
 // Signal frame that the shim builds on the application's stack: siginfo, ucontext, bookkeeping.
 #define FTRUN_FRAME_SIGINFO 0
@@ -22,4 +23,4 @@
 #define FTRUN_FRAME_BYTES 1280
 
 // A number that no kernel uses: the end of a signal handler that interrupted a trapped call.
-#define FTRUN_NR_RESUME 0x46540000
+#define FTRUN_NR_RESUME 0x36540000

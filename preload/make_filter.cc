@@ -28,6 +28,10 @@ std::vector<sock_filter> policy() {
   if (context == nullptr) {
     die("seccomp_init");
   }
+  // Calls of the i386 and x32 ABIs trap too, so that they are refused by name.
+  if (seccomp_attr_set(context, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_TRAP) != 0) {
+    die("seccomp_attr_set");
+  }
   // libc's restorer issues it, not the gate; everything else outside the gate traps.
   if (seccomp_rule_add(context, SCMP_ACT_ALLOW, SCMP_SYS(rt_sigreturn), 0) != 0) {
     die("seccomp_rule_add");

@@ -193,6 +193,11 @@ Thread* scheduler_init() {
   return thread;
 }
 
+void scheduler_publish(Control* control) {
+  control->thread_table.store(reinterpret_cast<uint64_t>(scheduler.threads));
+  control->thread_table_slots.store(kThreadsMax);
+}
+
 uint32_t thread_count() { return scheduler.live; }
 uint32_t thread_slots() { return scheduler.slots; }
 Thread* thread_at(uint32_t slot) { return scheduler.threads[slot]; }

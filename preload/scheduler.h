@@ -5,12 +5,16 @@
 // Runs in the application on the shim's stack; no libc.
 #pragma once
 
+#include "eventlog/shared_region.h"
 #include "preload/thread.h"
 
 namespace ftrun::shim {
 
 // The thread that runs main(), at start. Returns it; it holds the token.
 Thread* scheduler_init();
+
+// Tells the supervisor's tools where the thread table is.
+void scheduler_publish(Control* control);
 
 // Gives other runnable threads a turn, if there are any.
 void scheduler_yield();

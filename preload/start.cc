@@ -167,6 +167,7 @@ void handle_sigsys(int, siginfo_t*, void* context) {
   const long arguments[6] = {registers[REG_RDI], registers[REG_RSI], registers[REG_RDX],
                              registers[REG_R10], registers[REG_R8],  registers[REG_R9]};
   caller_address = static_cast<uint64_t>(registers[REG_RIP]);
+  thread->caller_stack = static_cast<uint64_t>(registers[REG_RSP]);
   if (number == __NR_clone) {
     doors_enter_call(thread, number);
     const long result = clone_call(arguments, registers);
@@ -198,6 +199,7 @@ void start_on_shim_stack(void* argument) {
   const auto* arguments = static_cast<const StartArguments*>(argument);
   Control* control = map_region();
   scheduler_init();
+  scheduler_publish(control);
   doors_init(control);
   files_init(control->state_directories);
   process_init();

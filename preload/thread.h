@@ -31,6 +31,9 @@ struct Thread {
   uint8_t* stack_top;       // FTRUN_THREAD_STACK
   uint32_t deliver;         // FTRUN_THREAD_DELIVER: the signal whose handler runs after this call
   uint32_t restart_call;    // FTRUN_THREAD_RESTART: the call starts over after the handler
+  // FTRUN_THREAD_CALLER_STACK: the application's stack pointer at the current call; below it
+  // nothing is alive.
+  uint64_t caller_stack;
   uint32_t index;           // in order of creation, from 0; the name in switch records
   int32_t tid;
   int32_t leaving;          // 1 until the kernel is done with an exited thread, which clears it
@@ -67,6 +70,7 @@ struct Thread {
 };
 static_assert(offsetof(Thread, stack_top) == FTRUN_THREAD_STACK);
 static_assert(offsetof(Thread, deliver) == FTRUN_THREAD_DELIVER);
+static_assert(offsetof(Thread, caller_stack) == FTRUN_THREAD_CALLER_STACK);
 static_assert(offsetof(Thread, restart_call) == FTRUN_THREAD_RESTART);
 
 extern "C" __attribute__((visibility("hidden"), tls_model("initial-exec"))) __thread Thread*

@@ -44,7 +44,9 @@ long event_read(File* file, IoCursor* to, int flags) {
 long event_write(File* file, IoCursor* from, int flags) {
   Event* event = static_cast<Event*>(file);
   uint64_t value = 0;
-  if (from->get(reinterpret_cast<uint8_t*>(&value), sizeof(value)) < sizeof(value) ||
+  // Exactly eight bytes (Linux 6.6 and later; longer writes were cut before).
+  if (from->left() != sizeof(value) ||
+      from->get(reinterpret_cast<uint8_t*>(&value), sizeof(value)) < sizeof(value) ||
       value == UINT64_MAX) {
     return -EINVAL;
   }

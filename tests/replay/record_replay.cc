@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+// ftrun-record-replay --log FILE -- program args…
+// Runs the program as a primary with a small edge of its own and writes its log to FILE, until it
+// gets SIGUSR1 (or the program exits). Then replays FILE in a second process and compares output
+// and, unless the program has exited, all writable memory at the same record. Prints the list of
+// exceptions; fails on any other differing word and on divergence.
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "supervisor/app_port.h"
+#include "supervisor/process/launch.h"
+#include "supervisor/region.h"
+#include "tests/replay/memory_compare.h"
+#include "tests/replay/small_edge.h"
+
+namespace ftrun::replay {
+namespace {
+
+volatile sig_atomic_t stop_requested = 0;
+
+[[noreturn]] void die(const std::string& what) {
+  std::fprintf(stderr, "record-replay: %s\n", what.c_str());
+  std::exit(1);
+}
+
+struct Options {
+  std::string log_path;
+  std::string preload_path;
+  std::vector<std::string> program;
+};
+
+// One replica: region, process, port.
+struct Replica {
+  Region region;
+  process::Application application;
+  std::unique_ptr<AppPort> port;
+  int doorbell = -1;
+  bool exited = false;
+  int wait_status = 0;
+
+  Replica(Role role, const Options& options) {
+    auto created = Region::create(role, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16});
+    if (!created.ok()) {
+      die(created.error().message);
+    }
+    region = std::move(created.value());
+    doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    auto inheritance = process::record_inheritance();
+    process::LaunchPlan plan;
+    plan.path = options.program[0];
+    plan.arguments = options.program;
+    plan.preload_path = options.preload_path;
+    plan.inheritance = inheritance.value();
+    plan.region_fd = region.fd();
+    plan.doorbell_fd = doorbell;
+    plan.control = region.control();
+    auto launched = process::launch(plan);
+    if (!launched.ok()) {
+      die(launched.error().message);
+    }
+    application = std::move(launched.value());
+    port = std::make_unique<AppPort>(&region);
+  }
+
+  void check() {
+    Control* control = region.control();
+    if (control->failure.load() != ShimFailure::kNone) {
+      die(std::string("the shim stopped the program: ") + control->failure_text);
+    }
+    auto event = process::read_status(application.status.get());
+    if (!event.ok()) {
+      die(event.error().message);
+    }
+    if (event.value() && event.value()->kind == process::StatusKind::kExited) {
+      exited = true;
+      wait_status = event.value()->value;
+    }
+  }
+  void drain(AppPort::Sink* sink) {
+    auto drained = port->drain(sink);
+    if (!drained.ok()) {
+      die(drained.error().message);
+    }
+  }
+};
+
+struct Recorder : AppPort::Sink {
+  SmallEdge edge;
+  std::ofstream log;
+  uint64_t digest = 0, lsn = 0, position = 0;
+  uint64_t log_bytes = 0, output_entries = 0;
+  void app_output(const Output& entry) override {
+    output_entries++;
+    edge.output(entry);
+  }
+  void app_mark(uint64_t log_position, uint64_t mark_lsn, uint64_t mark_digest) override {
+    position = log_position;
+    lsn = mark_lsn;
+    digest = mark_digest;
+  }
+  void app_turns(unit::Bytes turns, uint64_t, uint64_t) override {
+    log_bytes += turns.size();
+    log.write(reinterpret_cast<const char*>(turns.data()), static_cast<long>(turns.size()));
+  }
+};
+
+struct Replayer : AppPort::Sink {
+  uint64_t digest = 0, lsn = 0, position = 0;
+  void app_output(const Output&) override {}
+  void app_mark(uint64_t log_position, uint64_t mark_lsn, uint64_t mark_digest) override {
+    position = log_position;
+    lsn = mark_lsn;
+    digest = mark_digest;
+  }
+  void app_turns(unit::Bytes, uint64_t, uint64_t) override {}
+};
+
+bool is_idle(const Replica& replica) {
+  return replica.region.control()->app_asleep.load() != 0 && !replica.port->staged();
+}
+
+// Stops the replica where it waits for its supervisor, with everything published and drained.
+void freeze(Replica* replica, AppPort::Sink* sink) {
+  for (;;) {
+    kill(replica->application.application_pid, SIGSTOP);
+    usleep(2000);  // SIGSTOP takes effect asynchronously
+    if (is_idle(*replica) && !replica->port->has_output()) {
+      return;
+    }
+    kill(replica->application.application_pid, SIGCONT);
+    replica->port->pump();
+    replica->drain(sink);
+  }
+}
+
+void record(Replica* primary, Recorder* recorder) {
+  std::vector<uint8_t> arrivals;
+  while (!primary->exited && stop_requested == 0) {
+    Control* control = primary->region.control();
+    control->supervisor_asleep.store(1);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    const int timeout_ms = primary->port->has_output() || primary->port->staged() ? 0 : 10;
+    arrivals.clear();
+    recorder->edge.poll(primary->doorbell, timeout_ms, &arrivals);
+    control->supervisor_asleep.store(0);
+    control->coarse_now_ns.store(static_cast<uint64_t>(
+        std::chrono::steady_clock::now().time_since_epoch().count()));
+    if (!arrivals.empty()) {
+      primary->port->feed_input(arrivals);
+    }
+    primary->port->pump();
+    primary->drain(recorder);
+    primary->port->pump();
+    primary->check();
+  }
+  if (!primary->exited) {
+    freeze(primary, recorder);
+  }
+  primary->drain(recorder);
+}
+
+void replay(Replica* secondary, Replayer* replayer, const std::string& path, uint64_t end) {
+  std::ifstream log(path, std::ios::binary);
+  std::vector<uint8_t> chunk(1 << 20);
+  while (replayer->position < end && !secondary->exited) {
+    if (!secondary->port->staged()) {
+      log.read(reinterpret_cast<char*>(chunk.data()), static_cast<long>(chunk.size()));
+      if (log.gcount() > 0) {
+        secondary->port->feed_log({chunk.data(), static_cast<size_t>(log.gcount())});
+      }
+    }
+    secondary->port->pump();
+    secondary->drain(replayer);
+    secondary->check();
+  }
+  secondary->drain(replayer);
+}
+
+int report(const Recorder& recorder, const Replayer& replayer, const Comparison& comparison) {
+  std::printf("records %lu, log bytes %lu, output digest %016lx\n", recorder.lsn,
+              recorder.log_bytes, recorder.digest);
+  if (recorder.digest != replayer.digest || recorder.lsn != replayer.lsn) {
+    std::printf("FAILED: the replay has %lu records and digest %016lx\n", replayer.lsn,
+                replayer.digest);
+    return 1;
+  }
+  std::printf("writable memory compared: %lu bytes\n", comparison.bytes_compared);
+  for (const auto& [name, words] : comparison.excepted) {
+    std::printf("excepted: %s, %lu words\n", name.c_str(), words);
+  }
+  for (const std::string& line : comparison.differences) {
+    std::printf("differs: %s\n", line.c_str());
+  }
+  std::printf(comparison.differing_words == 0 ? "equal\n" : "FAILED: %lu other words differ\n",
+              comparison.differing_words);
+  return comparison.differing_words == 0 ? 0 : 1;
+}
+
+Options parse(int argc, char** argv) {
+  Options options;
+  char self_path[4096] = {};
+  const ssize_t n = readlink("/proc/self/exe", self_path, sizeof(self_path) - 1);
+  options.preload_path.assign(self_path, static_cast<size_t>(n));
+  options.preload_path.resize(options.preload_path.rfind('/') + 1);
+  options.preload_path += "libftpreload.so";
+  int i = 1;
+  for (; i < argc && std::strcmp(argv[i], "--") != 0; ++i) {
+    if (std::strcmp(argv[i], "--log") == 0 && i + 1 < argc) {
+      options.log_path = argv[++i];
+    } else {
+      die(std::string("unknown option ") + argv[i]);
+    }
+  }
+  for (++i; i < argc; ++i) {
+    options.program.push_back(argv[i]);
+  }
+  if (options.log_path.empty() || options.program.empty()) {
+    die("usage: ftrun-record-replay --log FILE -- /path/to/program args");
+  }
+  return options;
+}
+
+int run(const Options& options) {
+  Recorder recorder;
+  recorder.log.open(options.log_path, std::ios::binary | std::ios::trunc);
+  MemoryImage memory;
+  int status = 0;
+  bool exited = false;
+  {
+    Replica primary(Role::kPrimary, options);
+    std::printf("recording pid %d\n", primary.application.application_pid);
+    std::fflush(stdout);
+    record(&primary, &recorder);
+    recorder.log.close();
+    exited = primary.exited;
+    status = primary.wait_status;
+    if (!exited) {
+      memory = read_memory(primary.application.application_pid, primary.region.control());
+    }
+    process::end(&primary.application);
+  }
+  Replayer replayer;
+  Replica secondary(Role::kSecondary, options);
+  replay(&secondary, &replayer, options.log_path, recorder.position);
+  Comparison comparison;
+  if (!exited) {
+    freeze(&secondary, &replayer);
+    comparison = compare(memory, read_memory(secondary.application.application_pid,
+                                             secondary.region.control()));
+  }
+  process::end(&secondary.application);
+  if (exited) {
+    std::printf("exited: %s\n", process::describe_wait_status(status).c_str());
+  }
+  return report(recorder, replayer, comparison);
+}
+
+}  // namespace
+}  // namespace ftrun::replay
+
+int main(int argc, char** argv) {
+  signal(SIGUSR1, [](int) { ftrun::replay::stop_requested = 1; });
+  return ftrun::replay::run(ftrun::replay::parse(argc, argv));
+}
