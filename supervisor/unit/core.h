@@ -148,6 +148,7 @@ enum class Mutation : uint8_t {
   kForgetOpens,             // do not offer unlogged opens again after a promotion
   kForgetData,              // nor unlogged data
   kForgetFins,              // nor unlogged FINs
+  kForgetResets,            // nor unlogged resets
   kForgetSignals,           // nor unlogged signals
   kForgetBound,             // nor unlogged answers to bind
   kReleaseOutputUnchecked,  // write output before its turn is known to be held and equal

@@ -63,7 +63,7 @@ void UnitCore::Impl::on_app_mark(uint64_t log_position, uint64_t lsn, uint64_t d
   }
   if (log_position <= replicated_end_ && check_mark(log_position, digest)) {
     release_up_to(log_position);
-  } else if (mutated(Mutation::kReleaseOutputUnchecked) && !app_failed_) {
+  } else if (mutated(Mutation::kReleaseOutputUnchecked) && !primary_) {
     release_up_to(log_position);
   }
 }

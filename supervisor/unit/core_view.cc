@@ -159,7 +159,7 @@ void UnitCore::Impl::reoffer(Connection& connection) {
     mark_sent(connection);
   }
   if (connection.reset_seen) {
-    if (!connection.reset_logged) {
+    if (!connection.reset_logged && !mutated(Mutation::kForgetResets)) {
       put(ArrivalKind::kReset, connection.id, static_cast<uint64_t>(connection.reset_error));
     }
     return;

@@ -76,6 +76,10 @@ void Client::send_some() {
 }
 
 void Client::read_some() {
+  if (socket_->server_reset && socket_->lost) {
+    served_ = done_ = true;
+    return;
+  }
   if (socket_->server_reset) {
     return world_->fail(fmt::format("client {}: connection reset", number_));
   }
@@ -102,12 +106,12 @@ void Client::say_farewell() {
   if (farewell_ == Farewell::kReset) {
     return;
   }
-  served_ = true;
+  served_ = served_ || farewell_ == Farewell::kStay;
   if (farewell_ == Farewell::kClose) {
     socket_->in_fin = true;
   }
   if (at_end) {
-    done_ = true;
+    served_ = done_ = true;
     socket_->in_fin = true;
     if (!unparsed_.empty()) {
       world_->fail(fmt::format("client {}: bytes behind the last reply", number_));

@@ -27,10 +27,12 @@ class Client {
  public:
   Client(World* world, int number);
   void step();
-  // All it wanted has happened; a staying client still waits for the server's FIN.
+  // All it wanted has happened; a staying client stays for the server's FIN.
   bool served() const { return served_; }
   bool done() const { return done_; }
   bool aborts() const { return farewell_ == Farewell::kReset; }
+  bool stays() const { return farewell_ == Farewell::kStay && served_ && !done_; }
+  bool lost() const { return socket_ != nullptr && socket_->lost; }
   uint32_t requests() const { return total_; }
   uint32_t replies() const { return replies_; }
   std::string describe() const;

@@ -245,6 +245,11 @@ void Replica::take_sockets(unit::ReplicaId from) {
     if (socket->holder != from || socket->closed) {
       continue;
     }
+    if (world_->lose_a_socket()) {  // it cannot be taken: it goes with the old keeper
+      socket->lost = true;
+      socket->closed = socket->server_reset = true;
+      continue;
+    }
     socket->holder = id_;
     unit::AdoptedConnection adopted;
     adopted.id = socket->tag;

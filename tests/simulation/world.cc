@@ -36,6 +36,8 @@ World::World(const Options& chosen) : options(chosen), random(chosen.seed) {
   for (uint64_t i = 0; i < clients; ++i) {
     clients_.push_back(std::make_unique<Client>(this, static_cast<int>(i)));
   }
+  patient_ = !random.one_in(4);
+  loses_sockets_ = random.one_in(16);
   early_signals_ = random.one_in(3) ? static_cast<uint32_t>(random.between(1, 3)) : 0;
   if (count == 2 && !random.one_in(10)) {
     constexpr Fault kFaults[] = {Fault::kKillApp, Fault::kKillSupervisor, Fault::kPause,
@@ -155,8 +157,7 @@ void World::operate() {
     if (!random.one_in(100)) {
       return;
     }
-  } else if (!stopping_ && std::all_of(clients_.begin(), clients_.end(),
-                                       [](const auto& client) { return client->served(); })) {
+  } else if (!stopping_ && outcome_.steps % 16 == 0 && may_stop()) {
     stopping_ = true;
     number = kSignalStop;
   } else {
@@ -166,6 +167,20 @@ void World::operate() {
   for (auto& replica : replicas_) {
     replica->tell_signal(signals_sent_, number);
   }
+}
+
+bool World::may_stop() const {
+  size_t staying = 0;
+  for (const auto& client : clients_) {
+    if (!client->served()) {
+      return false;
+    }
+    staying += client->stays() ? 1 : 0;
+  }
+  return !patient_ || std::all_of(replicas_.begin(), replicas_.end(), [&](const auto& replica) {
+    return replica->done() || !replica->app().live() ||
+           replica->app().state().conns.size() == staying;
+  });
 }
 
 bool World::all_done() const {
@@ -196,8 +211,9 @@ void World::check_end() {
       fail(fmt::format("the unit ended with status {}: {}", replica->status(),
                        replica->last_event()));
     }
-    const bool aborts = std::any_of(clients_.begin(), clients_.end(),
-                                    [](const auto& client) { return client->aborts(); });
+    const bool aborts = std::any_of(clients_.begin(), clients_.end(), [](const auto& client) {
+      return client->aborts() || client->lost();
+    });
     if (state.counter > requests_made_ || (!aborts && state.counter != requests_made_)) {
       fail(fmt::format("{} requests made, {} applied", requests_made_, state.counter));
     }

@@ -60,6 +60,7 @@ class World {
   void note_counter(uint64_t counter);
   uint64_t requests_made() const { return requests_made_; }
   void note_request() { ++requests_made_; }
+  bool lose_a_socket() { return loses_sockets_ && random.one_in(3); }
 
   const Options options;
   Random random;
@@ -72,6 +73,7 @@ class World {
   void check_end();
   void check_bounds();
   bool all_done() const;
+  bool may_stop() const;
 
   std::vector<std::unique_ptr<Replica>> replicas_;
   std::vector<std::unique_ptr<Client>> clients_;
@@ -87,6 +89,8 @@ class World {
   uint32_t signals_sent_ = 0;
   uint32_t early_signals_ = 0;
   bool stopping_ = false;
+  bool patient_ = true;         // the operator waits until the server has forgotten who has left
+  bool loses_sockets_ = false;  // a takeover does not get all sockets
 };
 
 // The invariants held, or why not.

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+// What comes from another process cannot crash the core: random and damaged frames, logs and output
+// entries lead to a report and to a failed replica, never to an assertion.
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "supervisor/unit/core.h"
+#include "tests/simulation/random.h"
+
+namespace ftrun::sim {
+namespace {
+
+using unit::Bytes;
+
+// Does nothing, and remembers what it was told.
+class IdleHost : public unit::Host {
+ public:
+  void send(unit::ReplicaId, const unit::Frame&) override { ++frames; }
+  void propose_view(const unit::View& view) override { proposed = view; }
+  void kill_replica(unit::ReplicaId replica, bool) override { killed = replica; }
+  void feed_input(Bytes) override {}
+  void feed_log(Bytes turns) override { log_fed += turns.size(); }
+  void go_live() override {}
+  void stop_application() override { ++stopped; }
+  void edge_bind(uint32_t, uint32_t, const Address&) override {}
+  void edge_listen(uint32_t, int) override {}
+  void edge_unlisten(uint32_t) override {}
+  void edge_option(uint32_t, int, int, Bytes) override {}
+  void edge_write(ConnectionId, uint64_t, Bytes) override {}
+  void edge_shutdown(ConnectionId) override {}
+  void edge_close(ConnectionId, uint64_t) override {}
+  void edge_release_input(ConnectionId, uint64_t) override {}
+  void edge_reoffer_input(ConnectionId, uint64_t) override {}
+  void edge_input_limit(ConnectionId, uint64_t) override {}
+  void edge_adopt(uint64_t, ConnectionId) override {}
+  void edge_discard(uint64_t) override {}
+  void console(int, Bytes) override {}
+  void event(std::string_view kind, std::string_view text) override {
+    events += std::string(kind) + ": " + std::string(text) + "\n";
+  }
+  void finished(int) override {}
+
+  int frames = 0;
+  int stopped = 0;
+  uint64_t log_fed = 0;
+  unit::ReplicaId killed = unit::kNoReplica;
+  unit::View proposed;
+  std::string events;
+};
+
+constexpr unit::ReplicaId kA = 0;
+constexpr unit::ReplicaId kB = 1;
+
+unit::CoreConfig config_for(unit::ReplicaId self) {
+  unit::CoreConfig config;
+  config.self = self;
+  config.view = {1, {kA, kB}, kB};
+  return config;
+}
+
+std::vector<uint8_t> random_items(Random* random, bool log) {
+  std::vector<uint8_t> out;
+  const uint64_t count = random->below(5);
+  for (uint64_t i = 0; i < count; ++i) {
+    static const uint8_t kData[64] = {};
+    uint8_t header[kArrivalHeaderBytesMax];
+    Arrival item;
+    item.kind = static_cast<ArrivalKind>(random->below(kArrivalKinds));
+    item.id = static_cast<uint32_t>(random->below(4));
+    item.value = item.kind == ArrivalKind::kSignal ? 1 + random->below(64) : random->sized(300);
+    item.length = item.kind == ArrivalKind::kData ? 1 + random->below(sizeof kData) : 0;
+    item.data = kData;
+    const size_t length = put_arrival_header(header, item);
+    out.insert(out.end(), header, header + length);
+    out.insert(out.end(), kData, kData + item.length);
+  }
+  if (!log) {
+    return out;
+  }
+  uint8_t header[kRecordHeaderBytesMax];
+  Record record;
+  record.kind = RecordKind::kArrivals;
+  record.count = count;
+  record.length = out.size();
+  std::vector<uint8_t> turn(header, header + put_record_header(header, record));
+  turn.insert(turn.end(), out.begin(), out.end());
+  turn.push_back(static_cast<uint8_t>(RecordKind::kTurnEndIngest));
+  return turn;
+}
+
+void damage(Random* random, std::vector<uint8_t>* bytes) {
+  while (!bytes->empty() && random->one_in(3)) {
+    (*bytes)[random->below(bytes->size())] = static_cast<uint8_t>(random->next());
+  }
+  if (random->one_in(8)) {
+    bytes->resize(random->below(bytes->size() + 4));
+  }
+}
+
+Output random_entry(Random* random) {
+  static const uint8_t kData[64] = {};
+  Output entry;
+  entry.kind = static_cast<OutputKind>(1 + random->below(kOutputKinds - 1));
+  entry.id = static_cast<uint32_t>(random->below(4)) | (random->one_in(4) ? kOptionOfSocket : 0);
+  entry.value = random->one_in(8) ? random->next() : random->below(100);
+  entry.value2 = random->below(10);
+  switch (entry.kind) {
+    case OutputKind::kWrite:
+    case OutputKind::kOption:
+    case OutputKind::kConsole:
+    case OutputKind::kNotice:
+      entry.data = kData;
+      entry.length = random->below(sizeof kData);
+      break;
+    default:
+      break;
+  }
+  return entry;
+}
+
+TEST(Robustness, RandomFramesDoNotCrash) {
+  for (uint64_t seed = 1; seed <= 4000; ++seed) {
+    Random random(seed);
+    IdleHost host;
+    unit::UnitCore core(config_for(static_cast<unit::ReplicaId>(random.below(2))), &host);
+    for (int i = 0; i < 40; ++i) {
+      unit::Frame frame;
+      frame.kind = static_cast<unit::FrameKind>(random.below(12));
+      frame.epoch = random.one_in(16) ? random.next() : 1;
+      frame.number = random.one_in(4) ? random.next() : host.log_fed;
+      frame.lsn = random.one_in(4) ? random.next() : static_cast<uint64_t>(i) + 1;
+      std::vector<uint8_t> bytes =
+          random_items(&random, frame.kind == unit::FrameKind::kTurns || random.one_in(4));
+      damage(&random, &bytes);
+      frame.bytes = bytes;
+      core.on_frame(static_cast<unit::ReplicaId>(random.below(3)), frame);
+      if (random.one_in(3)) {
+        (void)core.on_edge_open(1, Address{}, Address{});
+      }
+      core.flush();
+    }
+  }
+}
+
+TEST(Robustness, RandomLogsAndOutputOfTheOwnApplicationDoNotCrash) {
+  for (uint64_t seed = 1; seed <= 4000; ++seed) {
+    Random random(seed);
+    IdleHost host;
+    const auto self = static_cast<unit::ReplicaId>(random.below(2));
+    unit::UnitCore core(config_for(self), &host);
+    uint64_t position = 0;
+    for (int i = 0; i < 40; ++i) {
+      if (self == kB || random.one_in(2)) {
+        (void)core.on_edge_open(1, Address{}, Address{});
+      }
+      for (uint64_t entries = random.below(4); entries > 0; --entries) {
+        core.on_app_output(random_entry(&random));
+      }
+      std::vector<uint8_t> turn = random_items(&random, true);
+      damage(&random, &turn);
+      position += turn.size();
+      if (self == kB) {
+        unit::Frame frame;
+        frame.kind = unit::FrameKind::kTurns;
+        frame.epoch = 1;
+        frame.number = position - turn.size();
+        frame.lsn = static_cast<uint64_t>(i) + 1;
+        frame.digest = random.below(2);
+        frame.bytes = turn;
+        core.on_frame(kA, frame);
+      }
+      core.on_app_mark(random.one_in(8) ? random.below(1000) : position,
+                       static_cast<uint64_t>(i) + 1, 0);
+      if (self == kA && core.status().state == unit::State::kRunning) {
+        // The I/O layer hands over turns only behind their mark.
+        core.on_app_mark(position + 100000, static_cast<uint64_t>(i) + 1, 0);
+        core.on_app_turns(turn, static_cast<uint64_t>(i) + 1, 0);
+      }
+      core.flush();
+    }
+  }
+}
+
+// --- each kind of damage is reported precisely, and has the right consequence ---
+
+class Secondary : public testing::Test {
+ protected:
+  void receive(uint64_t number, uint64_t lsn, const std::vector<uint8_t>& turns,
+               uint64_t digest = 0) {
+    unit::Frame frame;
+    frame.kind = unit::FrameKind::kTurns;
+    frame.epoch = 1;
+    frame.number = number;
+    frame.lsn = lsn;
+    frame.digest = digest;
+    frame.bytes = turns;
+    core.on_frame(kA, frame);
+  }
+  IdleHost host;
+  unit::UnitCore core{config_for(kB), &host};
+};
+
+TEST_F(Secondary, StopsAtALogThatDoesNotDecode) {
+  receive(0, 1, {0xff, 0xff});
+  EXPECT_EQ(host.stopped, 1);
+  EXPECT_EQ(host.frames, 1);  // it tells the primary
+  EXPECT_EQ(host.events.find("invalid_log: no valid record at log position 0\n"), 0u);
+  EXPECT_EQ(core.status().state, unit::State::kAppFailed);
+}
+
+TEST_F(Secondary, StopsAtATurnWithoutItsEnd) {
+  receive(0, 1, {static_cast<uint8_t>(RecordKind::kTime), 5});
+  EXPECT_EQ(host.stopped, 1);
+  EXPECT_NE(host.events.find("no turn ends at log position 2"), std::string::npos);
+}
+
+TEST_F(Secondary, StopsAtAGapInTheLog) {
+  receive(7, 1, {static_cast<uint8_t>(RecordKind::kTurnEndIdle)});
+  EXPECT_EQ(host.log_fed, 0u);
+  EXPECT_NE(host.events.find("from log position 7"), std::string::npos);
+}
+
+TEST_F(Secondary, StopsAtInputThatNeverCame) {
+  const ConnectionId id = core.on_edge_open(1, Address{}, Address{});
+  ASSERT_EQ(id, 1u);
+  std::vector<uint8_t> turn = {
+      static_cast<uint8_t>(RecordKind::kArrivals),   0, 1, 3, 1 * 8 + 1, 1, 'x',
+      static_cast<uint8_t>(RecordKind::kTurnEndIdle)};
+  receive(0, 2, turn);
+  EXPECT_NE(host.events.find("input of connection 1 up to 1, of 0 received (log position 0)"),
+            std::string::npos)
+      << host.events;
+}
+
+TEST_F(Secondary, StopsWhenItsOutputDiffers) {
+  const std::vector<uint8_t> turn = {static_cast<uint8_t>(RecordKind::kTurnEndIdle)};
+  receive(0, 1, turn, 5);
+  core.on_app_mark(1, 1, 6);
+  EXPECT_EQ(host.stopped, 1);
+  EXPECT_EQ(host.events.substr(0, 9), "diverged:");
+}
+
+TEST_F(Secondary, StopsWhenItsTurnEndsElsewhere) {
+  const std::vector<uint8_t> turn(3, static_cast<uint8_t>(RecordKind::kTurnEndIdle));
+  receive(0, 3, turn, 5);
+  core.on_app_mark(2, 2, 6);  // inside the frame: not compared
+  EXPECT_EQ(host.stopped, 0);
+  receive(3, 6, turn, 5);
+  core.on_app_mark(4, 4, 6);  // the end of the first frame was missed
+  EXPECT_EQ(host.stopped, 1);
+  EXPECT_NE(host.events.find("ended no turn at log position 3"), std::string::npos) << host.events;
+}
+
+TEST(Primary, ExcludesASenderThatSendsNonsense) {
+  IdleHost host;
+  unit::UnitCore core(config_for(kA), &host);
+  unit::Frame frame;
+  frame.kind = unit::FrameKind::kInput;
+  frame.epoch = 1;
+  const std::vector<uint8_t> bytes = {7 * 8 + 1, 1, 'x'};
+  frame.bytes = bytes;
+  core.on_frame(kB, frame);
+  EXPECT_EQ(host.events.substr(0, 66),
+            "protocol: replica b: input of connection 7, which was never opened");
+  EXPECT_EQ(host.proposed, (unit::View{2, {kA}, kA}));
+  EXPECT_EQ(host.killed, unit::kNoReplica);  // not before the view is won
+  core.on_view(host.proposed);
+  EXPECT_EQ(host.killed, kB);
+}
+
+TEST(Views, LoserStopsAndKillsNobody) {
+  IdleHost host;
+  unit::UnitCore core(config_for(kB), &host);
+  core.on_replica_suspected(kA, "silent");
+  core.on_view({2, {kA}, kA});
+  EXPECT_EQ(host.killed, unit::kNoReplica);
+  EXPECT_EQ(host.stopped, 1);
+  EXPECT_EQ(core.status().state, unit::State::kExcluded);
+}
+
+TEST(Views, FramesOfAnotherEpochAreDropped) {
+  IdleHost host;
+  unit::UnitCore core(config_for(kB), &host);
+  unit::Frame frame;
+  frame.kind = unit::FrameKind::kTurns;
+  frame.epoch = 2;
+  core.on_frame(kA, frame);
+  EXPECT_EQ(host.events, "");
+}
+
+}  // namespace
+}  // namespace ftrun::sim
