@@ -57,6 +57,15 @@ def answers(port):
         return False
 
 
+def accepts(port):
+    """Whether anything accepts a connection on `port`."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
 def redis_command(port, *more):
     return ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "",
             "--appendonly", "no", *more]
@@ -175,7 +184,7 @@ class Unit(Server):
     """A server under ftrun; ready when it answers and its unit is protected."""
 
     def __init__(self, build, *more, replicas=2, as_user=False, command=None, port=None,
-                 options=()):
+                 options=(), probe=answers):
         self.build = os.path.abspath(build)
         port = port or free_port()
         self.name = f"test-{port}-{os.getpid()}"
@@ -183,7 +192,7 @@ class Unit(Server):
         super().__init__(
             [os.path.join(self.build, "ftrun"), "--unit", self.name, "--replicas", str(replicas),
              *options, "--", *(command or redis_command(port, *more))],
-            port, as_user, ready=lambda: self.protection() in wanted and answers(port))
+            port, as_user, ready=lambda: self.protection() in wanted and probe(port))
         self.env["XDG_RUNTIME_DIR"] = self.directory
         os.chmod(self.directory, 0o700)
 

@@ -370,7 +370,8 @@ def main():
     parser.add_argument("--build", default=BUILD)
     parser.add_argument("--under", choices=("bare", "ftrun", "both"), default="both")
     parser.add_argument("--as-user", action="store_true", help="run the servers unprivileged")
-    options, rest = parser.parse_known_args()
+    parser.add_argument("patterns", nargs="*", help="parts of test names")
+    options = parser.parse_args()
     BUILD, AS_USER = os.path.abspath(options.build), options.as_user
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -378,8 +379,7 @@ def main():
         sys.exit(f"the hard limit of descriptors is {hard}; {CROWD + 1000} are needed")
     suite = unittest.TestSuite()
     loader = unittest.TestLoader()
-    loader.testNamePatterns = [f"*{pattern}*" for pattern in rest if not
-                               pattern.startswith("-")] or None
+    loader.testNamePatterns = [f"*{pattern}*" for pattern in options.patterns] or None
     for name, case in (("bare", BareRedis), ("ftrun", ReplicatedRedis)):
         if options.under in (name, "both"):
             suite.addTests(loader.loadTestsFromTestCase(case))
