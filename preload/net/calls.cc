@@ -74,6 +74,7 @@ long net_readv(int fd, const struct iovec* iov, int count) {
   if (file == nullptr || (file->status_flags & O_ACCMODE) == O_WRONLY) {
     return -EBADF;
   }
+  // An empty read of a socket is nothing at all (sock_read_iter).
   if (length < 0 || (length == 0 && is_socket(file))) {
     return length;
   }

@@ -8,6 +8,7 @@
 #include <sys/time.h>
 
 #include "preload/net/descriptors.h"
+#include "preload/net/pair.h"
 #include "preload/net/tcp.h"
 
 namespace ftrun::shim {
@@ -403,16 +404,17 @@ long net_setsockopt(int fd, int level, int name, const void* value, socklen_t le
 
 // SO_TYPE and the like of socketpairs are answered; buffer sizes and time-outs stay the kernel's
 // defaults.
-long pair_getsockopt(File*, int level, int name, void* value, socklen_t* length) {
+long pair_getsockopt(File* file, int level, int name, void* value, socklen_t* length) {
   if (level == SOL_SOCKET) {
     switch (name) {
       case SO_TYPE:
-        return copy_out_int(SOCK_STREAM, value, length);
+        return copy_out_int(pair_kind(file), value, length);
       case SO_DOMAIN:
         return copy_out_int(AF_UNIX, value, length);
+      case SO_ERROR:
+        return copy_out_int(pair_take_error(file), value, length);
       case SO_PROTOCOL:
       case SO_ACCEPTCONN:
-      case SO_ERROR:
         return copy_out_int(0, value, length);
       case SO_SNDBUF:
       case SO_RCVBUF:

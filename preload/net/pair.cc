@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Socketpairs inside the process: see pair.h; the model is net/unix/af_unix.c of Linux 6, but room
-// is counted in payload bytes (the kernel counts the memory behind them).
+// Socketpairs inside the process: see pair.h; the model is net/unix/af_unix.c of Linux 6. What is
+// written travels in messages (the kernel's sk_buffs), whose cost in memory decides how much fits
+// and whose end decides when the writer is told of room.
 // Runs in the application with the token held; no libc, no system calls.
 #include "preload/net/pair.h"
 
@@ -10,21 +11,58 @@
 namespace ftrun::shim {
 namespace {
 
-constexpr size_t kRoomBytes = 212992;              // net.core.wmem_default
-constexpr size_t kWritableBelow = kRoomBytes / 4;  // unix_writable()
+constexpr size_t kSendBufferBytes = 212992;  // net.core.wmem_default
+constexpr size_t kPageBytes = 4096;
+constexpr size_t kSharedInfoBytes = 320;  // behind every sk_buff's data
+constexpr size_t kSkbBytes = 256;         // the sk_buff itself
+constexpr size_t kLinearBytesMax = kPageBytes - kSharedInfoBytes;
+constexpr size_t kMessageBytesMax = 16384 - kSharedInfoBytes + 32768;  // of a stream's message
 constexpr uint8_t kReceive = 1;
 constexpr uint8_t kSend = 2;
 constexpr uint8_t kBoth = 3;
+
+struct Message {
+  Message* next;
+  size_t left;  // bytes in it that are not taken yet
+  size_t cost;  // charged to the writer until the message is gone
+};
 
 struct Pair : File {
   Pair* other = nullptr;  // nullptr once it is closed
   int kind = SOCK_STREAM;
   int error = 0;
   uint8_t shut = 0;
+  bool refused = false;      // datagrams: the closed peer was already reported
+  size_t charged = 0;        // cost of what this end wrote and the other has not taken
+  Message* first = nullptr;  // to be read here
+  Message* last = nullptr;
   ByteQueue input;
 };
 
 constinit Pool<Pair> g_pairs;
+constinit Pool<Message> g_messages;
+
+bool is_stream(const Pair* end) {
+  return end->kind == SOCK_STREAM;
+}
+bool has_room(const Pair* end) {
+  return end->charged + 1 < kSendBufferBytes;
+}
+bool is_pair_writable(const Pair* end) {
+  return (end->charged + 1) * 4 <= kSendBufferBytes;
+}
+
+// Memory that the kernel charges for a message of `length` bytes.
+size_t cost_of(size_t length) {
+  size_t paged = length > kLinearBytesMax ? length - kLinearBytesMax : 0;
+  paged = (paged + kPageBytes - 1) / kPageBytes * kPageBytes;
+  paged = paged < length ? paged : length;
+  size_t linear = 512;
+  while (linear < length - paged + kSharedInfoBytes) {
+    linear *= 2;
+  }
+  return kSkbBytes + linear + (paged + kPageBytes - 1) / kPageBytes * kPageBytes;
+}
 
 void state_changed(Pair* end) {
   wake(&end->readers, kWakeAll);
@@ -38,68 +76,131 @@ uint32_t pair_poll(File* file) {
   events |= end->error != 0 ? EPOLLERR : 0u;
   events |= end->shut == kBoth ? EPOLLHUP : 0u;
   events |= (end->shut & kReceive) != 0 ? EPOLLRDHUP | EPOLLIN | EPOLLRDNORM : 0u;
-  events |= end->input.size() > 0 ? EPOLLIN | EPOLLRDNORM : 0u;
-  const bool writable = end->other == nullptr || end->other->input.size() <= kWritableBelow;
-  return writable ? events | EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND : events;
+  events |= end->first != nullptr ? EPOLLIN | EPOLLRDNORM : 0u;
+  return is_pair_writable(end) ? events | EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND : events;
 }
 
-void tell_room(Pair* end) {
-  Pair* other = end->other;
-  if (other != nullptr && end->input.size() <= kWritableBelow) {
-    wake(&other->writers, kWakeAll);
-    notify(other, kKeyWritable);
+// The first message is used up: its writer has room again.
+void drop_first(Pair* end) {
+  Message* message = end->first;
+  end->input.take(nullptr, message->left);
+  end->first = message->next;
+  if (end->first == nullptr) {
+    end->last = nullptr;
   }
+  Pair* writer = end->other;
+  if (writer != nullptr) {
+    writer->charged -= message->cost;
+    if (is_pair_writable(writer)) {
+      wake(&writer->writers, kWakeAll);
+      notify(writer, kKeyWritable);
+    }
+  }
+  g_messages.put(message);
 }
+
+void append_message(Pair* end, IoCursor* from, size_t length) {
+  Pair* reader = end->other;
+  Message* message = g_messages.get_raw();
+  message->next = nullptr;
+  message->left = reader->input.append_from(from, length);
+  message->cost = cost_of(length);
+  (reader->last != nullptr ? reader->last->next : reader->first) = message;
+  reader->last = message;
+  end->charged += message->cost;
+  wake(&reader->readers, kWakeAll);
+  notify(reader, kKeyReadable);
+}
+
+// --- reading ---
 
 struct Receive {
   Pair* end;
   IoCursor* to;
   int flags;
   size_t done = 0;
+  bool truncated = false;
 };
 
-long receive_step(Receive* call, size_t target) {
+void take_stream(Receive* call) {
   Pair* end = call->end;
-  if (end->input.size() > call->done || (call->flags & MSG_PEEK) == 0) {
-    if ((call->flags & MSG_PEEK) != 0) {
-      call->done += end->input.peek(call->to, call->done, call->to->left());
-    } else {
-      const size_t n = end->input.take(call->to, call->to->left());
-      call->done += n;
-      if (n > 0) {
-        tell_room(end);
-      }
+  if ((call->flags & MSG_PEEK) != 0) {
+    call->done += end->input.peek(call->to, call->done, call->to->left());
+    return;
+  }
+  while (end->first != nullptr && call->to->left() > 0) {
+    Message* message = end->first;
+    const size_t n = end->input.take(call->to, message->left);
+    message->left -= n;
+    call->done += n;
+    if (message->left == 0) {
+      drop_first(end);
     }
   }
+}
+
+long receive_stream(Receive* call, size_t target) {
+  Pair* end = call->end;
+  if (call->to->left() == 0 && call->done == 0 && end->first != nullptr) {
+    return 0;  // a receive of no bytes where there are some
+  }
+  take_stream(call);
   if (call->done >= target) {
     return static_cast<long>(call->done);
   }
-  const bool ended = end->error != 0 || (end->shut & kReceive) != 0;
-  if (call->done > 0) {
-    return ended ? static_cast<long>(call->done) : -EAGAIN;
-  }
+  // Looking for more uses up a pending error, also when it is not reported (af_unix.c).
   const int error = end->error;
   end->error = 0;
-  return ended ? -error : -EAGAIN;
+  if (error == 0 && (end->shut & kReceive) == 0) {
+    return -EAGAIN;
+  }
+  return call->done > 0 ? static_cast<long>(call->done) : -error;
+}
+
+// One whole message; what does not fit is lost.
+long receive_message(Receive* call) {
+  Pair* end = call->end;
+  if (end->error != 0) {
+    const int error = end->error;
+    end->error = 0;
+    return -error;
+  }
+  Message* message = end->first;
+  if (message == nullptr) {
+    return end->kind == SOCK_SEQPACKET && (end->shut & kReceive) != 0 ? 0 : -EAGAIN;
+  }
+  const size_t length = message->left;
+  const size_t room = call->to->left();
+  const size_t taken = length < room ? length : room;
+  call->truncated = length > room;
+  if ((call->flags & MSG_PEEK) != 0) {
+    end->input.peek(call->to, 0, taken);
+  } else {
+    message->left -= end->input.take(call->to, taken);
+    drop_first(end);
+  }
+  return static_cast<long>((call->flags & MSG_TRUNC) != 0 ? length : taken);
+}
+
+long receive(Receive* call) {
+  Pair* end = call->end;
+  const size_t length = call->to->left();
+  const size_t target = (call->flags & MSG_WAITALL) != 0 && length > 0 ? length : 1;
+  const long result = attempt_or_wait(
+      end, &end->readers, is_nonblocking(end, call->flags), -1,
+      [&] { return is_stream(end) ? receive_stream(call, target) : receive_message(call); });
+  return result < 0 && call->done > 0 ? static_cast<long>(call->done) : result;
 }
 
 long pair_read(File* file, IoCursor* to, int flags) {
-  Pair* end = static_cast<Pair*>(file);
-  const size_t length = to->left();
-  const size_t target = (flags & MSG_WAITALL) != 0 && length > 0 ? length : 1;
-  Receive call = {end, to, flags};
-  const long result = attempt_or_wait(end, &end->readers, is_nonblocking(end, flags), -1,
-                                      [&] { return receive_step(&call, target); });
-  return result < 0 && call.done > 0 ? static_cast<long>(call.done) : result;
+  Receive call = {static_cast<Pair*>(file), to, flags};
+  return receive(&call);
 }
+
+// --- writing ---
 
 bool can_send(const Pair* end) {
   return (end->shut & kSend) == 0 && end->other != nullptr && (end->other->shut & kReceive) == 0;
-}
-
-size_t room_of(const Pair* end) {
-  const size_t used = end->other->input.size();
-  return used < kRoomBytes ? kRoomBytes - used : 0;
 }
 
 long broken(int flags) {
@@ -110,29 +211,26 @@ long broken(int flags) {
 }
 
 long wait_for_room(Pair* end, int flags) {
-  return attempt_or_wait(end, &end->writers, is_nonblocking(end, flags), -1, [&]() -> long {
-    return can_send(end) && room_of(end) == 0 ? -EAGAIN : 0;
-  });
+  return attempt_or_wait(end, &end->writers, is_nonblocking(end, flags), -1,
+                         [&]() -> long { return can_send(end) && !has_room(end) ? -EAGAIN : 0; });
 }
 
-long pair_write(File* file, IoCursor* from, int flags) {
-  Pair* end = static_cast<Pair*>(file);
-  if ((flags & MSG_OOB) != 0) {
-    return -EOPNOTSUPP;
-  }
+long write_stream(Pair* end, IoCursor* from, int flags) {
+  constexpr size_t kHalf = kSendBufferBytes / 2 - 64;
+  constexpr size_t kPieceMax = kHalf < kMessageBytesMax ? kHalf : kMessageBytesMax;
   long done = 0;
   for (;;) {
     if (!can_send(end)) {
       return done > 0 ? done : broken(flags);
     }
-    const size_t n = end->other->input.append_from(from, room_of(end));
-    done += static_cast<long>(n);
-    if (n > 0) {
-      wake(&end->other->readers, kWakeAll);
-      notify(end->other, kKeyReadable);
-    }
     if (from->left() == 0) {
       return done;
+    }
+    if (has_room(end)) {
+      const size_t piece = from->left() < kPieceMax ? from->left() : kPieceMax;
+      append_message(end, from, piece);
+      done += static_cast<long>(piece);
+      continue;
     }
     const long error = wait_for_room(end, flags);
     if (error < 0) {
@@ -141,30 +239,69 @@ long pair_write(File* file, IoCursor* from, int flags) {
   }
 }
 
+long write_message(Pair* end, IoCursor* from, int flags) {
+  const size_t length = from->left();
+  if (end->kind == SOCK_SEQPACKET && end->error != 0) {
+    const int error = end->error;
+    end->error = 0;
+    return -error;
+  }
+  if (end->kind == SOCK_DGRAM && end->other == nullptr) {
+    const long error = end->refused ? -ENOTCONN : -ECONNREFUSED;
+    end->refused = true;
+    return error;
+  }
+  if (length > kSendBufferBytes - 32) {
+    return -EMSGSIZE;
+  }
+  const long error = wait_for_room(end, flags);
+  if (error < 0) {
+    return error;
+  }
+  if (!can_send(end)) {
+    return -EPIPE;  // without a signal: only streams raise it
+  }
+  append_message(end, from, length);
+  return static_cast<long>(length);
+}
+
+long pair_write(File* file, IoCursor* from, int flags) {
+  Pair* end = static_cast<Pair*>(file);
+  if ((flags & MSG_OOB) != 0) {
+    return -EOPNOTSUPP;
+  }
+  return is_stream(end) ? write_stream(end, from, flags) : write_message(end, from, flags);
+}
+
 long pair_room(File* file, int flags) {
   Pair* end = static_cast<Pair*>(file);
   const long error = wait_for_room(end, flags);
   if (error < 0) {
     return error;
   }
-  return can_send(end) ? static_cast<long>(room_of(end)) : broken(flags);
+  return can_send(end) ? static_cast<long>(kLinearBytesMax) : broken(flags);
 }
 
 void pair_release(File* file) {
   Pair* end = static_cast<Pair*>(file);
   Pair* other = end->other;
-  const bool unread = end->input.size() > 0;
-  end->input.clear();
+  const bool unread = end->first != nullptr;
+  if (other != nullptr) {
+    other->other = nullptr;
+    if (end->kind != SOCK_DGRAM) {
+      other->shut = kBoth;
+      other->error = unread ? ECONNRESET : other->error;
+    }
+    other->charged = 0;
+  }
+  end->other = nullptr;
+  while (end->first != nullptr) {
+    drop_first(end);
+  }
   g_pairs.put(end);
-  if (other == nullptr) {
-    return;
+  if (other != nullptr) {
+    state_changed(other);
   }
-  other->other = nullptr;
-  other->shut = kBoth;
-  if (unread) {
-    other->error = ECONNRESET;
-  }
-  state_changed(other);
 }
 
 constexpr FileOps kPairOps = {FileType::kPair, pair_poll, pair_read,
@@ -172,26 +309,45 @@ constexpr FileOps kPairOps = {FileType::kPair, pair_poll, pair_read,
 
 }  // namespace
 
-long pair_receive(File* file, const struct msghdr* message, long length, int flags, int*) {
+long pair_receive(File* file, const struct msghdr* message, long length, int flags,
+                  int* out_flags) {
   IoCursor to(message->msg_iov, static_cast<size_t>(length));
-  return pair_read(file, &to, flags);
+  Receive call = {static_cast<Pair*>(file), &to, flags};
+  const long result = receive(&call);
+  *out_flags = call.truncated ? MSG_TRUNC : 0;
+  return result;
 }
 
 long pair_shutdown(File* file, int how) {
   Pair* end = static_cast<Pair*>(file);
   const uint8_t bits = static_cast<uint8_t>(how + 1);
   end->shut |= bits;
-  if (end->other != nullptr) {
+  state_changed(end);  // ORDER: this end first, as unix_shutdown does
+  if (end->other != nullptr && end->kind != SOCK_DGRAM) {
     end->other->shut |= static_cast<uint8_t>(((bits & kReceive) != 0 ? kSend : 0) |
                                              ((bits & kSend) != 0 ? kReceive : 0));
     state_changed(end->other);
   }
-  state_changed(end);
   return 0;
 }
 
 size_t pair_bytes(const File* file) {
-  return static_cast<const Pair*>(file)->input.size();
+  const Pair* end = static_cast<const Pair*>(file);
+  if (is_stream(end)) {
+    return end->input.size();
+  }
+  return end->first != nullptr ? end->first->left : 0;
+}
+
+int pair_kind(const File* file) {
+  return static_cast<const Pair*>(file)->kind;
+}
+
+int pair_take_error(File* file) {
+  Pair* end = static_cast<Pair*>(file);
+  const int error = end->error;
+  end->error = 0;
+  return error;
 }
 
 long net_socketpair(int domain, int type, int protocol, int fds[2]) {
@@ -202,8 +358,7 @@ long net_socketpair(int domain, int type, int protocol, int fds[2]) {
   if (protocol != 0 && protocol != AF_UNIX) {
     return -EPROTONOSUPPORT;
   }
-  if (kind != SOCK_STREAM) {
-    Notice().text("refused: socketpair of type ").number(kind).emit();
+  if (kind != SOCK_STREAM && kind != SOCK_SEQPACKET && kind != SOCK_DGRAM) {
     return -ESOCKTNOSUPPORT;
   }
   const int status_flags = O_RDWR | ((type & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0);
@@ -213,21 +368,20 @@ long net_socketpair(int domain, int type, int protocol, int fds[2]) {
     ends[i]->other = ends[1 - i];
     ends[i]->kind = kind;
   }
-  long numbers[2] = {-1, -1};
-  for (int i = 0; i < 2; ++i) {
-    numbers[i] = install_file(ends[i], 0, (type & SOCK_CLOEXEC) != 0);
-    if (numbers[i] < 0) {
-      if (i == 1) {
-        net_close(static_cast<int>(numbers[0]));
-      } else {
-        file_release(ends[0]);
-      }
-      file_release(ends[1]);
-      return numbers[i];
-    }
+  const long first = install_file(ends[0], 0, (type & SOCK_CLOEXEC) != 0);
+  if (first < 0) {
+    file_release(ends[0]);
+    file_release(ends[1]);
+    return first;
   }
-  fds[0] = static_cast<int>(numbers[0]);
-  fds[1] = static_cast<int>(numbers[1]);
+  const long second = install_file(ends[1], 0, (type & SOCK_CLOEXEC) != 0);
+  if (second < 0) {
+    net_close(static_cast<int>(first));
+    file_release(ends[1]);
+    return second;
+  }
+  fds[0] = static_cast<int>(first);
+  fds[1] = static_cast<int>(second);
   return 0;
 }
 

@@ -12,4 +12,7 @@ long pair_receive(File* file, const struct msghdr* message, long length, int fla
 long pair_shutdown(File* file, int how);  // `how` is valid
 size_t pair_bytes(const File* file);      // FIONREAD: of the stream, or of the first message
 
+int pair_kind(const File* file);  // SOCK_STREAM, SOCK_SEQPACKET, SOCK_DGRAM
+int pair_take_error(File* file);  // SO_ERROR: told once
+
 }  // namespace ftrun::shim

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+// Random operations on kernel objects and on virtual ones: every result must agree. A failure names
+// its seed and the last operations; FTRUN_NET_SEED repeats it, FTRUN_NET_SEEDS sets how many.
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <cstdlib>
+#include <random>
+
+#include "tests/unit/net_differential.h"
+
+namespace ftrun::shim {
+namespace {
+
+constexpr int kStepsPerSeed = 300;
+constexpr size_t kSlotsMax = 24;
+constexpr size_t kUnreadMax = 30000;  // far from any window, in both worlds
+
+uint64_t from_environment(const char* name, uint64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
+}
+
+class Walk {
+ public:
+  explicit Walk(uint64_t seed) : random_(seed) {}
+
+  void run() {
+    for (int step = 0; step < kStepsPerSeed && !testing::Test::HasFailure(); ++step) {
+      one_step();
+      if (chance(4)) {
+        both_.look(any_slot());
+      }
+    }
+  }
+
+ private:
+  uint64_t below(uint64_t limit) { return random_() % limit; }
+  bool chance(uint64_t one_in) { return below(one_in) == 0; }
+  size_t any_slot() { return below(both_.slots().size()); }
+
+  std::vector<size_t> slots_of(SlotKind kind) {
+    std::vector<size_t> found;
+    for (size_t i = 0; i < both_.slots().size(); ++i) {
+      if (both_.slot(i).kind == kind) {
+        found.push_back(i);
+      }
+    }
+    return found;
+  }
+
+  void one_step() {
+    switch (below(20)) {
+      case 0:
+      case 1:
+        return create();
+      case 2:
+      case 3:
+      case 4:
+        return peer_acts();
+      case 5:
+      case 6:
+      case 7:
+        return read();
+      case 8:
+      case 9:
+      case 10:
+        return write();
+      case 11:
+        return shutdown();
+      case 12:
+        return close_or_dup();
+      case 13:
+      case 14:
+      case 15:
+        return epoll_control();
+      case 16:
+      case 17:
+        return epoll_wait();
+      case 18:
+        return poll_or_select();
+      default:
+        return set_timer();
+    }
+  }
+
+  void create() {
+    if (both_.slots().size() >= kSlotsMax) {
+      return;
+    }
+    switch (below(9)) {
+      case 0:
+      case 1:
+      case 2:
+        both_.connect();
+        return;
+      case 3:
+        return both_.add(SlotKind::kFresh, 0);
+      case 4:
+      case 5:
+        return both_.add(SlotKind::kEpoll, 0);
+      case 6:
+        return both_.add(SlotKind::kPipeRead, chance(4) ? O_DIRECT : 0);
+      case 7:
+        return both_.add(SlotKind::kPair, SOCK_STREAM);
+      default:
+        return chance(2) ? both_.add(SlotKind::kEvent, static_cast<int>(below(4)))
+                         : both_.add(SlotKind::kTimer, 0);
+    }
+  }
+
+  void peer_acts() {
+    const auto connections = slots_of(SlotKind::kConnection);
+    if (connections.empty()) {
+      return;
+    }
+    const size_t index = connections[below(connections.size())];
+    Link* link = both_.slot(index).link.get();
+    if (link->peer < 0 || link->reset) {
+      return;
+    }
+    const uint64_t what = below(12);
+    both_.log("peer of " + std::to_string(index) + " does " + std::to_string(what));
+    if (what < 6) {
+      // Input after a shutdown of both directions resets the kernel's connection; the edge, whose
+      // socket is shut for output only, lets it in.
+      if (!link->peer_ended && link->server_shut != 3 && link->unread < kUnreadMax) {
+        both_.peer_send(link, 1 + below(chance(3) ? 9000 : 100));
+      }
+    } else if (what < 9) {
+      both_.peer_drain(link);
+    } else if (what == 9 && !link->peer_ended) {
+      both_.peer_shutdown(link);
+    } else if (what == 10) {
+      both_.peer_close(link);
+    } else if (what == 11 && chance(2)) {
+      both_.peer_reset(link);
+    }
+  }
+
+  size_t some_length() {
+    switch (below(6)) {
+      case 0:
+        return 0;
+      case 1:
+        return 8;
+      case 2:
+        return 1 + below(10000);
+      default:
+        return 1 + below(200);
+    }
+  }
+
+  void read() {
+    const size_t index = any_slot();
+    const SlotKind kind = both_.slot(index).kind;
+    constexpr int kTcpFlags[] = {
+        -1, 0, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, MSG_DONTWAIT, MSG_PEEK | MSG_WAITALL};
+    int flags = chance(4) ? 0 : -1;
+    if (kind == SlotKind::kConnection || kind == SlotKind::kFresh || kind == SlotKind::kListener) {
+      flags = kTcpFlags[below(7)];
+    } else if (kind == SlotKind::kPair && chance(3)) {
+      flags = chance(2) ? MSG_PEEK : MSG_WAITALL;
+    }
+    both_.read(index, some_length(), flags);
+  }
+
+  void write() {
+    const size_t index = any_slot();
+    const Slot& slot = both_.slot(index);
+    size_t length = some_length();
+    if (slot.kind == SlotKind::kPipeWrite && chance(3)) {
+      length = below(80000);
+    }
+    if (slot.kind == SlotKind::kEvent && length == 8) {
+      return both_.write(index, 8, -1);
+    }
+    if (slot.link != nullptr && slot.link->unseen + length > kUnreadMax) {
+      return;
+    }
+    if (slot.kind == SlotKind::kPair) {
+      length %= 300;  // the kernel's room counts memory, not bytes: stay far below
+      if (pair_bytes_ > 100000) {
+        return;
+      }
+      pair_bytes_ += length;
+    }
+    both_.write(index, length, chance(3) ? (chance(2) ? MSG_NOSIGNAL : 0) : -1);
+  }
+
+  void shutdown() {
+    const size_t index = any_slot();
+    const Slot& slot = both_.slot(index);
+    if (slot.kind == SlotKind::kListener || !chance(2)) {
+      return;
+    }
+    // Undelivered input and a shutdown of both directions do not go together: see peer_acts().
+    both_.shutdown(index, static_cast<int>(below(3)));
+  }
+
+  void close_or_dup() {
+    const size_t index = any_slot();
+    if (chance(2) && both_.slots().size() < kSlotsMax) {
+      return both_.dup(index);
+    }
+    if (index == 0) {
+      return;
+    }
+    if (chance(4)) {
+      const size_t target = any_slot();
+      return target == 0 || target == index ? void() : both_.dup_over(index, target);
+    }
+    both_.close(index);
+  }
+
+  void epoll_control() {
+    const auto epolls = slots_of(SlotKind::kEpoll);
+    if (epolls.empty()) {
+      return;
+    }
+    const size_t epoll = epolls[below(epolls.size())];
+    constexpr int kOperations[] = {EPOLL_CTL_ADD, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL};
+    constexpr uint32_t kBits[] = {EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLET, EPOLLONESHOT, EPOLLPRI};
+    uint32_t events = 0;
+    for (const uint32_t bit : kBits) {
+      events |= chance(2) ? bit : 0;
+    }
+    events &= chance(2) ? ~static_cast<uint32_t>(EPOLLONESHOT) : ~0u;
+    events |= chance(10) ? static_cast<uint32_t>(EPOLLEXCLUSIVE) : 0u;
+    both_.epoll_ctl(epoll, kOperations[below(4)], any_slot(), events);
+  }
+
+  void epoll_wait() {
+    const auto epolls = slots_of(SlotKind::kEpoll);
+    if (!epolls.empty()) {
+      both_.epoll_wait(epolls[below(epolls.size())],
+                       chance(3) ? 1 + static_cast<int>(below(3)) : 64);
+    }
+  }
+
+  void poll_or_select() {
+    std::vector<size_t> indexes;
+    std::vector<short> events;
+    std::vector<int> sets;
+    for (size_t i = 0; i < both_.slots().size(); ++i) {
+      if (chance(2)) {
+        indexes.push_back(i);
+        events.push_back(static_cast<short>(
+            below(0x2400) & (POLLIN | POLLOUT | POLLPRI | POLLRDHUP | POLLRDNORM | POLLWRNORM)));
+        sets.push_back(static_cast<int>(below(8)));
+      }
+    }
+    if (chance(2)) {
+      both_.poll(indexes, events);
+    } else {
+      both_.select(indexes, sets);
+    }
+  }
+
+  void set_timer() {
+    const auto timers = slots_of(SlotKind::kTimer);
+    if (!timers.empty()) {
+      constexpr int64_t kFirst[] = {0, 1, 1000000000000};
+      both_.timer_set(timers[below(timers.size())], kFirst[below(3)],
+                      chance(2) ? 1000000000000 : 0);
+    }
+  }
+
+  std::mt19937_64 random_;
+  Differential both_;
+  size_t pair_bytes_ = 0;
+};
+
+TEST(NetDifferentialTest, RandomOperationsAgreeWithTheKernel) {
+  const uint64_t one = from_environment("FTRUN_NET_SEED", 0);
+  const uint64_t seeds = one != 0 ? 1 : from_environment("FTRUN_NET_SEEDS", 150);
+  for (uint64_t i = 0; i < seeds; ++i) {
+    const uint64_t seed = one != 0 ? one : i + 1;
+    SCOPED_TRACE("FTRUN_NET_SEED=" + std::to_string(seed));
+    Walk(seed).run();
+    if (HasFailure()) {
+      return;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ftrun::shim
