@@ -98,7 +98,7 @@ ParsedOptions parse_run_options(int argc, const char* const* argv) {
     return misuse(fmt::format("--run-dir must be absolute, not '{}'", parsed.options.run_dir));
   }
   RunOptions& options = parsed.options;
-  if (options.unit.empty()) {
+  if (app.count("--unit") == 0) {
     const std::string& program = options.command[0];
     options.unit = program.substr(program.rfind('/') + 1);
   }

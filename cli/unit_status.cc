@@ -167,10 +167,10 @@ nlohmann::ordered_json status_json(const UnitStatus& status) {
 std::string status_text(const UnitStatus& status) {
   std::string text = fmt::format("{}: unit {}, view {}\n", protection_name(status.protection),
                                  status.unit, status.epoch);
-  text += fmt::format("{:<8}{:<11}{:<8}{:<11}{:>12}{:>8}{:>12}{:>10}  {}\n", "replica", "role",
+  text += fmt::format("{:<8}{:<11}{:<8}{:<11}{:>12}{:>8}{:>13}{:>12}  {}\n", "replica", "role",
                       "sender", "state", "record", "lag", "application", "supervisor", "host");
   for (const ReplicaStatus& replica : status.replicas) {
-    text += fmt::format("{:<8}{:<11}{:<8}{:<11}{:>12}{:>8}{:>12}{:>10}  {}\n", replica.id,
+    text += fmt::format("{:<8}{:<11}{:<8}{:<11}{:>12}{:>8}{:>13}{:>12}  {}\n", replica.id,
                         replica.role, replica.sender ? "yes" : "no", replica.state, replica.lsn,
                         replica.lag_records, replica.app_pid, replica.supervisor_pid, replica.host);
   }

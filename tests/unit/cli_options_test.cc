@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// ftrun's command line: what is ftrun's, what is the program's, and what is refused.
+#include "cli/options.h"
+
+#include <gtest/gtest.h>
+
+#include "cli/supervisors.h"
+
+namespace ftrun::cli {
+namespace {
+
+ParsedOptions parse(std::vector<const char*> words) {
+  words.insert(words.begin(), "ftrun");
+  return parse_run_options(static_cast<int>(words.size()), words.data());
+}
+
+using Words = std::vector<std::string>;
+
+TEST(RunOptions, TheProgramsOwnOptionsAreLeftAlone) {
+  for (const auto& parsed : {parse({"--replicas", "1", "server", "--unit", "x", "--", "-h"}),
+                             parse({"--replicas=1", "--", "server", "--unit", "x", "--", "-h"})}) {
+    ASSERT_FALSE(parsed.done) << parsed.text;
+    EXPECT_EQ(parsed.options.command, (Words{"server", "--unit", "x", "--", "-h"}));
+    EXPECT_EQ(parsed.options.replicas, 1);
+    EXPECT_EQ(parsed.options.unit, "server");
+  }
+}
+
+TEST(RunOptions, AreTakenAsGiven) {
+  const auto parsed =
+      parse({"--unit", "u", "--state-dir", "/a", "--state-dir", "/b", "--run-dir", "/run/u",
+             "--time-out-ms", "300", "--recover", "--record-log", "/log", "/usr/bin/server"});
+  ASSERT_FALSE(parsed.done) << parsed.text;
+  EXPECT_EQ(parsed.options.unit, "u");
+  EXPECT_EQ(parsed.options.replicas, 2);
+  EXPECT_EQ(parsed.options.state_dirs, (Words{"/a", "/b"}));
+  EXPECT_EQ(parsed.options.run_dir, "/run/u");
+  EXPECT_EQ(parsed.options.time_out_ms, 300);
+  EXPECT_TRUE(parsed.options.recover);
+  EXPECT_EQ(parsed.options.record_log, "/log");
+  EXPECT_EQ(parsed.options.command, Words{"/usr/bin/server"});
+}
+
+TEST(RunOptions, TheUnitIsNamedAfterTheProgram) {
+  EXPECT_EQ(parse({"./bin/legacy_server"}).options.unit, "legacy_server");
+}
+
+void expect_misuse(const std::vector<const char*>& words, const std::string& part) {
+  const auto parsed = parse(words);
+  EXPECT_TRUE(parsed.done);
+  EXPECT_EQ(parsed.exit_code, 2);
+  EXPECT_NE(parsed.text.find(part), std::string::npos) << parsed.text;
+}
+
+TEST(RunOptions, MisuseIsNamed) {
+  expect_misuse({}, "no program is given");
+  expect_misuse({"--"}, "no program is given");
+  expect_misuse({"--replica", "1", "server"}, "--replica");
+  expect_misuse({"--replicas", "3", "server"}, "not in range 1 to 2");
+  expect_misuse({"--replicas", "two", "server"}, "--replicas");
+  expect_misuse({"--time-out-ms", "10", "server"}, "--time-out-ms");
+  expect_misuse({"--run-dir", "relative", "server"}, "--run-dir must be absolute, not 'relative'");
+  expect_misuse({"--unit", "a/b", "server"}, "'a/b' is no name for a unit");
+  expect_misuse({"--unit"}, "--unit");
+  expect_misuse({"--unit", "", "server"}, "no name for a unit");
+}
+
+TEST(RunOptions, HelpAndVersionAreNoMisuse) {
+  EXPECT_EQ(parse({"--help"}).exit_code, 0);
+  EXPECT_NE(parse({"--help"}).text.find("--state-dir"), std::string::npos);
+  EXPECT_NE(parse({"--version"}).text.find("ftrun "), std::string::npos);
+}
+
+TEST(SupervisorArguments, SayEverything) {
+  const auto parsed = parse({"--state-dir", "/s", "--record-log", "/log", "server", "-x"});
+  const Words expected = {"/sup",   "--unit",
+                          "server", "--run-dir",
+                          "/run/u", "--replica",
+                          "b",      "--replicas",
+                          "2",      "--time-out-ms",
+                          "150",    "--state-dir",
+                          "/s",     "--record-log",
+                          "/log.b", "--",
+                          "server", "-x"};
+  EXPECT_EQ(supervisor_arguments("/sup", parsed.options, "/run/u", "b"), expected);
+}
+
+}  // namespace
+}  // namespace ftrun::cli

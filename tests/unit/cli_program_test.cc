@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+// The real ftrun and ftctl, copied to a directory where a fake stands beside them as
+// ftrun-supervisor (cli_fake_supervisor.cc describes its script).
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+
+#include "cli/unit_dir.h"
+#include "supervisor/process/launch.h"
+
+namespace ftrun::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using Words = std::vector<std::string>;
+
+constexpr auto kDeadline = std::chrono::seconds(10);
+
+std::string read(const std::string& path) {
+  std::ifstream in(path);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+class Tools : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = testing::TempDir() + "/ftrun_tools_XXXXXX";
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    root_ = fs::canonical(name);
+    setenv("XDG_RUNTIME_DIR", root_.c_str(), 1);
+    fs::create_directory(root_ + "/bin");
+    fs::copy(FTRUN, root_ + "/bin/ftrun");
+    fs::copy(FTCTL, root_ + "/bin/ftctl");
+    fs::copy(FAKE_SUPERVISOR, root_ + "/bin/ftrun-supervisor");
+    fs::copy(STUB_PRELOAD, root_ + "/bin/libftpreload.so");
+  }
+  void TearDown() override {
+    if (ftrun_ > 0) {
+      kill(ftrun_, SIGKILL);
+      waitpid(ftrun_, nullptr, 0);
+    }
+    for (const std::string unit : {"u", "v"}) {
+      const auto replicas = read_replica_files(run_dir(unit));
+      for (const ReplicaFile& replica : replicas.ok() ? *replicas : std::vector<ReplicaFile>()) {
+        if (belongs_to(replica.supervisor, run_dir(unit))) {
+          kill(replica.supervisor, SIGKILL);
+        }
+      }
+    }
+    fs::remove_all(root_);
+  }
+  std::string run_dir(const std::string& unit = "u") const { return root_ + "/ftrun/" + unit; }
+
+  pid_t start(const std::string& tool, const Words& words, const std::string& output) const {
+    const pid_t pid = fork();
+    if (pid == 0) {
+      std::vector<char*> pointers = {const_cast<char*>(tool.c_str())};
+      for (const std::string& word : words) {
+        pointers.push_back(const_cast<char*>(word.c_str()));
+      }
+      pointers.push_back(nullptr);
+      if (freopen((output + ".out").c_str(), "w", stdout) == nullptr ||
+          freopen((output + ".err").c_str(), "w", stderr) == nullptr) {
+        _exit(127);
+      }
+      execv((root_ + "/bin/" + tool).c_str(), pointers.data());
+      _exit(127);
+    }
+    return pid;
+  }
+  static int wait_exit(pid_t pid) {
+    int status = 0;
+    waitpid(pid, &status, 0);
+    return process::exit_status_of(status);
+  }
+  // ftrun with a script for the fakes, in the background.
+  void run(const Words& options, const Words& script) {
+    Words words = {"--unit", "u"};
+    words.insert(words.end(), options.begin(), options.end());
+    words.insert(words.end(), {"--", PROBE});
+    words.insert(words.end(), script.begin(), script.end());
+    ftrun_ = start("ftrun", words, root_ + "/run");
+  }
+  int finish() {
+    const int status = wait_exit(ftrun_);
+    ftrun_ = 0;
+    return status;
+  }
+  std::string out() const { return read(root_ + "/run.out"); }
+  std::string err() const { return read(root_ + "/run.err"); }
+  int ctl(const Words& words) { return wait_exit(start("ftctl", words, root_ + "/ctl")); }
+  std::string ctl_out() const { return read(root_ + "/ctl.out"); }
+  std::string ctl_err() const { return read(root_ + "/ctl.err"); }
+  static void wait_until(const std::function<bool()>& condition) {
+    const auto deadline = std::chrono::steady_clock::now() + kDeadline;
+    while (!condition()) {
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline);
+      poll(nullptr, 0, 2);
+    }
+  }
+  std::string root_;
+  pid_t ftrun_ = 0;
+};
+
+void expect_contains(const std::string& text, const std::string& part) {
+  EXPECT_NE(text.find(part), std::string::npos) << text;
+}
+
+TEST_F(Tools, TheConsoleAndTheStatusAreTheServers) {
+  run({}, {"out:one", "err:two", "out:three", "exit:7"});
+  EXPECT_EQ(finish(), 7);
+  EXPECT_EQ(out(), "one\nthree\n");
+  EXPECT_EQ(err(), "two\n");
+}
+
+TEST_F(Tools, OneReplicaWorks) {
+  run({"--replicas", "1"}, {"out:alone", "exit:0"});
+  EXPECT_EQ(finish(), 0);
+  EXPECT_EQ(out(), "alone\n");
+}
+
+TEST_F(Tools, SignalsArePassedOnInOrder) {
+  run({}, {"out:ready", "wait", "wait", "exit:0"});
+  wait_until([this] { return out() == "ready\n"; });
+  kill(ftrun_, SIGHUP);
+  wait_until([this] { return out() == "ready\nsignal 1 sequence 1\n"; });
+  EXPECT_EQ(ctl({"stop", "--wait-ms", "10000"}), 0) << ctl_err();
+  EXPECT_EQ(finish(), 0);
+  EXPECT_EQ(out(), "ready\nsignal 1 sequence 1\nsignal 15 sequence 2\n");
+}
+
+TEST_F(Tools, TheConsoleGoesOnAtAChangeOfSenderAndTheLossIsLoud) {
+  run({}, {"out:one", "out:two", "die-if:b", "outlive:b", "out:three", "exit:3"});
+  EXPECT_EQ(finish(), 3);
+  EXPECT_EQ(out(), "one\ntwo\nthree\n");
+  expect_contains(err(),
+                  "WARNING: unit u is UNPROTECTED: replica b failed (replica b: its "
+                  "supervisor died); replica a serves on (view 2)");
+}
+
+TEST_F(Tools, TheUnitSurvivesFtrun) {
+  run({}, {"out:ready", "wait", "exit:0"});
+  wait_until([this] { return out() == "ready\n"; });
+  kill(ftrun_, SIGKILL);
+  EXPECT_EQ(finish(), 128 + SIGKILL);
+  EXPECT_EQ(ctl({"status"}), 0) << ctl_err();
+  EXPECT_EQ(ctl({"logs"}), 0);
+  EXPECT_EQ(ctl_out(), "ready\n");
+  EXPECT_EQ(ctl({"stop", "--wait-ms", "10000"}), 0) << ctl_err();
+  EXPECT_EQ(ctl({"status"}), 3);
+  EXPECT_EQ(read_exit_status(run_dir()), 0);
+}
+
+TEST_F(Tools, AStartThatFailsSaysWhyAndLeavesNothingRunning) {
+  run({}, {"fail:the disk is full"});
+  EXPECT_EQ(finish(), 126);
+  expect_contains(err(), "unit u did not start: supervisor ");
+  expect_contains(err(), "ftrun-supervisor: the disk is full");
+  EXPECT_EQ(ctl({"--unit", "u", "status"}), 3);
+}
+
+TEST_F(Tools, ALostUnitIsReported) {
+  run({}, {"out:ready", "wait", "die-if:a", "die-if:b"});
+  wait_until([this] { return out() == "ready\n"; });
+  ctl({"stop"});
+  EXPECT_EQ(finish(), 125);
+  expect_contains(err(), "unit u is lost: all its supervisors are gone");
+}
+
+TEST_F(Tools, ANameInUseIsRefusedWithThePid) {
+  run({}, {"out:ready", "wait", "exit:0"});
+  wait_until([this] { return out() == "ready\n"; });
+  const pid_t second = start("ftrun", {"--unit", "u", PROBE}, root_ + "/second");
+  EXPECT_EQ(wait_exit(second), 125);
+  expect_contains(read(root_ + "/second.err"), "unit u is running already (supervisor a, pid ");
+  ctl({"stop", "--wait-ms", "10000"});
+  EXPECT_EQ(finish(), 0);
+  run({}, {"exit:4"});
+  EXPECT_EQ(finish(), 4) << "a dead unit's directory gives way";
+}
+
+TEST_F(Tools, StatusCodesAndWords) {
+  EXPECT_EQ(ctl({"status"}), 3);
+  expect_contains(ctl_err(), "no unit is running");
+  EXPECT_EQ(ctl({"--unit", "u", "status"}), 3);
+  expect_contains(ctl_err(), "there is no unit u");
+  EXPECT_EQ(ctl({"frob"}), 2);
+  EXPECT_EQ(ctl({}), 2);
+  run({"--replicas", "1"}, {"out:ready", "wait", "exit:0"});
+  wait_until([this] { return out() == "ready\n"; });
+  EXPECT_EQ(ctl({"status"}), 1);
+  expect_contains(ctl_out(), "unprotected: unit u, view 1\n");
+  EXPECT_EQ(ctl({"--unit", "u", "status", "--json"}), 1);
+  expect_contains(ctl_out(), R"({"unit":"u","epoch":1,"protection":"unprotected","replicas":[)"
+                             R"({"id":"a","role":"primary","sender":true,"state":"live")");
+  const pid_t second =
+      start("ftrun", {"--unit", "v", "--", PROBE, "wait", "exit:0"}, root_ + "/second");
+  wait_until([this] { return fs::exists(run_dir("v") + "/sup.b.sock"); });
+  EXPECT_EQ(ctl({"status"}), 3);
+  expect_contains(ctl_err(), "several units are running, say which with --unit: u, v");
+  EXPECT_EQ(ctl({"--unit", "v", "status"}), 0);
+  EXPECT_EQ(ctl({"--unit", "v", "stop"}), 0);
+  EXPECT_EQ(ctl({"--unit", "u", "stop"}), 0);
+  EXPECT_EQ(finish(), 0);
+  EXPECT_EQ(wait_exit(second), 0);
+}
+
+TEST_F(Tools, AStoppedSupervisorDoesNotStopTheTools) {
+  run({}, {"out:ready", "only:a", "hang", "wait", "exit:0"});
+  wait_until([this] { return out() == "ready\n"; });
+  EXPECT_EQ(ctl({"status", "--json"}), 1);
+  expect_contains(ctl_out(), R"("id":"a","role":"primary","sender":false,"state":"failed")");
+}
+
+TEST_F(Tools, AChosenRunDirectoryIsUsed) {
+  const std::string chosen = root_ + "/chosen";
+  run({"--run-dir", chosen}, {"out:ready", "wait", "exit:0"});
+  wait_until([this] { return out() == "ready\n"; });
+  EXPECT_TRUE(fs::exists(chosen + "/view.1"));
+  EXPECT_EQ(ctl({"--unit", "u", "status"}), 0);
+  EXPECT_EQ(ctl({"--run-dir", chosen, "stop"}), 0);
+  EXPECT_EQ(finish(), 0);
+}
+
+TEST_F(Tools, EventsAreShownAndFollowedToTheEnd) {
+  run({}, {"out:ready", "wait", "die-if:b", "outlive:b", "exit:0"});
+  wait_until([this] { return out() == "ready\n"; });
+  const pid_t follower = start("ftctl", {"events", "--follow"}, root_ + "/follow");
+  EXPECT_EQ(ctl({"stop"}), 0);
+  EXPECT_EQ(finish(), 0);
+  // There is no events file before the first event: then the follower has ended with an error.
+  const int status = wait_exit(follower);
+  EXPECT_TRUE(status == 0 || status == 3);
+  EXPECT_EQ(ctl({"--unit", "u", "events"}), 0);
+  expect_contains(ctl_out(), "\"kind\":\"suspected\"");
+}
+
+TEST_F(Tools, ProgramsThatCannotRunAreRefusedBeforeAnythingStarts) {
+  const auto refusal = [this](const Words& words) {
+    return wait_exit(start("ftrun", words, root_ + "/run"));
+  };
+  EXPECT_EQ(refusal({"no-such-program"}), 127);
+  expect_contains(err(), "no-such-program: not found in PATH");
+  EXPECT_EQ(refusal({PROBE_STATIC}), 126);
+  expect_contains(err(), "is statically linked");
+  EXPECT_EQ(refusal({"--state-dir", root_ + "/none", PROBE}), 125);
+  expect_contains(err(), "/none: No such file");
+  fs::remove(root_ + "/bin/libftpreload.so");
+  EXPECT_EQ(refusal({PROBE}), 125);
+  expect_contains(err(), "libftpreload.so is missing");
+}
+
+}  // namespace
+}  // namespace ftrun::cli
