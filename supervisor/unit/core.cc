@@ -115,12 +115,12 @@ void UnitCore::Impl::flush() {
   }
 }
 
-Status UnitCore::Impl::status() {
+Status UnitCore::Impl::status() const {
   Status status;
   status.view = view_;
   status.primary = primary_;
   status.sender = sender_;
-  status.live = primary_ && mark_position_ >= replicated_end_;
+  status.live = live();
   status.state = state_;
   status.connections = connections_.size();
   status.lsn = status.live ? log_end_lsn_ : mark_lsn_;
@@ -129,9 +129,6 @@ Status UnitCore::Impl::status() {
   } else if (!alone()) {
     status.lag_records = log_end_lsn_ - peer_replayed_lsn_;
   }
-  connections_.for_each([&status](const Connection& connection) {
-    status.resend_bytes_max = std::max(status.resend_bytes_max, connection.resend.size());
-  });
   return status;
 }
 
@@ -245,6 +242,18 @@ void UnitCore::flush() {
 }
 Status UnitCore::status() const {
   return impl_->status();
+}
+State UnitCore::state() const {
+  return impl_->state_;
+}
+bool UnitCore::live() const {
+  return impl_->live();
+}
+size_t UnitCore::resend_bytes_max() const {
+  size_t most = 0;
+  impl_->connections_.for_each(
+      [&most](const Connection& connection) { most = std::max(most, connection.resend.size()); });
+  return most;
 }
 
 }  // namespace ftrun::unit

@@ -187,7 +187,6 @@ struct Status {
   uint64_t lsn = 0;          // primary: records published; secondary: records replayed
   uint64_t lag_records = 0;  // received but not replayed (secondary), or not known to be (primary)
   size_t connections = 0;
-  size_t resend_bytes_max = 0;  // of the fullest resend queue; never above kSendWindowBytes
 };
 
 // REQUIRES: one thread. Buffers passed in are only borrowed for the call. The I/O layer calls
@@ -246,7 +245,11 @@ class UnitCore {
   // Sends what was collected (relayed arrivals, credit, progress).
   void flush();
 
-  Status status() const;  // walks all connections
+  Status status() const;
+  State state() const;
+  bool live() const;  // as in Status
+  // Bytes in the fullest resend queue; never above kSendWindowBytes. Walks all connections.
+  size_t resend_bytes_max() const;
 
  private:
   struct Impl;

@@ -24,6 +24,7 @@ struct UnitCore::Impl {
   // --- who is who (core.cc) ---
   bool is_primary() const { return primary_; }
   bool is_sender() const { return sender_; }
+  bool live() const { return primary_ && mark_position_ >= replicated_end_; }
   bool alone() const { return view_.replicas.size() == 1; }
   bool working() const { return state_ == State::kRunning || state_ == State::kTakingOver; }
   bool mutated(Mutation mutation) const { return config_.mutation == mutation; }
@@ -37,7 +38,7 @@ struct UnitCore::Impl {
   void protocol_error(ReplicaId from, const std::string& text);
   void note_progress(uint64_t replayed, uint64_t lsn, ReplicaId from);
   void flush();
-  Status status();
+  Status status() const;
 
   // --- output (core_output.cc) ---
   void on_app_output(const Output& entry);

@@ -57,7 +57,7 @@ void Replica::step() {
       core_->flush();
       break;
   }
-  if (!done() && core_->status().state == unit::State::kExcluded) {
+  if (!done() && core_->state() == unit::State::kExcluded) {
     kill_supervisor();  // it exits; its sockets are its keeper's
   }
 }

@@ -192,8 +192,8 @@ bool World::all_done() const {
 
 void World::check_bounds() {
   for (auto& replica : replicas_) {
-    if (!replica->done() && replica->core().status().resend_bytes_max > kSendWindowBytes) {
-      fail(fmt::format("a resend queue holds {} bytes", replica->core().status().resend_bytes_max));
+    if (!replica->done() && replica->core().resend_bytes_max() > kSendWindowBytes) {
+      fail(fmt::format("a resend queue holds {} bytes", replica->core().resend_bytes_max()));
     }
   }
 }
