@@ -172,6 +172,7 @@ void Replica::tick() {
     peer_lost(peers_.find(silent), fmt::format("silent for {} ms", options_.time_out_ms));
   }
   flush_links();
+  edge_->drop_released();
 }
 
 // A turn that takes long holds back its output; the shim ends it at its next intercepted call.

@@ -37,6 +37,7 @@ struct Edge::Connection {
 
   bool in_pending = false;
   bool in_reports = false;
+  bool in_droppable = false;
 };
 
 struct Edge::Listener {

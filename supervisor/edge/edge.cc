@@ -68,11 +68,13 @@ Edge::Connection* Edge::add(int fd, uint32_t listener) {
   free_slots_.pop_back();
   Connection* connection = slots_[slot].get();
   const bool in_pending = connection->in_pending;
+  const bool in_droppable = connection->in_droppable;
   std::vector<uint8_t> queue = std::move(connection->queue);
   queue.clear();
   *connection = Connection{};
   connection->queue = std::move(queue);  // keeps its memory
   connection->in_pending = in_pending;
+  connection->in_droppable = in_droppable;
   connection->fd = fd;
   connection->slot = slot;
   connection->listener = listener;

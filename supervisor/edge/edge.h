@@ -72,6 +72,9 @@ class Edge {
   // Reports what happened in calls from the core: written positions, closed connections, binds.
   void report();
   bool has_reports() const { return !reports_.empty() || !closed_.empty() || !bound_.empty(); }
+  // Drops what may be dropped, however little. Call it now and then (every few ticks): many tiny
+  // segments fill a receive buffer long before kDropBytesMin.
+  void drop_released();
   // While paused no input is read and nothing accepted (the peer supervisor is behind).
   void pause(bool paused);
   size_t connections() const { return by_id_.size(); }
@@ -138,11 +141,12 @@ class Edge {
   std::vector<uint32_t> free_slots_;
   std::unordered_map<ConnectionId, Connection*> by_id_;
   std::unordered_map<uint32_t, std::unique_ptr<Listener>> listeners_;  // by socket id
-  std::vector<Connection*> pending_;  // readable, but reading was stopped
-  std::vector<Connection*> reports_;  // written position has moved
-  std::vector<Connection*> closed_;   // to be reported, then their slots are free
-  std::vector<Connection*> working_;  // one of these lists while it is gone through
-  bool accept_pending_ = false;       // some listener has not been emptied
+  std::vector<Connection*> pending_;    // readable, but reading was stopped
+  std::vector<Connection*> reports_;    // written position has moved
+  std::vector<Connection*> droppable_;  // with released input that is not dropped yet
+  std::vector<Connection*> closed_;     // to be reported, then their slots are free
+  std::vector<Connection*> working_;    // one of these lists while it is gone through
+  bool accept_pending_ = false;         // some listener has not been emptied
   struct Bound {
     uint32_t socket;
     int error;

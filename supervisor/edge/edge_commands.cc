@@ -286,7 +286,20 @@ void Edge::release_input(ConnectionId id, uint64_t position) {
   const uint64_t droppable = std::min(position, connection->received);
   if (connection->peeks >= kDropPeeksMin || droppable >= connection->dropped + kDropBytesMin) {
     drop_input(connection, droppable);
+  } else if (droppable > connection->dropped && !connection->in_droppable) {
+    connection->in_droppable = true;
+    droppable_.push_back(connection);
   }
+}
+
+void Edge::drop_released() {
+  for (Connection* connection : droppable_) {
+    connection->in_droppable = false;
+    if (connection->fd >= 0) {
+      drop_input(connection, std::min(connection->releasable, connection->received));
+    }
+  }
+  droppable_.clear();
 }
 
 void Edge::reoffer_input(ConnectionId id, uint64_t position) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A fake application for tests of the supervisor: speaks the ring protocol of
 // eventlog/shared_region.h by itself, in the shim's place. A line-oriented TCP server: each line is
-// answered by "<number> <line>", where the number counts all lines of all connections. The line
-// "die" aborts the process, "exit" ends it with status 7, "quit" closes the connection.
+// answered by "+<number> <line>" with CR LF (as in the Redis protocol, so that its tools can drive
+// it), where the number counts all lines of all connections. The line "die" aborts the process,
+// "exit" ends it with status 7, "quit" closes the connection.
 //
 //   ring_echo PORT     (launched by ftrun-supervisor; descriptor kRegionFd is the region)
 #include <linux/futex.h>
@@ -204,6 +205,9 @@ class RingEcho {
     Connection& connection = found->second;
     connection.consumed += item.length;
     for (size_t i = 0; i < item.length && !connection.closing; ++i) {
+      if (item.data[i] == '\r') {
+        continue;
+      }
       if (item.data[i] != '\n') {
         connection.line.push_back(static_cast<char>(item.data[i]));
         continue;
@@ -231,7 +235,7 @@ class RingEcho {
     } else if (connection->line == "quit") {
       connection->closing = true;
     }
-    connection->unsent += std::to_string(++lines_) + " " + connection->line + "\n";
+    connection->unsent += "+" + std::to_string(++lines_) + " " + connection->line + "\r\n";
     connection->line.clear();
   }
 

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+// The edge against real loopback clients: input that the kernel keeps until it may go, output,
+// ends of connections, limits, and being offered input again.
+#include "edge_fixture.h"
+
+namespace ftrun::edge {
+namespace {
+
+using EdgeTest = EdgeFixture;
+
+TEST_F(EdgeTest, EchoBothWays) {
+  const uint16_t port = listen();
+  Client peer = client(port);
+  EXPECT_EQ(seen_[1].listener, kSocket);
+  peer.say("hello");
+  run_until([this] { return seen_[1].input == "hello"; });
+  say(1, "world");
+  EXPECT_EQ(hear(&peer, 5), "world");
+  run_until([this] { return seen_[1].sent == 5; });
+  peer.say(" again");
+  run_until([this] { return seen_[1].input == "hello again"; });
+}
+
+TEST_F(EdgeTest, BindToATakenPortAnswersTheError) {
+  const uint16_t port = listen();
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(port);
+  Address taken;
+  taken.length = sizeof(address);
+  std::memcpy(taken.bytes, &address, sizeof(address));
+  bound_error_ = -1;
+  edge_->bind(2, 0, taken);
+  run_until([this] { return bound_error_ >= 0; });
+  EXPECT_EQ(bound_error_, EADDRINUSE);
+}
+
+TEST_F(EdgeTest, LimitHoldsInputBackAndLiftsIt) {
+  const uint16_t port = listen();
+  Client peer = client(port);
+  std::string sent;
+  const std::string part(16 * 1024, 'p');
+  // Fill until neither side takes more.
+  for (int idle = 0; idle < 20;) {
+    const ssize_t got = send(peer.fd(), part.data(), part.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    sent.append(part, 0, got > 0 ? static_cast<size_t>(got) : 0);
+    iterate(1);
+    idle = got > 0 ? 0 : idle + 1;
+    if (sent.size() > 8u << 20) {
+      break;
+    }
+  }
+  ASSERT_GT(sent.size(), kReceiveWindowBytes);
+  EXPECT_LE(seen_[1].input.size(), kReceiveWindowBytes);
+  size_t limit = kReceiveWindowBytes;
+  while (seen_[1].input.size() < sent.size()) {
+    const size_t before = seen_[1].input.size();
+    edge_->release_input(1, before);
+    edge_->input_limit(1, limit += 64 * 1024);
+    run_until([&] { return seen_[1].input.size() > before; });
+    EXPECT_LE(seen_[1].input.size(), limit);
+  }
+  EXPECT_TRUE(seen_[1].input == sent);
+}
+
+TEST_F(EdgeTest, FinComesAfterTheDataAndOnce) {
+  const uint16_t port = listen();
+  Client peer = client(port);
+  peer.say("last words");
+  peer.shut();
+  run_until([this] { return seen_[1].fins == 1; });
+  EXPECT_EQ(seen_[1].input, "last words");
+  say(1, "answer");
+  edge_->close(1, 10);
+  EXPECT_EQ(hear(&peer, 6), "answer");
+  hear_end(&peer);
+  EXPECT_EQ(peer.error, 0);
+  run_until([this] { return seen_[1].closed; });
+  EXPECT_EQ(seen_[1].fins, 1);
+}
+
+TEST_F(EdgeTest, FinThatTheLimitHidesIsStillSeen) {
+  const uint16_t port = listen();
+  Client peer = client(port);
+  const std::string text(kReceiveWindowBytes + 5, 'x');
+  size_t sent = 0;
+  const auto send_and_release = [&] {
+    if (sent < text.size()) {
+      const ssize_t got =
+          send(peer.fd(), text.data() + sent, text.size() - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+      sent += got > 0 ? static_cast<size_t>(got) : 0;
+    }
+    edge_->release_input(1, seen_[1].input.size());
+    return sent == text.size() && seen_[1].input.size() == kReceiveWindowBytes;
+  };
+  run_until(send_and_release);
+  peer.shut();
+  for (int i = 0; i < 10; ++i) {
+    iterate(1);
+  }
+  EXPECT_EQ(seen_[1].fins, 0);
+  edge_->input_limit(1, 2 * kReceiveWindowBytes);
+  run_until([this] { return seen_[1].fins == 1; });
+  EXPECT_TRUE(seen_[1].input == text);
+}
+
+// Closing a socket with peeked but undropped input would reset it and throw the answer away.
+TEST_F(EdgeTest, CloseAfterQuitDeliversAllQueuedOutput) {
+  const uint16_t port = listen();
+  Client peer = client(port);
+  peer.say("QUIT");
+  run_until([this] { return seen_[1].input == "QUIT"; });
+  const std::string answer(2'000'000, 'a');
+  say(1, answer);
+  edge_->close(1, 4);
+  EXPECT_EQ(hear(&peer, answer.size()).size(), answer.size());
+  hear_end(&peer);
+  EXPECT_EQ(peer.error, 0);
+  EXPECT_TRUE(peer.eof);
+  run_until([this] { return seen_[1].closed; });
+  EXPECT_TRUE(edge_->flushed());
+}
+
+TEST_F(EdgeTest, CloseWithUnreadInputResetsAsABareServerDoes) {
+  const uint16_t port = listen();
+  Client peer = client(port);
+  peer.say("taken, left");
+  run_until([this] { return seen_[1].input.size() == 11; });
+  edge_->close(1, 6);
+  hear_end(&peer);
+  EXPECT_EQ(peer.error, ECONNRESET);
+}
+
+TEST_F(EdgeTest, ResetIsReportedAfterTheDataBeforeIt) {
+  const uint16_t port = listen();
+  Client peer = client(port);
+  peer.say("then gone");
+  peer.reset();
+  run_until([this] { return seen_[1].reset != 0; });
+  EXPECT_EQ(seen_[1].input, "then gone");
+  EXPECT_EQ(seen_[1].reset, ECONNRESET);
+  EXPECT_EQ(seen_[1].fins, 0);
+  say(1, "into the void");
+  edge_->close(1, 9);
+  run_until([this] { return seen_[1].closed; });
+}
+
+TEST_F(EdgeTest, ResetWhileOutputWaitsEndsTheConnection) {
+  const uint16_t port = listen();
+  Client peer = client(port);
+  say(1, std::string(8u << 20, 'o'));
+  EXPECT_FALSE(edge_->flushed());
+  peer.reset();
+  run_until([this] { return seen_[1].reset != 0; });
+  EXPECT_TRUE(edge_->flushed());
+  edge_->close(1, 0);
+  run_until([this] { return seen_[1].closed; });
+}
+
+TEST_F(EdgeTest, ShutdownEndsOutputButNotInput) {
+  const uint16_t port = listen();
+  Client peer = client(port);
+  const std::string answer(1'000'000, 's');
+  say(1, answer);
+  edge_->shutdown(1);
+  EXPECT_EQ(hear(&peer, answer.size()).size(), answer.size());
+  hear_end(&peer);
+  EXPECT_EQ(peer.error, 0);
+  peer.say("still here");
+  run_until([this] { return seen_[1].input == "still here"; });
+}
+
+TEST_F(EdgeTest, ReofferedInputComesAgainAndExactly) {
+  const uint16_t port = listen();
+  Client peer = client(port);
+  std::string all;
+  for (int i = 0; i < 300; ++i) {
+    const std::string part = "part " + std::to_string(i) + ";";
+    peer.say(part);
+    all += part;
+    run_until([&] { return seen_[1].input.size() == all.size(); });
+    if (i % 3 == 0) {
+      edge_->release_input(1, all.size() / 2);
+    }
+    if (i % 10 == 9) {
+      // Positions before the release may be gone; any position from there on can be had again.
+      edge_->reoffer_input(1, all.size() / 2 + 3);
+      seen_[1].input.resize(all.size() / 2 + 3);
+      run_until([&] { return seen_[1].input.size() == all.size(); });
+    }
+    ASSERT_TRUE(seen_[1].input == all);
+  }
+}
+
+TEST_F(EdgeTest, PausedEdgeReadsNothing) {
+  const uint16_t port = listen();
+  Client peer = client(port);
+  edge_->pause(true);
+  peer.say("wait");
+  for (int i = 0; i < 10; ++i) {
+    iterate(1);
+  }
+  EXPECT_EQ(seen_[1].input, "");
+  EXPECT_FALSE(edge_->has_pending()) << "would never sleep";
+  edge_->pause(false);
+  run_until([this] { return seen_[1].input == "wait"; });
+}
+
+TEST_F(EdgeTest, LittleReleasedInputIsDroppedByTheTick) {
+  const uint16_t port = listen();
+  Client peer = client(port);
+  peer.say("few bytes");
+  run_until([this] { return seen_[1].input.size() == 9; });
+  edge_->release_input(1, 5);
+  edge_->drop_released();
+  peer.say("more");
+  run_until([this] { return seen_[1].input == "few bytesmore"; });
+  edge_->close(1, 13);  // would be reset if the edge had lost count of what is dropped
+  hear_end(&peer);
+  EXPECT_EQ(peer.error, 0);
+}
+
+TEST_F(EdgeTest, ZeroLingerResetsAndPositiveLingerDoesNotBlock) {
+  const uint16_t port = listen();
+  Client first = client(port);
+  Client second = client(port);
+  const linger zero{1, 0};
+  const linger long_time{1, 30};
+  edge_->option(1, SOL_SOCKET, SO_LINGER, {reinterpret_cast<const uint8_t*>(&zero), sizeof(zero)});
+  edge_->option(2, SOL_SOCKET, SO_LINGER,
+                {reinterpret_cast<const uint8_t*>(&long_time), sizeof(long_time)});
+  say(2, std::string(1'000'000, 'l'));
+  edge_->close(1, 0);
+  edge_->close(2, 0);
+  hear_end(&first);
+  EXPECT_EQ(first.error, ECONNRESET);
+  EXPECT_EQ(hear(&second, 1'000'000).size(), 1'000'000u);
+  hear_end(&second);
+  EXPECT_EQ(second.error, 0);
+}
+
+TEST_F(EdgeTest, ManyConnectionsReuseSlots) {
+  const uint16_t port = listen();
+  for (int round = 0; round < 20; ++round) {
+    std::vector<Client> clients;
+    for (int i = 0; i < 50; ++i) {
+      clients.push_back(client(port));
+      clients.back().say("x");
+    }
+    const ConnectionId first = last_id_ - 49;
+    for (ConnectionId id = first; id <= last_id_; ++id) {
+      run_until([&] { return seen_[id].input == "x"; });
+      edge_->close(id, 1);
+    }
+    run_until([this] { return edge_->connections() == 0 && !edge_->has_reports(); });
+  }
+  EXPECT_EQ(last_id_, 1000u);
+}
+
+}  // namespace
+}  // namespace ftrun::edge

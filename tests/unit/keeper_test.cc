@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// The keeper: client sockets outlive a SIGKILL of their owner at any instant, also when the keeper
+// itself is stopped, and are found by name.
+#include "supervisor/edge/keeper.h"
+
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "edge_fixture.h"
+#include "supervisor/edge/socket_state.h"
+
+namespace ftrun::edge {
+namespace {
+
+struct Report {  // from the child to the test, once it stands ready
+  pid_t keeper;
+  uint16_t port;
+};
+
+// A child process that plays the sender's supervisor: keeper, edge, a listener, and `named`
+// connections; one more is accepted but never named. Then it waits to be killed.
+class FakeSender : public EdgeFixture {
+ public:
+  void TestBody() override {}
+  void serve(int report_fd, unsigned named) {
+    SetUp();
+    const Result<pid_t> keeper = start_keeper();
+    if (!keeper.ok()) {
+      _exit(1);
+    }
+    const Report report{*keeper, listen()};
+    if (write(report_fd, &report, sizeof(report)) != sizeof(report)) {
+      _exit(1);
+    }
+    run_until([&] { return last_id_ == named; });
+    char go = 'g';
+    if (write(report_fd, &go, 1) != 1) {
+      _exit(1);
+    }
+    // The connection that comes now is accepted by hand: killed right behind accept().
+    const int64_t deadline = link::monotonic_ns() + 10'000'000'000;
+    while (link::monotonic_ns() < deadline) {
+      for (int fd = 3; fd < 100; ++fd) {
+        int listening = 0;
+        socklen_t length = sizeof(listening);
+        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) == 0 && listening != 0 &&
+            accept4(fd, nullptr, nullptr, SOCK_NONBLOCK) >= 0) {
+          kill(getpid(), SIGKILL);
+        }
+      }
+    }
+    _exit(1);
+  }
+};
+
+class KeeperTest : public EdgeFixture {};
+
+TEST_F(KeeperTest, SocketsAreTakenFromAStoppedKeeper) {
+  constexpr unsigned kNamed = 5;
+  int report_pipe[2];
+  ASSERT_EQ(pipe(report_pipe), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    edge_.reset();  // its socket table was inherited from the test
+    FakeSender().serve(report_pipe[1], kNamed);
+    _exit(1);
+  }
+  Report report{};
+  ASSERT_EQ(read(report_pipe[0], &report, sizeof(report)), ssize_t(sizeof(report)));
+  const Result<uint64_t> started = process_start_time(report.keeper);
+  ASSERT_TRUE(started.ok());
+  const Result<int> keeper = open_process(report.keeper, *started);
+  ASSERT_TRUE(keeper.ok());
+  EXPECT_FALSE(open_process(report.keeper, *started + 1).ok());
+
+  std::vector<Client> clients;
+  for (unsigned i = 0; i < kNamed; ++i) {
+    clients.emplace_back(report.port);
+    clients.back().say("client " + std::to_string(i));
+  }
+  char go = 0;
+  ASSERT_EQ(read(report_pipe[0], &go, 1), 1);
+  clients.emplace_back(report.port);
+  clients.back().say("nameless");
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  kill(report.keeper, SIGSTOP);
+
+  Result<std::vector<TakenSocket>> sockets = take_sockets(report.keeper, *keeper);
+  ASSERT_TRUE(sockets.ok()) << sockets.error().message;
+  ASSERT_TRUE(kill_and_wait(*keeper, 5000).ok());
+  const Edge::Adopted adopted = edge_->take(std::move(*sockets));
+  EXPECT_EQ(adopted.listeners.size(), 1u);
+  ASSERT_EQ(adopted.connections.size(), kNamed + 1);
+  for (const unit::AdoptedConnection& connection : adopted.connections) {
+    const ConnectionId id = connection.id == 0 ? 100 : connection.id;
+    edge_->adopt(connection.handle, id);
+    run_until([&] { return seen_[id].input.size() == 8; });
+    EXPECT_EQ(connection.id == 0, seen_[id].input == "nameless");
+    say(id, "ok");
+  }
+  for (Client& client : clients) {
+    EXPECT_EQ(hear(&client, 2), "ok");
+  }
+  ::close(*keeper);
+  ::close(report_pipe[0]);
+  ::close(report_pipe[1]);
+}
+
+}  // namespace
+}  // namespace ftrun::edge
