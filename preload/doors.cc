@@ -37,14 +37,14 @@ struct Doors {
   RingConsumer log_in;
   RingProducer log_out;
   RingProducer output;
-  uint64_t log_base = 0;         // log position at which this replica went live
-  uint64_t turn_log_start = 0;   // log_out position at the last turn end
+  uint64_t log_base = 0;        // log position at which this replica went live
+  uint64_t turn_log_start = 0;  // log_out position at the last turn end
   uint64_t turn_output_start = 0;
   uint64_t lsn = 0;
   int64_t now_ns = 0;
-  int64_t clock_offset_ns = 0;   // added to the kernel's clock so that time never goes back
+  int64_t clock_offset_ns = 0;  // added to the kernel's clock so that time never goes back
   int64_t realtime_offset_ns = 0;
-  bool has_next = false;         // secondary: the next record is decoded
+  bool has_next = false;  // secondary: the next record is decoded
   Record next;
   size_t next_bytes = 0;
 };
@@ -133,9 +133,16 @@ void append(Record& record, const void* payload, size_t length) {
 }
 
 const char* kind_name(RecordKind kind) {
-  static const char* const kNames[] = {"invalid", "start",   "turn end (ingest)", "turn end (idle)",
-                                       "turn end (cut)", "arrivals", "time", "choice",
-                                       "switch", "exit"};
+  static const char* const kNames[] = {"invalid",
+                                       "start",
+                                       "turn end (ingest)",
+                                       "turn end (idle)",
+                                       "turn end (cut)",
+                                       "arrivals",
+                                       "time",
+                                       "choice",
+                                       "switch",
+                                       "exit"};
   const auto index = static_cast<unsigned>(kind);
   return index < 10 ? kNames[index] : "invalid";
 }
@@ -355,20 +362,24 @@ void cut_turn() {
 
 }  // namespace
 
-Control* doors_control() { return doors.control; }
-bool doors_are_live() { return doors.live; }
+Control* doors_control() {
+  return doors.control;
+}
+bool doors_are_live() {
+  return doors.live;
+}
 
 void doors_init(Control* control) {
   doors.control = control;
   auto* base = reinterpret_cast<uint8_t*>(control);
   const auto ring = [&](RingId id) { return base + ring_map_offset(id); };
   doors.input = RingConsumer(&control->rings[kRingInput], ring(kRingInput), kRingBytes[kRingInput]);
-  doors.log_in = RingConsumer(&control->rings[kRingLogIn], ring(kRingLogIn),
-                              kRingBytes[kRingLogIn]);
-  doors.log_out = RingProducer(&control->rings[kRingLogOut], ring(kRingLogOut),
-                               kRingBytes[kRingLogOut]);
-  doors.output = RingProducer(&control->rings[kRingOutput], ring(kRingOutput),
-                              kRingBytes[kRingOutput]);
+  doors.log_in =
+      RingConsumer(&control->rings[kRingLogIn], ring(kRingLogIn), kRingBytes[kRingLogIn]);
+  doors.log_out =
+      RingProducer(&control->rings[kRingLogOut], ring(kRingLogOut), kRingBytes[kRingLogOut]);
+  doors.output =
+      RingProducer(&control->rings[kRingOutput], ring(kRingOutput), kRingBytes[kRingOutput]);
   doors.live = control->initial_role.load(std::memory_order_acquire) == Role::kPrimary;
   control->role.store(doors.live ? Role::kPrimary : Role::kSecondary, std::memory_order_release);
 }
@@ -419,8 +430,8 @@ void doors_enter_call(Thread* thread, long number) {
 int64_t doors_clock_ns() {
   doors.now_ns += kClockStepNs;
   if (doors.live) {
-    const auto seen = static_cast<int64_t>(
-        doors.control->coarse_now_ns.load(std::memory_order_relaxed));
+    const auto seen =
+        static_cast<int64_t>(doors.control->coarse_now_ns.load(std::memory_order_relaxed));
     const int64_t coarse = seen + doors.clock_offset_ns;
     if (coarse > doors.now_ns + kClockQuantumNs) {
       Record record;
@@ -436,9 +447,15 @@ int64_t doors_clock_ns() {
   return doors.now_ns;
 }
 
-int64_t virtual_now_ns() { return doors.now_ns; }
-int64_t doors_realtime_offset_ns() { return doors.realtime_offset_ns; }
-int64_t realtime_offset_ns() { return doors.realtime_offset_ns; }
+int64_t virtual_now_ns() {
+  return doors.now_ns;
+}
+int64_t doors_realtime_offset_ns() {
+  return doors.realtime_offset_ns;
+}
+int64_t realtime_offset_ns() {
+  return doors.realtime_offset_ns;
+}
 
 void ingest_point() {
   if (doors.live ? doors.input.available() == 0 : !next_is_here(RecordKind::kTurnEndIngest)) {

@@ -4,8 +4,9 @@
 // shim, and by tests/unit/fake_env.cc in the differential tests: a seam at link time, so that the
 // virtual objects are ordinary deterministic code without system calls.
 //
-// All of it runs in the application, on the shim's stack, by the thread that holds the token. It may
-// not call libc. Times are nanoseconds of the unit's virtual CLOCK_MONOTONIC. Errors are -errno.
+// All of it runs in the application, on the shim's stack, by the thread that holds the token. It
+// may not call libc. Times are nanoseconds of the unit's virtual CLOCK_MONOTONIC. Errors are
+// -errno.
 #pragma once
 
 #include <stddef.h>

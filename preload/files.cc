@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files (DESIGN section 3): state directories are real in every replica and follow the primary's
 // results; other regular files are opened by every replica and compared as they are read; /proc,
-// /sys, /dev and /etc come from the primary's log. A write outside the state directories is refused.
-// Runs in the application on the shim's stack with the token held; no libc.
+// /sys, /dev and /etc come from the primary's log. A write outside the state directories is
+// refused. Runs in the application on the shim's stack with the token held; no libc.
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -54,7 +54,8 @@ bool under(const char* path, const char* directory) {
   return starts_with_directory(path, directory, length_of(directory));
 }
 
-// Appends the parts of `path` to the absolute, normalised path in `out`, resolving . and .. by name.
+// Appends the parts of `path` to the absolute, normalised path in `out`, resolving . and .. by
+// name.
 bool append_parts(char* out, size_t* length, const char* path) {
   while (*path != '\0') {
     while (*path == '/') {
@@ -194,9 +195,8 @@ long open_call(int directory_fd, const char* path, long flags, long mode) {
     return refuse_write(directory_fd, path);
   }
   const bool live = doors_are_live();
-  const long fd = choose(__NR_openat, [&] {
-    return raw(__NR_openat, directory_fd, path, flags, mode);
-  });
+  const long fd =
+      choose(__NR_openat, [&] { return raw(__NR_openat, directory_fd, path, flags, mode); });
   if (fd < 0) {
     return fd;
   }
@@ -309,9 +309,13 @@ long replicate_two_paths(long number, int fd1, long path1, int fd2, long path2, 
   return replicate_path(number, fd2, path2, static_cast<F&&>(function));
 }
 
-bool is_virtual(long fd) { return fd_kind(static_cast<int>(fd)) == FdKind::kVirtual; }
+bool is_virtual(long fd) {
+  return fd_kind(static_cast<int>(fd)) == FdKind::kVirtual;
+}
 
-void* pointer(long value) { return reinterpret_cast<void*>(value); }
+void* pointer(long value) {
+  return reinterpret_cast<void*>(value);
+}
 
 // A choice whose payload is `size` bytes at `out`.
 long choose_out(long number, const long* a, long out, size_t size) {
@@ -531,7 +535,9 @@ long do_fstat(long number, const long* a) {
   }
   return choose_out(number, a, a[1], sizeof(struct stat));
 }
-long do_stat(long number, const long* a) { return choose_out(number, a, a[1], sizeof(struct stat)); }
+long do_stat(long number, const long* a) {
+  return choose_out(number, a, a[1], sizeof(struct stat));
+}
 long do_lstat(long number, const long* a) {
   return choose_out(number, a, a[1], sizeof(struct stat));
 }
@@ -542,20 +548,36 @@ long do_newfstatat(long number, const long* a) {
   }
   return choose_out(number, a, a[2], sizeof(struct stat));
 }
-long do_statx(long number, const long* a) { return choose_out(number, a, a[4], 256); }
+long do_statx(long number, const long* a) {
+  return choose_out(number, a, a[4], 256);
+}
 long do_statfs(long number, const long* a) {
   return choose_out(number, a, a[1], sizeof(struct statfs));
 }
 long do_fstatfs(long number, const long* a) {
   return choose_out(number, a, a[1], sizeof(struct statfs));
 }
-long do_access(long number, const long* a) { return choose_out(number, a, 0, 0); }
-long do_faccessat(long number, const long* a) { return choose_out(number, a, 0, 0); }
-long do_faccessat2(long number, const long* a) { return choose_out(number, a, 0, 0); }
-long do_readlink(long number, const long* a) { return choose_counted(number, a, a[1], a[2]); }
-long do_readlinkat(long number, const long* a) { return choose_counted(number, a, a[2], a[3]); }
-long do_getcwd(long number, const long* a) { return choose_counted(number, a, a[0], a[1]); }
-long do_getdents(long number, const long* a) { return choose_counted(number, a, a[1], a[2]); }
+long do_access(long number, const long* a) {
+  return choose_out(number, a, 0, 0);
+}
+long do_faccessat(long number, const long* a) {
+  return choose_out(number, a, 0, 0);
+}
+long do_faccessat2(long number, const long* a) {
+  return choose_out(number, a, 0, 0);
+}
+long do_readlink(long number, const long* a) {
+  return choose_counted(number, a, a[1], a[2]);
+}
+long do_readlinkat(long number, const long* a) {
+  return choose_counted(number, a, a[2], a[3]);
+}
+long do_getcwd(long number, const long* a) {
+  return choose_counted(number, a, a[0], a[1]);
+}
+long do_getdents(long number, const long* a) {
+  return choose_counted(number, a, a[1], a[2]);
+}
 long do_getdents64(long number, const long* a) {
   const long size = a[2] < static_cast<long>(kChoicePayloadBytesMax)
                         ? a[2]
@@ -563,12 +585,24 @@ long do_getdents64(long number, const long* a) {
   const long arguments[6] = {a[0], a[1], size};
   return choose_counted(number, arguments, a[1], size);
 }
-long do_getxattr(long number, const long* a) { return choose_counted(number, a, a[2], a[3]); }
-long do_lgetxattr(long number, const long* a) { return choose_counted(number, a, a[2], a[3]); }
-long do_fgetxattr(long number, const long* a) { return choose_counted(number, a, a[2], a[3]); }
-long do_listxattr(long number, const long* a) { return choose_counted(number, a, a[1], a[2]); }
-long do_llistxattr(long number, const long* a) { return choose_counted(number, a, a[1], a[2]); }
-long do_flistxattr(long number, const long* a) { return choose_counted(number, a, a[1], a[2]); }
+long do_getxattr(long number, const long* a) {
+  return choose_counted(number, a, a[2], a[3]);
+}
+long do_lgetxattr(long number, const long* a) {
+  return choose_counted(number, a, a[2], a[3]);
+}
+long do_fgetxattr(long number, const long* a) {
+  return choose_counted(number, a, a[2], a[3]);
+}
+long do_listxattr(long number, const long* a) {
+  return choose_counted(number, a, a[1], a[2]);
+}
+long do_llistxattr(long number, const long* a) {
+  return choose_counted(number, a, a[1], a[2]);
+}
+long do_flistxattr(long number, const long* a) {
+  return choose_counted(number, a, a[1], a[2]);
+}
 
 // --- handlers: changing ---
 
@@ -577,31 +611,55 @@ long do_flistxattr(long number, const long* a) { return choose_counted(number, a
 long do_mkdir(long n, const long* a) {
   return replicate_path(n, AT_FDCWD, a[0], [&] { return FTRUN_RAW6(n); });
 }
-long do_rmdir(long n, const long* a) { return do_mkdir(n, a); }
-long do_unlink(long n, const long* a) { return do_mkdir(n, a); }
-long do_chmod(long n, const long* a) { return do_mkdir(n, a); }
-long do_chown(long n, const long* a) { return do_mkdir(n, a); }
-long do_lchown(long n, const long* a) { return do_mkdir(n, a); }
-long do_truncate(long n, const long* a) { return do_mkdir(n, a); }
+long do_rmdir(long n, const long* a) {
+  return do_mkdir(n, a);
+}
+long do_unlink(long n, const long* a) {
+  return do_mkdir(n, a);
+}
+long do_chmod(long n, const long* a) {
+  return do_mkdir(n, a);
+}
+long do_chown(long n, const long* a) {
+  return do_mkdir(n, a);
+}
+long do_lchown(long n, const long* a) {
+  return do_mkdir(n, a);
+}
+long do_truncate(long n, const long* a) {
+  return do_mkdir(n, a);
+}
 long do_mkdirat(long n, const long* a) {
   return replicate_path(n, static_cast<int>(a[0]), a[1], [&] { return FTRUN_RAW6(n); });
 }
-long do_unlinkat(long n, const long* a) { return do_mkdirat(n, a); }
-long do_fchmodat(long n, const long* a) { return do_mkdirat(n, a); }
-long do_fchownat(long n, const long* a) { return do_mkdirat(n, a); }
+long do_unlinkat(long n, const long* a) {
+  return do_mkdirat(n, a);
+}
+long do_fchmodat(long n, const long* a) {
+  return do_mkdirat(n, a);
+}
+long do_fchownat(long n, const long* a) {
+  return do_mkdirat(n, a);
+}
 long do_utimensat(long n, const long* a) {
   return a[1] == 0 ? replicate(n, [&] { return FTRUN_RAW6(n); }) : do_mkdirat(n, a);
 }
 long do_rename(long n, const long* a) {
   return replicate_two_paths(n, AT_FDCWD, a[0], AT_FDCWD, a[1], [&] { return FTRUN_RAW6(n); });
 }
-long do_link(long n, const long* a) { return do_rename(n, a); }
+long do_link(long n, const long* a) {
+  return do_rename(n, a);
+}
 long do_renameat(long n, const long* a) {
   return replicate_two_paths(n, static_cast<int>(a[0]), a[1], static_cast<int>(a[2]), a[3],
                              [&] { return FTRUN_RAW6(n); });
 }
-long do_renameat2(long n, const long* a) { return do_renameat(n, a); }
-long do_linkat(long n, const long* a) { return do_renameat(n, a); }
+long do_renameat2(long n, const long* a) {
+  return do_renameat(n, a);
+}
+long do_linkat(long n, const long* a) {
+  return do_renameat(n, a);
+}
 long do_symlink(long n, const long* a) {
   return replicate_path(n, AT_FDCWD, a[1], [&] { return FTRUN_RAW6(n); });
 }
@@ -616,16 +674,36 @@ long replicate_descriptor(long n, const long* a) {
   }
   return replicate(n, [&] { return FTRUN_RAW6(n); });
 }
-long do_fchmod(long n, const long* a) { return replicate_descriptor(n, a); }
-long do_fchown(long n, const long* a) { return replicate_descriptor(n, a); }
-long do_ftruncate(long n, const long* a) { return replicate_descriptor(n, a); }
-long do_fallocate(long n, const long* a) { return replicate_descriptor(n, a); }
-long do_fsync(long n, const long* a) { return replicate_descriptor(n, a); }
-long do_fdatasync(long n, const long* a) { return replicate_descriptor(n, a); }
-long do_sync_file_range(long n, const long* a) { return replicate_descriptor(n, a); }
-long do_flock(long n, const long* a) { return replicate_descriptor(n, a); }
-long do_chdir(long n, const long* a) { return replicate(n, [&] { return FTRUN_RAW6(n); }); }
-long do_fchdir(long n, const long* a) { return replicate(n, [&] { return FTRUN_RAW6(n); }); }
+long do_fchmod(long n, const long* a) {
+  return replicate_descriptor(n, a);
+}
+long do_fchown(long n, const long* a) {
+  return replicate_descriptor(n, a);
+}
+long do_ftruncate(long n, const long* a) {
+  return replicate_descriptor(n, a);
+}
+long do_fallocate(long n, const long* a) {
+  return replicate_descriptor(n, a);
+}
+long do_fsync(long n, const long* a) {
+  return replicate_descriptor(n, a);
+}
+long do_fdatasync(long n, const long* a) {
+  return replicate_descriptor(n, a);
+}
+long do_sync_file_range(long n, const long* a) {
+  return replicate_descriptor(n, a);
+}
+long do_flock(long n, const long* a) {
+  return replicate_descriptor(n, a);
+}
+long do_chdir(long n, const long* a) {
+  return replicate(n, [&] { return FTRUN_RAW6(n); });
+}
+long do_fchdir(long n, const long* a) {
+  return replicate(n, [&] { return FTRUN_RAW6(n); });
+}
 
 // --- handlers: descriptors of either kind ---
 

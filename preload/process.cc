@@ -32,7 +32,9 @@ T* at(long value) {
   return reinterpret_cast<T*>(value);
 }
 
-long as_is(long number, const long* a) { return raw(number, a[0], a[1], a[2], a[3], a[4], a[5]); }
+long as_is(long number, const long* a) {
+  return raw(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
 
 long choose_struct(long number, const long* a, long out, size_t size) {
   return choose(number, at<void>(out), out == 0 ? 0 : size, [&] { return as_is(number, a); });
@@ -75,8 +77,12 @@ int hold_descriptor_at(int number) {
   return moved < 0 ? static_cast<int>(moved) : 0;
 }
 
-void release_descriptor(int number) { raw(__NR_close, number); }
-int descriptor_limit() { return descriptor_limit_now; }
+void release_descriptor(int number) {
+  raw(__NR_close, number);
+}
+int descriptor_limit() {
+  return descriptor_limit_now;
+}
 
 void process_init() {
   struct rlimit limit = {};
@@ -284,13 +290,17 @@ long do_clock_nanosleep(long, const long* a) {
 
 // --- threads and signals ---
 
-long do_futex(long, const long* a) { return futex_call(a); }
+long do_futex(long, const long* a) {
+  return futex_call(a);
+}
 long do_sched_yield(long, const long*) {
   ingest_point();
   scheduler_yield();
   return 0;
 }
-long do_pause(long, const long*) { return call_sigsuspend(&self()->mask); }
+long do_pause(long, const long*) {
+  return call_sigsuspend(&self()->mask);
+}
 long do_rt_sigaction(long, const long* a) {
   return call_sigaction(static_cast<int>(a[0]), at<void>(a[1]), at<void>(a[2]),
                         static_cast<size_t>(a[3]));
@@ -298,8 +308,12 @@ long do_rt_sigaction(long, const long* a) {
 long do_rt_sigprocmask(long, const long* a) {
   return call_sigprocmask(static_cast<int>(a[0]), at<SignalSet>(a[1]), at<SignalSet>(a[2]));
 }
-long do_rt_sigpending(long, const long* a) { return call_sigpending(at<SignalSet>(a[0])); }
-long do_rt_sigsuspend(long, const long* a) { return call_sigsuspend(at<SignalSet>(a[0])); }
+long do_rt_sigpending(long, const long* a) {
+  return call_sigpending(at<SignalSet>(a[0]));
+}
+long do_rt_sigsuspend(long, const long* a) {
+  return call_sigsuspend(at<SignalSet>(a[0]));
+}
 long do_rt_sigtimedwait(long, const long* a) {
   return call_sigtimedwait(at<SignalSet>(a[0]), at<siginfo_t>(a[1]), at<const timespec>(a[2]));
 }
@@ -329,7 +343,9 @@ long do_setitimer(long, const long* a) {
 long do_getitimer(long, const long* a) {
   return call_getitimer(static_cast<int>(a[0]), at<void>(a[1]));
 }
-long do_alarm(long, const long* a) { return call_alarm(static_cast<unsigned>(a[0])); }
+long do_alarm(long, const long* a) {
+  return call_alarm(static_cast<unsigned>(a[0]));
+}
 
 long do_set_tid_address(long, const long* a) {
   self()->clear_child_tid = at<int32_t>(a[0]);
@@ -348,17 +364,27 @@ long do_get_robust_list(long, const long* a) {
   *at<size_t>(a[2]) = 24;
   return 0;
 }
-long do_exit(long, const long* a) { thread_exit(static_cast<int>(a[0]) & 0xff); }
+long do_exit(long, const long* a) {
+  thread_exit(static_cast<int>(a[0]) & 0xff);
+}
 long do_exit_group(long, const long* a) {
   doors_exit(static_cast<int>(a[0]) & 0xff);
   for (;;) {
     raw(__NR_exit_group, a[0]);
   }
 }
-long do_clone(long, const long*) { return -ENOSYS; }         // start.cc has the registers
-long do_rt_sigreturn(long, const long*) { return -ENOSYS; }  // the filter lets it through
-long do_wait4(long, const long*) { return -ECHILD; }
-long do_waitid(long, const long*) { return -ECHILD; }
+long do_clone(long, const long*) {
+  return -ENOSYS;
+}  // start.cc has the registers
+long do_rt_sigreturn(long, const long*) {
+  return -ENOSYS;
+}  // the filter lets it through
+long do_wait4(long, const long*) {
+  return -ECHILD;
+}
+long do_waitid(long, const long*) {
+  return -ECHILD;
+}
 
 long do_prctl(long number, const long* a) {
   switch (a[0]) {
@@ -388,9 +414,8 @@ long do_prctl(long number, const long* a) {
 // --- facts about host and process ---
 
 long do_getrandom(long number, const long* a) {
-  const size_t size = static_cast<size_t>(a[1]) < kChoicePayloadBytesMax
-                          ? static_cast<size_t>(a[1])
-                          : kChoicePayloadBytesMax;
+  const size_t size = static_cast<size_t>(a[1]) < kChoicePayloadBytesMax ? static_cast<size_t>(a[1])
+                                                                         : kChoicePayloadBytesMax;
   return choose(number, at<void>(a[0]), size, [&] { return raw(number, a[0], size, a[2]); });
 }
 long do_uname(long number, const long* a) {
@@ -434,6 +459,8 @@ long do_prlimit64(long number, const long* a) {
   process_init();
   return result;
 }
-long do_capget(long number, const long* a) { return choose_struct(number, a, a[1], a[1] ? 24 : 0); }
+long do_capget(long number, const long* a) {
+  return choose_struct(number, a, a[1], a[1] ? 24 : 0);
+}
 
 }  // namespace ftrun::shim

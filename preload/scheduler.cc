@@ -15,8 +15,8 @@
 #include "preload/start.h"
 
 extern "C" {
-__attribute__((visibility("hidden"), tls_model("initial-exec"))) __thread ftrun::shim::Thread*
-    ftrun_self;
+__attribute__((visibility("hidden"),
+               tls_model("initial-exec"))) __thread ftrun::shim::Thread* ftrun_self;
 __attribute__((visibility("hidden"))) ftrun::shim::Thread* ftrun_clone_child;
 void ftrun_clone_return();
 [[noreturn]] __attribute__((visibility("hidden"))) void shim_clone_parent(long result);
@@ -30,16 +30,18 @@ constexpr uint32_t kThreadsMax = 8192;
 constexpr size_t kShimStackBytes = 64 * 1024;
 constexpr size_t kAlternateStackBytes = 64 * 1024;
 constexpr uint32_t kFutexBuckets = 256;
+constexpr uint32_t kExitedKept = 8;
 
 struct Scheduler {
   Thread* threads[kThreadsMax] = {};
-  uint32_t slots = 0;        // used prefix of `threads`
-  uint32_t created = 0;      // next index
+  uint32_t slots = 0;    // used prefix of `threads`
+  uint32_t created = 0;  // next index
   uint32_t live = 0;
   WaitQueue run_queue;
-  Thread* timed = nullptr;   // waiting with a deadline, unordered
+  Thread* timed = nullptr;  // waiting with a deadline, unordered
   WaitQueue futexes[kFutexBuckets];
-  Thread* free_list = nullptr;
+  WaitQueue exited;  // oldest first: their memory is used again
+  uint32_t exited_count = 0;
 };
 Scheduler scheduler;
 
@@ -138,18 +140,26 @@ void block() {
   await_token(me);
 }
 
-Thread* make_thread() {
-  // Which memory a thread gets is invisible to the application, so it may depend on how fast the
-  // kernel buries exited threads.
-  Thread** link = &scheduler.free_list;
-  while (*link != nullptr && __atomic_load_n(&(*link)->leaving, __ATOMIC_ACQUIRE) != 0) {
-    link = &(*link)->next_in_queue;
+// Memory of the thread that exited longest ago, once there are a few: by then the kernel has almost
+// surely buried it, and which one it is does not depend on how fast (the application holds a
+// pointer to it, in the shim's word of its thread-local storage).
+Thread* take_exited() {
+  if (scheduler.exited_count < kExitedKept) {
+    return nullptr;
   }
-  Thread* thread = *link;
+  Thread* thread = pop(&scheduler.exited);
+  scheduler.exited_count--;
+  while (__atomic_load_n(&thread->leaving, __ATOMIC_ACQUIRE) != 0) {
+    raw(__NR_futex, &thread->leaving, FUTEX_WAIT, 1, nullptr);
+  }
+  return thread;
+}
+
+Thread* make_thread() {
+  Thread* thread = take_exited();
   uint8_t* alternate = nullptr;
   uint8_t* stack = nullptr;
   if (thread != nullptr) {
-    *link = thread->next_in_queue;
     alternate = thread->alternate_stack;
     stack = thread->stack_top;
     __builtin_memset(static_cast<void*>(thread), 0, sizeof(Thread));
@@ -198,9 +208,15 @@ void scheduler_publish(Control* control) {
   control->thread_table_slots.store(kThreadsMax);
 }
 
-uint32_t thread_count() { return scheduler.live; }
-uint32_t thread_slots() { return scheduler.slots; }
-Thread* thread_at(uint32_t slot) { return scheduler.threads[slot]; }
+uint32_t thread_count() {
+  return scheduler.live;
+}
+uint32_t thread_slots() {
+  return scheduler.slots;
+}
+Thread* thread_at(uint32_t slot) {
+  return scheduler.threads[slot];
+}
 
 Thread* thread_by_tid(int tid) {
   for (uint32_t slot = 0; slot < scheduler.slots; ++slot) {
@@ -348,19 +364,35 @@ bool futex_operation(uint32_t* word, uint32_t encoded) {
   }
   const int old = static_cast<int>(*word);
   switch (operation) {
-    case FUTEX_OP_SET: *word = static_cast<uint32_t>(argument); break;
-    case FUTEX_OP_ADD: *word += static_cast<uint32_t>(argument); break;
-    case FUTEX_OP_OR: *word |= static_cast<uint32_t>(argument); break;
-    case FUTEX_OP_ANDN: *word &= ~static_cast<uint32_t>(argument); break;
-    default: *word ^= static_cast<uint32_t>(argument); break;
+    case FUTEX_OP_SET:
+      *word = static_cast<uint32_t>(argument);
+      break;
+    case FUTEX_OP_ADD:
+      *word += static_cast<uint32_t>(argument);
+      break;
+    case FUTEX_OP_OR:
+      *word |= static_cast<uint32_t>(argument);
+      break;
+    case FUTEX_OP_ANDN:
+      *word &= ~static_cast<uint32_t>(argument);
+      break;
+    default:
+      *word ^= static_cast<uint32_t>(argument);
+      break;
   }
   switch (comparison) {
-    case FUTEX_OP_CMP_EQ: return old == compare_with;
-    case FUTEX_OP_CMP_NE: return old != compare_with;
-    case FUTEX_OP_CMP_LT: return old < compare_with;
-    case FUTEX_OP_CMP_LE: return old <= compare_with;
-    case FUTEX_OP_CMP_GT: return old > compare_with;
-    default: return old >= compare_with;
+    case FUTEX_OP_CMP_EQ:
+      return old == compare_with;
+    case FUTEX_OP_CMP_NE:
+      return old != compare_with;
+    case FUTEX_OP_CMP_LT:
+      return old < compare_with;
+    case FUTEX_OP_CMP_LE:
+      return old <= compare_with;
+    case FUTEX_OP_CMP_GT:
+      return old > compare_with;
+    default:
+      return old >= compare_with;
   }
 }
 
@@ -405,8 +437,8 @@ long futex_call(const long* a) {
       return woken + futex_requeue(address, address2, static_cast<int>(a[3]));
     }
     case FUTEX_WAKE_OP: {
-      const bool also = futex_operation(reinterpret_cast<uint32_t*>(a[4]),
-                                        static_cast<uint32_t>(a[5]));
+      const bool also =
+          futex_operation(reinterpret_cast<uint32_t*>(a[4]), static_cast<uint32_t>(a[5]));
       int woken = futex_wake(address, static_cast<int>(value), ~0u);
       if (also) {
         woken += futex_wake(address2, static_cast<int>(a[3]), ~0u);
@@ -468,10 +500,10 @@ void thread_exit(int status) {
   forget_thread(me);
   Thread* next = next_runnable();
   doors_switch(next->index);
-  // ORDER: on the free list before the token is given, which others need to look there; not taken
-  // from it before the kernel has cleared `leaving`, when nobody stands on this stack any more.
-  me->next_in_queue = scheduler.free_list;
-  scheduler.free_list = me;
+  // ORDER: in the queue before the token is given, which others need to look there; not taken from
+  // it before the kernel has cleared `leaving`, when nobody stands on this stack any more.
+  push(&scheduler.exited, me);
+  scheduler.exited_count++;
   give_token(next);
   for (;;) {
     raw(__NR_exit, status);

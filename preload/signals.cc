@@ -27,10 +27,10 @@ constexpr uint64_t kIgnore = 1;   // SIG_IGN
 constexpr SignalSet kFaults = signal_bit(SIGSEGV) | signal_bit(SIGBUS) | signal_bit(SIGFPE) |
                               signal_bit(SIGILL) | signal_bit(SIGTRAP) | signal_bit(SIGSYS);
 constexpr SignalSet kUnblockable = signal_bit(SIGKILL) | signal_bit(SIGSTOP);
-constexpr SignalSet kIgnoredByDefault = signal_bit(SIGCHLD) | signal_bit(SIGURG) |
-                                        signal_bit(SIGWINCH) | signal_bit(SIGCONT);
-constexpr SignalSet kStopsByDefault = signal_bit(SIGSTOP) | signal_bit(SIGTSTP) |
-                                      signal_bit(SIGTTIN) | signal_bit(SIGTTOU);
+constexpr SignalSet kIgnoredByDefault =
+    signal_bit(SIGCHLD) | signal_bit(SIGURG) | signal_bit(SIGWINCH) | signal_bit(SIGCONT);
+constexpr SignalSet kStopsByDefault =
+    signal_bit(SIGSTOP) | signal_bit(SIGTSTP) | signal_bit(SIGTTIN) | signal_bit(SIGTTOU);
 // A crash is not logged: the turn it happens in dies with the replica (DESIGN section 9).
 constexpr SignalSet kCrashes = kFaults | signal_bit(SIGABRT) | signal_bit(SIGQUIT);
 
@@ -220,7 +220,9 @@ void signals_send(Thread* thread, int number, const siginfo_t* info) {
   }
 }
 
-bool signals_deliverable(const Thread* thread) { return next_due(thread) != 0; }
+bool signals_deliverable(const Thread* thread) {
+  return next_due(thread) != 0;
+}
 
 long signals_finish_call(Thread* thread, long result, bool* restart) {
   *restart = false;
@@ -253,7 +255,9 @@ long signals_finish_call(Thread* thread, long result, bool* restart) {
   return result;
 }
 
-void signals_thread_gone(Thread* thread) { thread->pending = 0; }
+void signals_thread_gone(Thread* thread) {
+  thread->pending = 0;
+}
 
 void raise_sigpipe() {
   siginfo_t info = {};
@@ -262,7 +266,9 @@ void raise_sigpipe() {
   signals_send(self(), SIGPIPE, &info);
 }
 
-int64_t signals_next_timer_ns() { return signals.alarm_deadline_ns; }
+int64_t signals_next_timer_ns() {
+  return signals.alarm_deadline_ns;
+}
 
 void signals_expire_timers(int64_t now_ns) {
   if (signals.alarm_deadline_ns == kNoDeadline || signals.alarm_deadline_ns > now_ns) {
@@ -305,10 +311,17 @@ long call_sigprocmask(int how, const SignalSet* set, SignalSet* old_set) {
   if (set != nullptr) {
     const SignalSet wanted = *set & ~kUnblockable;
     switch (how) {
-      case SIG_BLOCK: thread->mask |= wanted; break;
-      case SIG_UNBLOCK: thread->mask &= ~wanted; break;
-      case SIG_SETMASK: thread->mask = wanted; break;
-      default: return -EINVAL;
+      case SIG_BLOCK:
+        thread->mask |= wanted;
+        break;
+      case SIG_UNBLOCK:
+        thread->mask &= ~wanted;
+        break;
+      case SIG_SETMASK:
+        thread->mask = wanted;
+        break;
+      default:
+        return -EINVAL;
     }
   }
   if (old_set != nullptr) {
@@ -433,7 +446,9 @@ namespace {
 int64_t from_timeval(const struct timeval& value) {
   return value.tv_sec * 1'000'000'000 + value.tv_usec * 1000;
 }
-struct timeval to_timeval(int64_t ns) { return {ns / 1'000'000'000, ns % 1'000'000'000 / 1000}; }
+struct timeval to_timeval(int64_t ns) {
+  return {ns / 1'000'000'000, ns % 1'000'000'000 / 1000};
+}
 }  // namespace
 
 long call_getitimer(int which, void* value) {
@@ -441,9 +456,8 @@ long call_getitimer(int which, void* value) {
     return -EINVAL;
   }
   auto* out = static_cast<struct itimerval*>(value);
-  const int64_t left = signals.alarm_deadline_ns == kNoDeadline
-                           ? 0
-                           : signals.alarm_deadline_ns - virtual_now_ns();
+  const int64_t left =
+      signals.alarm_deadline_ns == kNoDeadline ? 0 : signals.alarm_deadline_ns - virtual_now_ns();
   out->it_value = to_timeval(left > 0 ? left : 0);
   out->it_interval = to_timeval(signals.alarm_interval_ns);
   return 0;
@@ -472,7 +486,9 @@ long call_alarm(unsigned seconds) {
   return old.it_value.tv_sec + (old.it_value.tv_usec != 0 ? 1 : 0);
 }
 
-void install_sigsys(void (*handler)(int, siginfo_t*, void*)) { set_kernel_action(SIGSYS, handler); }
+void install_sigsys(void (*handler)(int, siginfo_t*, void*)) {
+  set_kernel_action(SIGSYS, handler);
+}
 
 }  // namespace ftrun::shim
 

@@ -13,18 +13,23 @@
 namespace ftrun::shim {
 namespace {
 
-int number_of(long value) { return static_cast<int>(value); }
+int number_of(long value) {
+  return static_cast<int>(value);
+}
 template <typename T>
 T* at(long value) {
   return reinterpret_cast<T*>(value);
 }
 
 // Calls that make sense on virtual descriptors only: what is native is a file.
-#define FTRUN_REQUIRE_SOCKET(fd)                            \
-  switch (fd_kind(number_of(fd))) {                         \
-    case FdKind::kFree: return -EBADF;                      \
-    case FdKind::kNative: return -ENOTSOCK;                 \
-    case FdKind::kVirtual: break;                           \
+#define FTRUN_REQUIRE_SOCKET(fd)    \
+  switch (fd_kind(number_of(fd))) { \
+    case FdKind::kFree:             \
+      return -EBADF;                \
+    case FdKind::kNative:           \
+      return -ENOTSOCK;             \
+    case FdKind::kVirtual:          \
+      break;                        \
   }
 
 int64_t to_ns(const struct timespec* spec) {
@@ -120,9 +125,15 @@ long do_recvmsg(long, const long* a) {
   return net_recvmsg(number_of(a[0]), at<msghdr>(a[1]), number_of(a[2]));
 }
 
-long do_pipe(long, const long* a) { return net_pipe(at<int>(a[0]), 0); }
-long do_pipe2(long, const long* a) { return net_pipe(at<int>(a[0]), number_of(a[1])); }
-long do_eventfd(long, const long* a) { return net_eventfd(static_cast<unsigned>(a[0]), 0); }
+long do_pipe(long, const long* a) {
+  return net_pipe(at<int>(a[0]), 0);
+}
+long do_pipe2(long, const long* a) {
+  return net_pipe(at<int>(a[0]), number_of(a[1]));
+}
+long do_eventfd(long, const long* a) {
+  return net_eventfd(static_cast<unsigned>(a[0]), 0);
+}
 long do_eventfd2(long, const long* a) {
   return net_eventfd(static_cast<unsigned>(a[0]), number_of(a[1]));
 }
@@ -137,8 +148,12 @@ long do_timerfd_gettime(long, const long* a) {
   return net_timerfd_gettime(number_of(a[0]), at<itimerspec>(a[1]));
 }
 
-long do_epoll_create(long, const long* a) { return a[0] <= 0 ? -EINVAL : net_epoll_create(0); }
-long do_epoll_create1(long, const long* a) { return net_epoll_create(number_of(a[0])); }
+long do_epoll_create(long, const long* a) {
+  return a[0] <= 0 ? -EINVAL : net_epoll_create(0);
+}
+long do_epoll_create1(long, const long* a) {
+  return net_epoll_create(number_of(a[0]));
+}
 long do_epoll_ctl(long, const long* a) {
   return net_epoll_ctl(number_of(a[0]), number_of(a[1]), number_of(a[2]), at<epoll_event>(a[3]));
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Start-up, dispatch and the SIGSYS handler. The library is linked -z initfirst: its constructor runs
-// before every other one, so no call of the application's escapes.
-// Runs in the application; the constructor moves to the shim stack at once.
+// Start-up, dispatch and the SIGSYS handler. The library is linked -z initfirst: its constructor
+// runs before every other one, so no call of the application's escapes. Runs in the application;
+// the constructor moves to the shim stack at once.
 //
 // ORDER of the start: gate page, arena, region, this thread, signal handlers, vDSO (before the TSC
 // trap, since its own code reads the TSC), TSC trap, filter, start record. Everything after the
@@ -69,9 +69,9 @@ long early_call(long number, long a = 0, long b = 0, long c = 0, long d = 0, lon
 }
 
 void map_gate() {
-  const long page = early_call(__NR_mmap, FTRUN_GATE_ADDRESS, FTRUN_GATE_BYTES,
-                               PROT_READ | PROT_WRITE,
-                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  const long page =
+      early_call(__NR_mmap, FTRUN_GATE_ADDRESS, FTRUN_GATE_BYTES, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
   if (page != FTRUN_GATE_ADDRESS) {
     early_fail("ftrun: the gate page cannot be mapped\n");
   }
@@ -81,9 +81,9 @@ void map_gate() {
 }
 
 void map_arena() {
-  const long address = early_call(
-      __NR_mmap, FTRUN_ARENA_ADDRESS, FTRUN_ARENA_BYTES, PROT_READ | PROT_WRITE,
-      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+  const long address =
+      early_call(__NR_mmap, FTRUN_ARENA_ADDRESS, FTRUN_ARENA_BYTES, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
   if (address != static_cast<long>(FTRUN_ARENA_ADDRESS)) {
     early_fail("ftrun: the shim's memory cannot be reserved\n");
   }

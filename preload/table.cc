@@ -31,6 +31,8 @@ const CallEntry& call_entry(long number) {
   return number >= 0 && number < kCallNumberMax ? table.entries[number] : kUnknown;
 }
 
-const char* call_name(long number) { return call_entry(number).name; }
+const char* call_name(long number) {
+  return call_entry(number).name;
+}
 
 }  // namespace ftrun::shim

@@ -8,8 +8,8 @@
 namespace ftrun::shim {
 
 enum class CallClass : uint8_t {
-  kVirtual,     // computed by the shim from arrivals and the application's own calls (files: native)
-  kChoice,      // asked of the kernel by the primary; result and bytes logged
+  kVirtual,  // computed by the shim from arrivals and the application's own calls (files: native)
+  kChoice,   // asked of the kernel by the primary; result and bytes logged
   kReplicated,  // carried out in every replica as the primary's result says
   kMemory,      // carried out in every replica, at the address that the log says
   kNative,      // carried out in every replica; the result is the same by construction

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One application thread as the shim sees it. Lives in the arena; written only by the token's holder
-// (the park word excepted). Runs in the application; no libc.
+// One application thread as the shim sees it. Lives in the arena; written only by the token's
+// holder (the park word excepted). Runs in the application; no libc.
 #pragma once
 
 #include <signal.h>
@@ -23,31 +23,33 @@ struct SavedContext {
 
 inline constexpr int kSignals = 64;
 using SignalSet = uint64_t;  // bit n - 1 is signal n, as the kernel has it
-inline constexpr SignalSet signal_bit(int number) { return SignalSet{1} << (number - 1); }
+inline constexpr SignalSet signal_bit(int number) {
+  return SignalSet{1} << (number - 1);
+}
 
 enum class ThreadState : uint8_t { kFree, kRunning, kRunnable, kWaiting, kExited };
 
 struct Thread {
-  uint8_t* stack_top;       // FTRUN_THREAD_STACK
-  uint32_t deliver;         // FTRUN_THREAD_DELIVER: the signal whose handler runs after this call
-  uint32_t restart_call;    // FTRUN_THREAD_RESTART: the call starts over after the handler
+  uint8_t* stack_top;     // FTRUN_THREAD_STACK
+  uint32_t deliver;       // FTRUN_THREAD_DELIVER: the signal whose handler runs after this call
+  uint32_t restart_call;  // FTRUN_THREAD_RESTART: the call starts over after the handler
   // FTRUN_THREAD_CALLER_STACK: the application's stack pointer at the current call; below it
   // nothing is alive.
   uint64_t caller_stack;
-  uint32_t index;           // in order of creation, from 0; the name in switch records
+  uint32_t index;  // in order of creation, from 0; the name in switch records
   int32_t tid;
-  int32_t leaving;          // 1 until the kernel is done with an exited thread, which clears it
+  int32_t leaving;  // 1 until the kernel is done with an exited thread, which clears it
   ThreadState state;
   uint8_t* alternate_stack;  // for SIGSYS and faults
 
-  uint64_t calls;              // the call counter
-  uint64_t calls_at_record;    // its value at this thread's last record
+  uint64_t calls;            // the call counter
+  uint64_t calls_at_record;  // its value at this thread's last record
 
   // Scheduling.
   std::atomic<uint32_t> token;  // futex: 1 = this thread may run
   Thread* next_in_queue;        // run queue or wait queue
   WaitQueue* waiting_on;
-  int64_t deadline_ns;          // kNoDeadline if none
+  int64_t deadline_ns;  // kNoDeadline if none
   Thread* next_timed;
   int wait_result;
   // Futex wait: what wakes it.
@@ -57,9 +59,9 @@ struct Thread {
   // Signals.
   SignalSet mask;
   SignalSet pending;
-  SignalSet mask_to_restore;   // of sigsuspend and p*-calls
+  SignalSet mask_to_restore;  // of sigsuspend and p*-calls
   bool restore_mask;
-  SignalSet waited_signals;    // rt_sigtimedwait
+  SignalSet waited_signals;  // rt_sigtimedwait
   siginfo_t pending_info[kSignals];
 
   // At exit.
@@ -73,10 +75,12 @@ static_assert(offsetof(Thread, deliver) == FTRUN_THREAD_DELIVER);
 static_assert(offsetof(Thread, caller_stack) == FTRUN_THREAD_CALLER_STACK);
 static_assert(offsetof(Thread, restart_call) == FTRUN_THREAD_RESTART);
 
-extern "C" __attribute__((visibility("hidden"), tls_model("initial-exec"))) __thread Thread*
-    ftrun_self;
+extern "C"
+    __attribute__((visibility("hidden"), tls_model("initial-exec"))) __thread Thread* ftrun_self;
 extern "C" __attribute__((visibility("hidden"))) Thread* ftrun_clone_child;
 
-inline Thread* self() { return ftrun_self; }
+inline Thread* self() {
+  return ftrun_self;
+}
 
 }  // namespace ftrun::shim

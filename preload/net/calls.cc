@@ -75,7 +75,7 @@ long net_readv(int fd, const struct iovec* iov, int count) {
     return -EBADF;
   }
   // An empty read of a socket is nothing at all (sock_read_iter).
-  if (length < 0 || (length == 0 && is_socket(file))) {
+  if (length < 0 || (length == 0 && (is_socket(file) || count != 1))) {
     return length;
   }
   return read_file(file, iov, static_cast<size_t>(length), 0);
@@ -87,7 +87,11 @@ long net_writev(int fd, const struct iovec* iov, int count) {
   if (file == nullptr || (file->status_flags & O_ACCMODE) == O_RDONLY) {
     return -EBADF;
   }
-  return length < 0 ? length : write_file(file, iov, static_cast<size_t>(length), 0);
+  // An empty writev is nothing at all; an empty write still meets errors.
+  if (length < 0 || (length == 0 && count != 1)) {
+    return length;
+  }
+  return write_file(file, iov, static_cast<size_t>(length), 0);
 }
 
 long net_send_room(int fd) {

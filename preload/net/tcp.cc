@@ -71,26 +71,28 @@ uint64_t bind_flags(const TcpSocket* socket) {
          (socket->family == AF_INET6 && value[kOptV6Only] != 0 ? kBindV6Only : 0);
 }
 
-// Asks the edge for the address and waits for its answer; cannot be interrupted, as bind cannot.
+// Asks the edge for the address and waits for its answer. A signal interrupts the wait but not the
+// bind: the call that is then made again (by a restart, or by the application) joins it.
 long bind_at_edge(TcpSocket* socket, const Address& address) {
   FileHold hold(socket);
-  socket->state = TcpState::kBinding;
-  Output entry;
-  entry.kind = OutputKind::kBind;
-  entry.id = socket->socket_id;
-  entry.value = bind_flags(socket);
-  entry.address = address;
-  emit_output(entry);
-  WaitQueue* queue = &socket->readers;
-  while (socket->state == TcpState::kBinding) {
-    sched_wait(queue, kNoDeadline);
+  if (socket->bind_pending == BindPending::kNo) {
+    socket->state = TcpState::kBinding;
+    socket->bind_pending = BindPending::kAsked;
+    Output entry;
+    entry.kind = OutputKind::kBind;
+    entry.id = socket->socket_id;
+    entry.value = bind_flags(socket);
+    entry.address = address;
+    emit_output(entry);
   }
-  if (socket->bind_result != 0) {
-    return -static_cast<long>(socket->bind_result);
+  while (socket->bind_pending == BindPending::kAsked) {
+    const int error = sched_wait(&socket->readers, kNoDeadline);
+    if (error != 0 && socket->bind_pending == BindPending::kAsked) {
+      return error;
+    }
   }
-  socket->unlistened = false;
-  options_emit_pending(socket);
-  return 0;
+  socket->bind_pending = BindPending::kNo;
+  return -static_cast<long>(socket->bind_result);
 }
 
 void drop_accept_queue(TcpSocket* listener) {
@@ -214,7 +216,9 @@ void tcp_release(File* file) {
     emit_plain(OutputKind::kClose, socket->connection_id, socket->consumed);
     g_connections.remove(socket);
   } else {
-    const bool at_edge = socket->state == TcpState::kBound || socket->state == TcpState::kListening;
+    const bool at_edge = socket->state == TcpState::kBound ||
+                         socket->state == TcpState::kListening ||
+                         socket->state == TcpState::kBinding;
     if (at_edge && !socket->unlistened) {
       emit_plain(OutputKind::kUnlisten, socket->socket_id, 0);
     }
@@ -261,7 +265,7 @@ long net_bind(int fd, const struct sockaddr* address, socklen_t length) {
   if (error < 0) {
     return error;
   }
-  if (socket->state != TcpState::kFresh) {
+  if (socket->state != TcpState::kFresh && socket->bind_pending == BindPending::kNo) {
     return -EINVAL;
   }
   Address wanted = unspecified_address(socket->family);
@@ -280,7 +284,8 @@ long net_listen(int fd, int backlog) {
   if (socket == nullptr) {
     return error;
   }
-  if (socket->state == TcpState::kFresh || socket->unlistened) {
+  if (socket->state == TcpState::kFresh || socket->unlistened ||
+      socket->bind_pending != BindPending::kNo) {
     error = bind_at_edge(socket,
                          socket->unlistened ? socket->local : unspecified_address(socket->family));
     if (error < 0) {

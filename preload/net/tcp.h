@@ -13,12 +13,16 @@ namespace ftrun::shim {
 
 enum class TcpState : uint8_t {
   kFresh,      // TCP_CLOSE, not bound
-  kBinding,    // a bind is on its way; another thread sees it as bound
+  kBinding,    // a bind is on its way
   kBound,      // TCP_CLOSE with a port
   kListening,  // TCP_LISTEN
   kOpen,       // connected; half-closed states show in `shut`, `input_ended`
   kClosed,     // was connected: reset, or closed in both directions
 };
+
+// A bind that the edge was asked for: its answer comes as an arrival and is told by the call that
+// waits for it.
+enum class BindPending : uint8_t { kNo, kAsked, kAnswered };
 
 // sk_shutdown.
 inline constexpr uint8_t kShutReceive = 1;
@@ -49,7 +53,8 @@ struct TcpSocket : File {
   TcpSocket* accept_first = nullptr;
   TcpSocket* accept_last = nullptr;
   TcpSocket* accept_next = nullptr;
-  uint64_t bind_result = 0;  // of the bind that kBinding waits for: errno
+  uint64_t bind_result = 0;  // errno
+  BindPending bind_pending = BindPending::kNo;
 };
 
 extern const FileOps kTcpOps;

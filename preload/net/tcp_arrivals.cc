@@ -97,9 +97,12 @@ void apply_bound(const Arrival& item) {
     return;
   }
   socket->bind_result = item.value;
+  socket->bind_pending = BindPending::kAnswered;
   socket->state = item.value == 0 ? TcpState::kBound : TcpState::kFresh;
   if (item.value == 0) {
     socket->local = item.local;
+    socket->unlistened = false;
+    options_emit_pending(socket);
   }
   wake(&socket->readers, kWakeAll);
 }

@@ -31,19 +31,14 @@ bool is_shims(const Mapping& mapping) {
          mapping.name.find("libftpreload.so") != std::string::npos;
 }
 
-// The loader's variable: the first differing word in ld.so's own data.
-struct StartTime {
-  uint64_t primary = 0, secondary = 0;
-};
-
 bool is_loader(const Mapping& mapping) {
   return mapping.name.find("ld-linux") != std::string::npos;
 }
 
-// Whether both words are TSC readings taken while the loader ran (half a second at most).
-bool is_reading(const StartTime& start, uint64_t a, uint64_t b) {
-  constexpr uint64_t kNear = uint64_t{1} << 30;
-  return a - start.primary + kNear < 2 * kNear && b - start.secondary + kNear < 2 * kNear;
+// A TSC reading, or a difference of two, taken while the loader ran.
+bool is_reading(const MemoryImage& image, uint64_t word) {
+  return (word >= image.loader_begin && word <= image.loader_end) ||
+         word <= image.loader_end - image.loader_begin;
 }
 
 bool is_dead_stack(const MemoryImage& image, const Mapping& mapping, uint64_t address) {
@@ -80,25 +75,8 @@ std::string name_word(const Mapping& mapping, uint64_t address, uint64_t a, uint
   return line;
 }
 
-StartTime find_start_time(const MemoryImage& primary, const MemoryImage& secondary) {
-  StartTime start;
-  for (size_t m = 0; m < primary.mappings.size() && m < secondary.mappings.size(); ++m) {
-    const std::vector<uint8_t>& a = primary.mappings[m].bytes;
-    const std::vector<uint8_t>& b = secondary.mappings[m].bytes;
-    for (size_t i = 0; is_loader(primary.mappings[m]) && i + 8 <= std::min(a.size(), b.size());
-         i += 8) {
-      if (std::memcmp(&a[i], &b[i], 8) != 0) {
-        std::memcpy(&start.primary, &a[i], 8);
-        std::memcpy(&start.secondary, &b[i], 8);
-        return start;
-      }
-    }
-  }
-  return start;
-}
-
 void compare_mapping(const Mapping& a, const Mapping& b, const MemoryImage& image,
-                     const StartTime& start, Comparison* result) {
+                     const MemoryImage& other, Comparison* result) {
   for (size_t i = 0; i + 8 <= a.bytes.size(); i += 8) {
     if (std::memcmp(&a.bytes[i], &b.bytes[i], 8) == 0) {
       continue;
@@ -109,7 +87,8 @@ void compare_mapping(const Mapping& a, const Mapping& b, const MemoryImage& imag
     const uint64_t address = a.begin + i;
     if (is_dead_stack(image, a, address)) {
       result->excepted["dead stack"]++;
-    } else if ((is_loader(a) || a.name == "[stack]") && is_reading(start, words[0], words[1])) {
+    } else if ((is_loader(a) || a.name == "[stack]") && is_reading(image, words[0]) &&
+               is_reading(other, words[1])) {
       result->excepted["ld.so's start time: " + name_word(a, address, words[0], words[1])]++;
     } else {
       result->differing_words++;
@@ -161,7 +140,6 @@ Comparison compare(const MemoryImage& primary, const MemoryImage& secondary) {
     result.differences.push_back("the processes have different numbers of writable mappings");
     result.differing_words++;
   }
-  const StartTime start = find_start_time(primary, secondary);
   for (size_t i = 0; i < count; ++i) {
     const Mapping& a = primary.mappings[i];
     const Mapping& b = secondary.mappings[i];
@@ -170,7 +148,7 @@ Comparison compare(const MemoryImage& primary, const MemoryImage& secondary) {
       result.differing_words++;
       return result;
     }
-    compare_mapping(a, b, primary, start, &result);
+    compare_mapping(a, b, primary, secondary, &result);
   }
   return result;
 }

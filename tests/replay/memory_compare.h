@@ -25,13 +25,15 @@ struct Mapping {
 struct MemoryImage {
   std::vector<Mapping> mappings;
   std::vector<uint64_t> live_stacks;  // of each thread: its stack pointer in the application
+  // TSC readings between which the loader ran, before the shim.
+  uint64_t loader_begin = 0, loader_end = 0;
 };
 MemoryImage read_memory(pid_t pid, const Control* control);
 
 struct Comparison {
   uint64_t bytes_compared = 0;
-  std::map<std::string, uint64_t> excepted;    // exception -> differing words
-  std::vector<std::string> differences;        // one line for each other differing word (bounded)
+  std::map<std::string, uint64_t> excepted;  // exception -> differing words
+  std::vector<std::string> differences;      // one line for each other differing word (bounded)
   uint64_t differing_words = 0;
 };
 Comparison compare(const MemoryImage& primary, const MemoryImage& secondary);

@@ -47,6 +47,7 @@ struct Replica {
   int doorbell = -1;
   bool exited = false;
   int wait_status = 0;
+  uint64_t loader_begin = 0, loader_end = 0;
 
   Replica(Role role, const Options& options) {
     auto created = Region::create(role, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16});
@@ -64,11 +65,16 @@ struct Replica {
     plan.region_fd = region.fd();
     plan.doorbell_fd = doorbell;
     plan.control = region.control();
+    loader_begin = __builtin_ia32_rdtsc();
     auto launched = process::launch(plan);
     if (!launched.ok()) {
       die(launched.error().message);
     }
     application = std::move(launched.value());
+    while (region.control()->ready.load() == 0 && !exited) {
+      check();
+    }
+    loader_end = __builtin_ia32_rdtsc();
     port = std::make_unique<AppPort>(&region);
   }
 
@@ -85,6 +91,12 @@ struct Replica {
       exited = true;
       wait_status = event.value()->value;
     }
+  }
+  MemoryImage memory() const {
+    MemoryImage image = read_memory(application.application_pid, region.control());
+    image.loader_begin = loader_begin;
+    image.loader_end = loader_end;
+    return image;
   }
   void drain(AppPort::Sink* sink) {
     auto drained = port->drain(sink);
@@ -153,8 +165,8 @@ void record(Replica* primary, Recorder* recorder) {
     arrivals.clear();
     recorder->edge.poll(primary->doorbell, timeout_ms, &arrivals);
     control->supervisor_asleep.store(0);
-    control->coarse_now_ns.store(static_cast<uint64_t>(
-        std::chrono::steady_clock::now().time_since_epoch().count()));
+    control->coarse_now_ns.store(
+        static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count()));
     if (!arrivals.empty()) {
       primary->port->feed_input(arrivals);
     }
@@ -245,7 +257,7 @@ int run(const Options& options) {
     exited = primary.exited;
     status = primary.wait_status;
     if (!exited) {
-      memory = read_memory(primary.application.application_pid, primary.region.control());
+      memory = primary.memory();
     }
     process::end(&primary.application);
   }
@@ -255,8 +267,7 @@ int run(const Options& options) {
   Comparison comparison;
   if (!exited) {
     freeze(&secondary, &replayer);
-    comparison = compare(memory, read_memory(secondary.application.application_pid,
-                                             secondary.region.control()));
+    comparison = compare(memory, secondary.memory());
   }
   process::end(&secondary.application);
   if (exited) {

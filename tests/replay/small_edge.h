@@ -24,7 +24,7 @@ class SmallEdge {
  private:
   struct Connection {
     int fd = -1;
-    std::string queue;          // output not written yet
+    std::string queue;  // output not written yet
     uint64_t received = 0, consumed = 0, written = 0, credited = 0;
     bool closing = false, shut = false, fin = false;
   };
