@@ -57,7 +57,10 @@ void UnitCore::Impl::note_progress(uint64_t replayed, uint64_t lsn, ReplicaId fr
 
 void UnitCore::Impl::on_frame(ReplicaId from, const Frame& frame) {
   const auto& members = view_.replicas;
-  if (!working() || frame.epoch != view_.epoch || from == config_.self ||
+  // Without an application of its own, a replica only has to learn that the others have none either.
+  const bool listens =
+      working() || (state_ == State::kAppFailed && frame.kind == FrameKind::kAppFailed);
+  if (!listens || frame.epoch != view_.epoch || from == config_.self ||
       std::find(members.begin(), members.end(), from) == members.end()) {
     return;  // of another time: its sender was excluded, or we are
   }
@@ -108,7 +111,7 @@ void UnitCore::Impl::flush() {
   }
   sent_list_.clear();
   deliver();
-  if (!primary_ && state_ == State::kRunning &&
+  if (!primary_ && has_primary() &&
       mark_position_ - reported_position_ >= config_.progress_report_bytes) {
     reported_position_ = mark_position_;
     send(primary_id(), FrameKind::kHeld, mark_position_, mark_lsn_, 0, {});

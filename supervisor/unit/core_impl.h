@@ -28,6 +28,8 @@ struct UnitCore::Impl {
   bool alone() const { return view_.replicas.size() == 1; }
   bool working() const { return state_ == State::kRunning || state_ == State::kTakingOver; }
   bool mutated(Mutation mutation) const { return config_.mutation == mutation; }
+  // Another replica is the primary, as far as we know.
+  bool has_primary() const { return state_ == State::kRunning && primary_id() != config_.self; }
   ReplicaId primary_id() const { return view_.replicas.front(); }
   void send(ReplicaId to, FrameKind kind, uint64_t number, uint64_t lsn, uint64_t digest,
             Bytes bytes);

@@ -49,7 +49,7 @@ void UnitCore::Impl::deliver() {
     if (!app_ended_) {
       host_->feed_input(arrivals_);
     }
-  } else if (state_ == State::kRunning) {
+  } else if (has_primary()) {
     reported_position_ = mark_position_;
     send(primary_id(), FrameKind::kInput, mark_position_, mark_lsn_, 0, arrivals_);
   }  // else the primary is dead: everything that is not logged will be offered again

@@ -27,6 +27,7 @@ void Client::step() {
   }
   if (socket_ == nullptr) {
     socket_ = world_->kernel.connect(7000, send_buffer_);
+    served_ = done_ = socket_ == nullptr && world_->doomed();  // nobody listens any more
     return;
   }
   if (aborts() && world_->random.one_in(200)) {
@@ -76,7 +77,9 @@ void Client::send_some() {
 }
 
 void Client::read_some() {
-  if (socket_->server_reset && socket_->lost) {
+  const bool ended =
+      socket_->server_reset || (socket_->out_fin && socket_->read == socket_->out.size());
+  if ((socket_->server_reset && socket_->lost) || (ended && world_->doomed())) {
     served_ = done_ = true;
     return;
   }
@@ -97,13 +100,15 @@ void Client::read_some() {
 
 void Client::say_farewell() {
   const bool at_end = socket_->out_fin && socket_->read == socket_->out.size();
-  if (replies_ < total_) {
+  if (at_end && world_->doomed()) {
+    served_ = done_ = true;
+  } else if (replies_ < total_) {
     if (at_end) {
       world_->fail(fmt::format("client {}: FIN after {} of {} replies", number_, replies_, total_));
     }
     return;
   }
-  if (farewell_ == Farewell::kReset) {
+  if (farewell_ == Farewell::kReset || done_) {
     return;
   }
   served_ = served_ || farewell_ == Farewell::kStay;

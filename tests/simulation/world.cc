@@ -46,6 +46,8 @@ World::World(const Options& chosen) : options(chosen), random(chosen.seed) {
     victim_ = static_cast<unit::ReplicaId>(fault_ == Fault::kCorrupt ? 1 : random.below(2));
     strike_step_ = random.below(random.one_in(2) ? 200 : 4000);
     wake_step_ = strike_step_ + random.below(1000);
+    const bool twice = fault_ != Fault::kCorrupt && random.one_in(16);
+    second_step_ = twice ? strike_step_ + random.below(1000) : 0;
   }
 }
 
@@ -100,6 +102,9 @@ Outcome World::run() {
     if (fault_ != Fault::kNone) {
       strike();
     }
+    if (second_step_ != 0) {
+      strike_again();
+    }
     step();
     operate();
     if (outcome_.steps % 64 == 0) {
@@ -147,6 +152,25 @@ void World::strike() {
   }
   if (fault_ == Fault::kPause && outcome_.steps >= wake_step_) {
     victim.wake();
+  }
+}
+
+void World::strike_again() {
+  if (outcome_.steps == second_step_) {
+    Replica& victim = *replicas_[random.below(replicas_.size())];
+    doomed_ = true;
+    trace(unit::kNoReplica, "strike again", "");
+    if (random.one_in(2)) {
+      victim.kill_app();
+    } else {
+      victim.kill_supervisor();
+    }
+  }
+  if (doomed_ && std::all_of(replicas_.begin(), replicas_.end(),
+                             [](const auto& replica) { return replica->done(); })) {
+    for (size_t i = 0; i < replicas_.size(); ++i) {
+      kernel.close_all(static_cast<int>(i));  // the keepers are cleaned up
+    }
   }
 }
 
@@ -207,6 +231,9 @@ void World::check_end() {
     }
     ++finished;
     const ToyState& state = replica->app().state();
+    if (doomed_) {
+      continue;
+    }
     if (replica->status() != 0 || !replica->app().exited()) {
       fail(fmt::format("the unit ended with status {}: {}", replica->status(),
                        replica->last_event()));
@@ -223,7 +250,7 @@ void World::check_end() {
       fail(fmt::format("{} signals sent, {} received", signals_sent_, state.signals.size()));
     }
   }
-  if (finished == 0) {
+  if (finished == 0 && !doomed_) {
     fail("no replica finished");
   }
   if (fault_ == Fault::kNone && finished != replicas_.size()) {

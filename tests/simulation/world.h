@@ -60,6 +60,7 @@ class World {
   void note_counter(uint64_t counter);
   uint64_t requests_made() const { return requests_made_; }
   void note_request() { ++requests_made_; }
+  bool doomed() const { return doomed_; }
   bool lose_a_socket() { return loses_sockets_ && random.one_in(3); }
 
   const Options options;
@@ -69,6 +70,7 @@ class World {
  private:
   void step();
   void strike();
+  void strike_again();
   void operate();
   void check_end();
   void check_bounds();
@@ -84,6 +86,8 @@ class World {
   unit::ReplicaId victim_ = 0;
   uint64_t strike_step_ = 0;
   uint64_t wake_step_ = 0;
+  uint64_t second_step_ = 0;  // 0: one failure only
+  bool doomed_ = false;       // the second failure has happened
   uint64_t requests_made_ = 0;
   std::vector<bool> counters_seen_;
   uint32_t signals_sent_ = 0;
