@@ -43,6 +43,12 @@ bool write_file(const char* path, const char* text) {
   return written;
 }
 
+bool set_read_only(const char* path, unsigned flags, bool read_only) {
+  mount_attr attributes{};
+  (read_only ? attributes.attr_set : attributes.attr_clr) = MOUNT_ATTR_RDONLY;
+  return syscall(SYS_mount_setattr, AT_FDCWD, path, flags, &attributes, sizeof attributes) == 0;
+}
+
 void enter_namespaces(const InitPlan& plan) {
   if (plan.uid_map != nullptr) {
     // ORDER: setgroups must be denied before an unprivileged process may write gid_map
@@ -62,6 +68,17 @@ void enter_namespaces(const InitPlan& plan) {
   for (size_t i = 0; i < plan.mount_count; ++i) {
     const InitMount& entry = plan.mounts[i];
     if (mount(entry.source, entry.target, nullptr, MS_BIND | MS_REC, nullptr) != 0) {
+      fail(plan.status_fd, InitStep::kMount, errno, static_cast<int>(i));
+    }
+  }
+  // Everything else becomes read-only: a write that slipped through the shim (a symbolic link that
+  // leads out of a state directory) is the kernel's to refuse. ORDER: after the binds, which would
+  // inherit it.
+  if (!set_read_only("/", AT_RECURSIVE, true)) {
+    fail(plan.status_fd, InitStep::kReadOnly, errno);
+  }
+  for (size_t i = 0; i < plan.mount_count; ++i) {
+    if (!set_read_only(plan.mounts[i].target, 0, false)) {
       fail(plan.status_fd, InitStep::kMount, errno, static_cast<int>(i));
     }
   }

@@ -33,6 +33,7 @@ enum class InitStep : uint32_t {
   kMapUser,      // /proc/self/{uid_map,setgroups,gid_map}
   kPrivateTree,  // making the mount namespace private
   kMount,        // `detail` is the index of the mount
+  kReadOnly,     // all other mounts
   kLifeline,     // PDEATHSIG; or the supervisor is gone already
   kFork,
   kTraceMe,

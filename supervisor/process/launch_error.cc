@@ -22,6 +22,8 @@ Error launch_error(const LaunchPlan& plan, const InitMessage& message) {
       return failed(
           fmt::format("mounting {} over {}", plan.mounts[index].source, plan.mounts[index].target));
     }
+    case InitStep::kReadOnly:
+      return failed("making all but the state directories read-only (needs Linux 5.12)");
     case InitStep::kLifeline:
       return failed("tying the application to its supervisor (PR_SET_PDEATHSIG)");
     case InitStep::kFork:

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <tuple>
 
@@ -84,19 +85,17 @@ Result<void> remove_copy(const std::string& path) {
   return remove_tree(marker_path(path));
 }
 
-// Exchanges original and copy unless that has happened, then removes what is the old one now.
-Result<void> adopt(const StateCopy& copy) {
-  if (!copy.exchanged) {
-    FTRUN_TRY(sync_file_system(copy.path));
-    if (renameat2(AT_FDCWD, copy.path.c_str(), AT_FDCWD, copy.directory.c_str(), RENAME_EXCHANGE) !=
-        0) {
-      return system_error(fmt::format("exchanging {} and {}", copy.path, copy.directory), errno);
-    }
-    // ORDER: durable before the old original goes; a crash before leaves both and the marker, whose
-    // inode tells which is which.
-    FTRUN_TRY(sync_directory(parent_of(copy.directory)));
+// Exchanges original and copy unless that has happened; the old content stays in `copy.path`.
+Result<void> exchange(const StateCopy& copy) {
+  if (copy.exchanged) {
+    return {};
   }
-  return remove_copy(copy.path);
+  FTRUN_TRY(sync_file_system(copy.path));
+  if (renameat2(AT_FDCWD, copy.path.c_str(), AT_FDCWD, copy.directory.c_str(), RENAME_EXCHANGE) !=
+      0) {
+    return system_error(fmt::format("exchanging {} and {}", copy.path, copy.directory), errno);
+  }
+  return sync_directory(parent_of(copy.directory));
 }
 
 std::string describe(const StateCopy& copy) {
@@ -156,22 +155,26 @@ Result<void> keep_replica(const std::vector<std::vector<StateCopy>>& by_director
                       directories[i], chosen.unit, chosen.replica)};
     }
   }
+  std::vector<StateCopy> chosen_copies;
+  std::vector<StateCopy> others;
   for (const auto& copies : by_directory) {
     for (const StateCopy& copy : copies) {
-      if (is_chosen(copy)) {
-        FTRUN_TRY(adopt(copy));
-        report->push_back(fmt::format("{} is now what was in {}", copy.directory, describe(copy)));
-      }
+      (is_chosen(copy) ? chosen_copies : others).push_back(copy);
     }
   }
-  // ORDER: only when all directories have their new content may the others go.
-  for (const auto& copies : by_directory) {
-    for (const StateCopy& copy : copies) {
-      if (!is_chosen(copy)) {
-        FTRUN_TRY(remove_copy(copy.path));
-        report->push_back("removed " + describe(copy));
-      }
-    }
+  // ORDER: first every directory gets its new content, then the other replicas' copies go, and last
+  // the old content with the markers whose inodes say that the exchange has happened. Whatever
+  // interrupts this, the next start finishes it instead of taking an older copy for the newest.
+  for (const StateCopy& copy : chosen_copies) {
+    FTRUN_TRY(exchange(copy));
+    report->push_back(fmt::format("{} is now what was in {}", copy.directory, describe(copy)));
+  }
+  for (const StateCopy& copy : others) {
+    FTRUN_TRY(remove_copy(copy.path));
+    report->push_back("removed " + describe(copy));
+  }
+  for (const StateCopy& copy : chosen_copies) {
+    FTRUN_TRY(remove_copy(copy.path));
   }
   return {};
 }
@@ -312,6 +315,23 @@ Result<std::vector<Mount>> make_copies(const std::vector<std::string>& directori
   return mounts;
 }
 
+Result<void> announce(const std::vector<std::string>& directories, Control* control) {
+  std::string text;
+  for (const std::string& directory : directories) {
+    if (directory.find('\n') != std::string::npos) {
+      return Error{"a state directory's name contains a newline"};
+    }
+    text += directory + "\n";
+  }
+  if (text.size() >= sizeof control->state_directories) {
+    return Error{
+        fmt::format("the names of the state directories are too long: {} bytes, at most {}",
+                    text.size(), sizeof control->state_directories - 1)};
+  }
+  std::memcpy(control->state_directories, text.c_str(), text.size() + 1);
+  return {};
+}
+
 Result<void> update_markers(const std::vector<std::string>& directories, const std::string& unit,
                             const std::string& replica, uint64_t epoch, uint64_t lsn) {
   for (const std::string& directory : directories) {
@@ -320,7 +340,7 @@ Result<void> update_markers(const std::vector<std::string>& directories, const s
     FTRUN_TRY(marker);
     marker->epoch = epoch;
     marker->lsn = lsn;
-    FTRUN_TRY(write_marker(path, *marker));
+    FTRUN_TRY(replace_marker(path, *marker));
   }
   return {};
 }

@@ -65,7 +65,11 @@ Result<std::vector<Mount>> make_copies(const std::vector<std::string>& directori
                                        const std::string& unit, const std::string& replica,
                                        uint64_t epoch);
 
-// Writes epoch and record down: at every change of view, and now and then.
+// Tells the shim which directories are state directories.
+Result<void> announce(const std::vector<std::string>& directories, Control* control);
+
+// Writes epoch and record down: at every change of view, and now and then. Not synced to disk (it
+// is called from the event loop): after a power cut the markers may be some seconds behind.
 Result<void> update_markers(const std::vector<std::string>& directories, const std::string& unit,
                             const std::string& replica, uint64_t epoch, uint64_t lsn);
 

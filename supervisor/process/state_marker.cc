@@ -38,23 +38,32 @@ Result<StateMarker> read_marker(const std::string& path) {
   }
 }
 
-Result<void> write_marker(const std::string& path, const StateMarker& marker) {
+namespace {
+
+Result<void> replace_file(const std::string& path, const StateMarker& marker, bool durable) {
   const nlohmann::ordered_json json = {
       {"version", kMarkerVersion},       {"unit", marker.unit},      {"replica", marker.replica},
       {"epoch", marker.epoch},           {"lsn", marker.lsn},        {"inode", marker.inode},
       {"supervisor", marker.supervisor}, {"started", marker.started}};
   const std::string text = json.dump() + "\n";
   const std::string temporary = path + ".tmp";
-  {
-    const Descriptor fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-    if (!fd.valid() || write(fd.get(), text.data(), text.size()) != ssize_t(text.size()) ||
-        fsync(fd.get()) != 0) {
-      return system_error("writing " + temporary, errno);
-    }
+  const Descriptor fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!fd.valid() || write(fd.get(), text.data(), text.size()) != ssize_t(text.size()) ||
+      (durable && fsync(fd.get()) != 0)) {
+    return system_error("writing " + temporary, errno);
   }
-  if (rename(temporary.c_str(), path.c_str()) != 0) {
-    return system_error("writing " + path, errno);
-  }
+  return rename(temporary.c_str(), path.c_str()) == 0 ? Result<void>()
+                                                      : system_error("writing " + path, errno);
+}
+
+}  // namespace
+
+Result<void> replace_marker(const std::string& path, const StateMarker& marker) {
+  return replace_file(path, marker, false);
+}
+
+Result<void> write_marker(const std::string& path, const StateMarker& marker) {
+  FTRUN_TRY(replace_file(path, marker, true));
   const std::string parent = path.substr(0, path.rfind('/') + 1);
   const Descriptor directory(open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!directory.valid() || fsync(directory.get()) != 0) {

@@ -18,7 +18,9 @@ inline std::string marker_path(const std::string& copy) {
 }
 
 Result<StateMarker> read_marker(const std::string& path);
-// Durable when it returns: the file and its name.
+// Atomic, but not synced to disk.
+Result<void> replace_marker(const std::string& path, const StateMarker& marker);
+// And durable when it returns: the file and its name.
 Result<void> write_marker(const std::string& path, const StateMarker& marker);
 
 }  // namespace ftrun::process

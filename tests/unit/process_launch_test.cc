@@ -251,6 +251,18 @@ TEST_F(Launch, MountsReplaceADirectoryForTheApplicationOnly) {
   EXPECT_FALSE(std::filesystem::exists(directory_ + "/state/file"));
 }
 
+TEST_F(Launch, NothingButStateDirectoriesCanBeWrittenThen) {
+  std::filesystem::create_directories(directory_ + "/state");
+  std::filesystem::create_directories(directory_ + "/copy");
+  // A link inside the copy that leads out.
+  std::filesystem::create_symlink(directory_ + "/outside", directory_ + "/copy/link");
+  LaunchPlan mounted = plan({"append", directory_ + "/state/link", "text"});
+  mounted.mounts = {{directory_ + "/copy", directory_ + "/state"}};
+  start(mounted);
+  EXPECT_EQ(exit_status_of(next_event().value), 1);
+  EXPECT_FALSE(std::filesystem::exists(directory_ + "/outside"));
+}
+
 TEST_F(Launch, AMountThatFailsIsNamed) {
   LaunchPlan mounted = plan({"wait"});
   mounted.mounts = {{directory_ + "/none", directory_}};
