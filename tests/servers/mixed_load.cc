@@ -62,6 +62,12 @@ class MixedClient : public load::Handler {
   bool idle() const {
     return role_ == ClientRole::kSubscriber || !socket_.valid() || expected_ == 0;
   }
+  // What it waits for, for the report of a stall.
+  std::string waiting_for() const {
+    return fmt::format("{}: {} replies missing, {} bytes unsent, {} bytes of a reply here",
+                       role_ == ClientRole::kBlocker ? "blocker" : "worker", expected_, out_.size(),
+                       in_.size());
+  }
   void on_ready(uint32_t events, int64_t) override {
     if ((events & EPOLLOUT) != 0) {
       flush();
@@ -244,6 +250,11 @@ int run(const Options& options, Totals* totals) {
       progress_at = now;
     } else if (now - progress_at > static_cast<int64_t>(options.stall_seconds * 1e9)) {
       fmt::print(stderr, "ftrun-mixed-load: no reply for {} s\n", options.stall_seconds);
+      for (const auto& client : clients) {
+        if (!client->idle()) {
+          fmt::print(stderr, "  {}\n", client->waiting_for());
+        }
+      }
       return 1;
     }
   }
@@ -264,6 +275,8 @@ int main(int argc, char** argv) {
   app.add_option("--workers", options.workers)->check(CLI::Range(1, 1000));
   app.add_option("--blockers", options.blockers)->check(CLI::Range(0, 1000));
   app.add_option("--subscribers", options.subscribers)->check(CLI::Range(0, 1000));
+  app.add_option("--stall-seconds", options.stall_seconds, "without any reply: given up")
+      ->check(CLI::Range(1.0, 1e6));
   app.add_option("--memory-mb", options.memory_mb, "maxmemory of the server")
       ->check(CLI::Range(2, 100'000));
   CLI11_PARSE(app, argc, argv);
