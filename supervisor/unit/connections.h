@@ -39,6 +39,7 @@ struct Connection {
   uint64_t produced = 0;  // output of the own application
   uint64_t released = 0;  // of that, what may leave: given to the edge, or to the resend queue
   uint64_t written = 0;   // output that the edge has reported as taken by the kernel
+  uint64_t relayed = 0;   // sender: of that, what the primary was told
   uint64_t credited = 0;  // credit as last fed to the application or found in the log
   ByteQueue resend;       // released but not known to be written; only where the edge is elsewhere
   std::vector<SocketOption> options;  // as above

@@ -29,6 +29,10 @@ using Bytes = std::span<const uint8_t>;
 inline constexpr uint64_t kLogRunAheadBytesMax = 8 << 20;
 // A secondary reports how far it has replayed at least this often (in bytes of log).
 inline constexpr uint64_t kProgressReportBytes = 256 << 10;
+// The sender reports a connection's written output to the primary at least this often, and at once
+// when the primary's application may be waiting for room. Small, for it is what a resend queue may
+// keep beyond need; not zero, for every report costs both supervisors.
+inline constexpr uint64_t kCreditReportBytes = 4 << 10;
 // Output of turns that may not be released yet, over all connections.
 inline constexpr size_t kPendingOutputBytesMax = 64 << 20;
 // Arrivals collected between two calls of flush(); flush() is forced beyond it.

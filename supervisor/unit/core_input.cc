@@ -131,7 +131,9 @@ void UnitCore::Impl::on_edge_sent(ConnectionId id, uint64_t position) {
   }
   FTRUN_ASSERT(position >= connection->written && position <= connection->released);
   connection->written = position;
-  if (!primary_ || wants_credit(*connection)) {
+  // While less than half the window is in use, nobody waits: the primary needs this to trim only.
+  if (wants_credit(*connection) ||
+      (!primary_ && position - connection->relayed >= kCreditReportBytes)) {
     mark_sent(*connection);
   }
 }
@@ -154,6 +156,7 @@ void UnitCore::Impl::pass_credit(Connection& connection) {
         mutated(Mutation::kCreditTooMuch) ? connection.produced : connection.written;
     return put(ArrivalKind::kCredit, connection.id, connection.credited);
   }
+  connection.relayed = connection.written;
   put(ArrivalKind::kCredit, connection.id, connection.written);
 }
 
