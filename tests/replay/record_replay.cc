@@ -181,15 +181,37 @@ void record(Replica* primary, Recorder* recorder) {
   primary->drain(recorder);
 }
 
+bool ends_turn(RecordKind kind) {
+  return kind == RecordKind::kTurnEndIngest || kind == RecordKind::kTurnEndIdle ||
+         kind == RecordKind::kTurnEndCut || kind == RecordKind::kExit;
+}
+
+// How many bytes at the start of `bytes` are whole turns.
+size_t whole_turns(const std::vector<uint8_t>& bytes) {
+  const uint8_t* const end = bytes.data() + bytes.size();
+  size_t whole = 0;
+  Record record;
+  for (const uint8_t* at = bytes.data(); (at = get_record(at, end, &record)) != nullptr;) {
+    if (ends_turn(record.kind)) {
+      whole = static_cast<size_t>(at - bytes.data());
+    }
+  }
+  return whole;
+}
+
 void replay(Replica* secondary, Replayer* replayer, const std::string& path, uint64_t end) {
   std::ifstream log(path, std::ios::binary);
-  std::vector<uint8_t> chunk(1 << 20);
+  constexpr size_t kChunkBytes = 1 << 20;
+  std::vector<uint8_t> pending;
   while (replayer->position < end && !secondary->exited) {
-    if (!secondary->port->staged()) {
-      log.read(reinterpret_cast<char*>(chunk.data()), static_cast<long>(chunk.size()));
-      if (log.gcount() > 0) {
-        secondary->port->feed_log({chunk.data(), static_cast<size_t>(log.gcount())});
-      }
+    if (!secondary->port->staged() && log) {
+      const size_t had = pending.size();
+      pending.resize(had + kChunkBytes);
+      log.read(reinterpret_cast<char*>(&pending[had]), kChunkBytes);
+      pending.resize(had + static_cast<size_t>(log.gcount()));
+      const size_t whole = whole_turns(pending);
+      secondary->port->feed_log({pending.data(), whole});
+      pending.erase(pending.begin(), pending.begin() + static_cast<long>(whole));
     }
     secondary->port->pump();
     secondary->drain(replayer);
