@@ -13,7 +13,6 @@
 #include <nlohmann/json.hpp>
 
 #include "supervisor/edge/keeper.h"
-#include "supervisor/process/state_dirs.h"
 #include "supervisor/tags.h"
 
 namespace ftrun {
@@ -91,14 +90,7 @@ Result<void> Replica::start_application(process::Inheritance inheritance,
   plan.region_fd = region_.fd();
   plan.doorbell_fd = doorbell_.get();
   plan.control = region_.control();
-  if (!options_.state_dirs.empty()) {
-    Result<std::vector<process::Mount>> mounts = process::make_copies(
-        options_.state_dirs, options_.unit, arbiter::replica_name(options_.replica), 1);
-    if (!mounts.ok()) {
-      return mounts.error();
-    }
-    plan.mounts = std::move(*mounts);
-  }
+  FTRUN_TRY(make_state_copies(&plan));
   Result<process::Application> application = process::launch(plan);
   if (!application.ok()) {
     return application.error();

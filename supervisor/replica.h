@@ -81,7 +81,14 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void application_lost(const std::string& why, int status);
   void deliver_application_end();
   void keeper_died();
+  void update_markers();
+  void settle_state_dirs();
   void wind_up();
+
+  // replica_state.cc
+  Result<void> make_state_copies(process::LaunchPlan* plan);
+  bool peers_have_ended();
+  void note_state();
 
   // unit::Host (replica_host.cc)
   void send(unit::ReplicaId to, const unit::Frame& frame) override;
@@ -146,6 +153,8 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   bool app_end_delivered_ = false;
   std::string app_end_why_;
   int app_end_status_ = 0;
+  bool ended_cleanly_ = false;  // the application has exited and all its output is out
+  int64_t state_noted_ns_ = 0;  // when the copies' markers were last written by time
   bool done_ = false;
   int exit_code_ = 0;
 };

@@ -162,8 +162,42 @@ void Replica::keeper_died() {
   }
 }
 
+// What each copy of the state directories holds, for whoever has to choose one after a power cut.
+void Replica::update_markers() {
+  if (options_.state_dirs.empty()) {
+    return;
+  }
+  const unit::Status status = core_->status();
+  const Result<void> updated = process::update_markers(options_.state_dirs, options_.unit,
+                                                       arbiter::replica_name(options_.replica),
+                                                       status.view.epoch, status.lsn);
+  if (!updated.ok()) {
+    event("trouble", updated.error().message);
+  }
+}
+
+// After a clean end the sender's copies become the originals and all copies go. After any other end
+// they stay: the operator chooses (--recover).
+void Replica::settle_state_dirs() {
+  if (options_.state_dirs.empty() || !ended_cleanly_ || !core_->status().sender ||
+      !peers_have_ended()) {
+    return;
+  }
+  const Result<void> settled = process::adopt_copies(options_.state_dirs, options_.unit,
+                                                     arbiter::replica_name(options_.replica));
+  if (!settled.ok()) {
+    event("trouble", settled.error().message);
+  }
+}
+
 // The replica's end: last frames out, application and keeper gone.
 void Replica::wind_up() {
+  process::end(&application_);
+  if (core_->status().state == unit::State::kExcluded) {
+    // Whoever excluded us takes the clients from our keeper: it and every socket must stay. The
+    // caller leaves by _exit(), which closes nothing that the keeper holds.
+    return;
+  }
   const int64_t deadline_ns = link::monotonic_ns() + int64_t{kLastFlushMs} * 1'000'000;
   for (link::Peer& peer : peers_.all()) {
     while (peer.link.open() && !peer.suspected && peer.link.flush().ok() &&
@@ -172,7 +206,7 @@ void Replica::wind_up() {
       poll(&writable, 1, 10);
     }
   }
-  process::end(&application_);
+  settle_state_dirs();
   control_.reset();
   // ORDER: the keeper last; when we exit, the descriptors are closed for good.
   if (keeper_.valid()) {

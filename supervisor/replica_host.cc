@@ -31,6 +31,7 @@ void Replica::propose_view(const unit::View& view) {
       return;
     }
     core_->on_view(*current);
+    update_markers();
   });
 }
 
@@ -105,6 +106,7 @@ void Replica::event(std::string_view kind, std::string_view text) {
 void Replica::finished(int status) {
   exit_code_ = 0;
   done_ = true;
+  ended_cleanly_ = exit_entry_seen_;
   const Result<void> written =
       run_dir_.write(run_dir_.file("exit_status"), fmt::format("{}\n", status));
   if (!written.ok()) {

@@ -84,6 +84,10 @@ void Replica::iterate() {
     tick();
   }
   deliver_application_end();
+  if (core_->status().state == unit::State::kExcluded) {
+    exit_code_ = 1;
+    done_ = true;
+  }
 }
 
 void Replica::dispatch(const epoll_event& event) {
@@ -171,6 +175,7 @@ void Replica::tick() {
   for (const unit::ReplicaId silent : peers_.tick(now_ns_, options_.time_out_ms, epoch)) {
     peer_lost(peers_.find(silent), fmt::format("silent for {} ms", options_.time_out_ms));
   }
+  note_state();
   flush_links();
   edge_->drop_released();
 }

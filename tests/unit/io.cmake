@@ -14,3 +14,13 @@ add_executable(io_tests
 target_include_directories(io_tests PRIVATE ${CMAKE_SOURCE_DIR}/tests/unit)
 target_link_libraries(io_tests PRIVATE ftrun_io GTest::gtest GTest::gtest_main)
 gtest_discover_tests(io_tests)
+
+# Whole supervisors; apart, since they take seconds.
+add_executable(supervisor_tests supervisor_test.cc)
+target_link_libraries(supervisor_tests PRIVATE ftrun_io GTest::gtest GTest::gtest_main)
+target_compile_definitions(supervisor_tests PRIVATE
+  SUPERVISOR="$<TARGET_FILE:ftrun-supervisor>"
+  RING_ECHO="$<TARGET_FILE:ring_echo>"
+  STUB_PRELOAD="$<TARGET_FILE:io_stub_preload>")
+add_dependencies(supervisor_tests ftrun-supervisor ring_echo io_stub_preload)
+gtest_discover_tests(supervisor_tests)
