@@ -114,9 +114,9 @@ def main():
             if process.poll() is None:
                 process.kill()
                 process.wait()
-        with open(output, encoding="utf-8", errors="replace") as text:
-            said = text.read()
-    print(said)
+            with open(output, encoding="utf-8", errors="replace") as text:
+                said = text.read()
+            print(said)
     return 0 if process.returncode == 0 and re.search(r"^equal$", said, re.M) else 1
 
 

@@ -156,6 +156,7 @@ void SmallEdge::read_some(uint32_t id, Connection* connection, std::vector<uint8
       connection->fin = true;
       item.kind = n == 0 ? ArrivalKind::kFin : ArrivalKind::kReset;
       item.value = n == 0 ? 0 : static_cast<uint64_t>(errno);
+      item.length = 0;
       append(item, arrivals);
       return;
     }
