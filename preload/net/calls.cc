@@ -14,17 +14,11 @@ namespace ftrun::shim {
 namespace {
 
 long read_file(File* file, const struct iovec* iov, size_t length, int flags) {
-  if (file->ops->read == nullptr) {
-    return (file->status_flags & O_ACCMODE) == O_WRONLY ? -EBADF : -EINVAL;
-  }
   IoCursor to(iov, length);
   return file->ops->read(file, &to, flags);
 }
 
 long write_file(File* file, const struct iovec* iov, size_t length, int flags) {
-  if (file->ops->write == nullptr) {
-    return -EINVAL;
-  }
   IoCursor from(iov, length);
   return file->ops->write(file, &from, flags);
 }
@@ -74,6 +68,9 @@ long net_readv(int fd, const struct iovec* iov, int count) {
   if (file == nullptr || (file->status_flags & O_ACCMODE) == O_WRONLY) {
     return -EBADF;
   }
+  if (file->ops->read == nullptr) {
+    return -EINVAL;
+  }
   // An empty read of a socket is nothing at all (sock_read_iter).
   if (length < 0 || (length == 0 && (is_socket(file) || count != 1))) {
     return length;
@@ -86,6 +83,9 @@ long net_writev(int fd, const struct iovec* iov, int count) {
   const long length = check_iovec(iov, count);
   if (file == nullptr || (file->status_flags & O_ACCMODE) == O_RDONLY) {
     return -EBADF;
+  }
+  if (file->ops->write == nullptr) {
+    return -EINVAL;
   }
   // An empty writev is nothing at all; an empty write still meets errors.
   if (length < 0 || (length == 0 && count != 1)) {

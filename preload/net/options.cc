@@ -19,6 +19,7 @@ enum class OptionKind : uint8_t {
   kRange,     // minimum..maximum, else -EINVAL
   kBuffer,    // stored doubled, with a minimum
   kLowWater,  // SO_RCVLOWAT
+  kHops,      // 1..255, or -1 for the default
   kDefer,     // TCP_DEFER_ACCEPT: seconds rounded up to retransmissions
 };
 enum class Edge : uint8_t { kKeep, kTell };  // is the edge's kernel told?
@@ -63,12 +64,12 @@ constexpr OptionSpec kSpecs[] = {
     {IPPROTO_TCP, TCP_FASTOPEN, OptionKind::kRange, Edge::kKeep, 0, 0},
     {IPPROTO_TCP, TCP_NOTSENT_LOWAT, OptionKind::kRange, Edge::kKeep, 0},
     {IPPROTO_IP, IP_TOS, OptionKind::kRange, Edge::kTell, 0},
-    {IPPROTO_IP, IP_TTL, OptionKind::kRange, Edge::kKeep, 64, -1, 255},
+    {IPPROTO_IP, IP_TTL, OptionKind::kHops, Edge::kKeep, 64, 1, 255},
     {IPPROTO_IP, IP_MTU_DISCOVER, OptionKind::kRange, Edge::kKeep, 1, 0, 5},
     {IPPROTO_IP, IP_RECVERR, OptionKind::kBool, Edge::kKeep, 0},
     {IPPROTO_IPV6, IPV6_V6ONLY, OptionKind::kBool, Edge::kKeep, 0},
     {IPPROTO_IPV6, IPV6_TCLASS, OptionKind::kRange, Edge::kTell, 0, -1, 255},
-    {IPPROTO_IPV6, IPV6_UNICAST_HOPS, OptionKind::kRange, Edge::kKeep, 64, -1, 255},
+    {IPPROTO_IPV6, IPV6_UNICAST_HOPS, OptionKind::kHops, Edge::kKeep, 64, 0, 255},
     {IPPROTO_IPV6, IPV6_RECVERR, OptionKind::kBool, Edge::kKeep, 0},
 };
 static_assert(sizeof(kSpecs) / sizeof(kSpecs[0]) == kOptionCount);
@@ -127,6 +128,12 @@ long store_integer(SocketOptions* options, int index, int value) {
         return -EINVAL;
       }
       *stored = value;
+      return 0;
+    case OptionKind::kHops:
+      if (value != -1 && (value < spec.minimum || value > spec.maximum)) {
+        return -EINVAL;
+      }
+      *stored = value == -1 ? spec.initial : value;
       return 0;
     case OptionKind::kBuffer: {
       const bool force = index == kOptSendBufferForce || index == kOptReceiveBufferForce;
@@ -233,7 +240,7 @@ long set_integer(TcpSocket* socket, int index, int value) {
   if (error < 0) {
     return error;
   }
-  if (index == kOptReceiveLow && socket->state == TcpState::kOpen) {
+  if (index == kOptReceiveLow) {
     tcp_input_arrived(socket);
   }
   if (spec.edge == Edge::kTell) {

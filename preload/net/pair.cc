@@ -16,7 +16,7 @@ constexpr size_t kPageBytes = 4096;
 constexpr size_t kSharedInfoBytes = 320;  // behind every sk_buff's data
 constexpr size_t kSkbBytes = 256;         // the sk_buff itself
 constexpr size_t kLinearBytesMax = kPageBytes - kSharedInfoBytes;
-constexpr size_t kMessageBytesMax = 16384 - kSharedInfoBytes + 32768;  // of a stream's message
+constexpr size_t kMessageBytesMax = kLinearBytesMax + 32768;  // of a stream's message
 constexpr uint8_t kReceive = 1;
 constexpr uint8_t kSend = 2;
 constexpr uint8_t kBoth = 3;
@@ -80,6 +80,13 @@ uint32_t pair_poll(File* file) {
   return is_pair_writable(end) ? events | EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND : events;
 }
 
+void tell_room(Pair* writer) {
+  if (is_pair_writable(writer)) {
+    wake(&writer->writers, kWakeAll);
+    notify(writer, kKeyWritable);
+  }
+}
+
 // The first message is used up: its writer has room again.
 void drop_first(Pair* end) {
   Message* message = end->first;
@@ -91,10 +98,7 @@ void drop_first(Pair* end) {
   Pair* writer = end->other;
   if (writer != nullptr) {
     writer->charged -= message->cost;
-    if (is_pair_writable(writer)) {
-      wake(&writer->writers, kWakeAll);
-      notify(writer, kKeyWritable);
-    }
+    tell_room(writer);
   }
   g_messages.put(message);
 }
@@ -246,11 +250,6 @@ long write_message(Pair* end, IoCursor* from, int flags) {
     end->error = 0;
     return -error;
   }
-  if (end->kind == SOCK_DGRAM && end->other == nullptr) {
-    const long error = end->refused ? -ENOTCONN : -ECONNREFUSED;
-    end->refused = true;
-    return error;
-  }
   if (length > kSendBufferBytes - 32) {
     return -EMSGSIZE;
   }
@@ -258,8 +257,21 @@ long write_message(Pair* end, IoCursor* from, int flags) {
   if (error < 0) {
     return error;
   }
-  if (!can_send(end)) {
+  if ((end->shut & kSend) != 0) {
     return -EPIPE;  // without a signal: only streams raise it
+  }
+  if (!can_send(end)) {
+    tell_room(end);  // the kernel has made the message by now, and gives it back
+    if (end->other != nullptr) {
+      return -EPIPE;
+    }
+    // unix_dgram_disconnected(): what the closed end had sent is lost with the first refusal.
+    while (!end->refused && end->first != nullptr) {
+      drop_first(end);
+    }
+    const bool told = end->refused;
+    end->refused = true;
+    return told ? -ENOTCONN : -ECONNREFUSED;
   }
   append_message(end, from, length);
   return static_cast<long>(length);
@@ -333,7 +345,7 @@ long pair_shutdown(File* file, int how) {
 
 size_t pair_bytes(const File* file) {
   const Pair* end = static_cast<const Pair*>(file);
-  if (is_stream(end)) {
+  if (end->kind != SOCK_DGRAM) {
     return end->input.size();
   }
   return end->first != nullptr ? end->first->left : 0;
@@ -341,6 +353,10 @@ size_t pair_bytes(const File* file) {
 
 int pair_kind(const File* file) {
   return static_cast<const Pair*>(file)->kind;
+}
+
+bool pair_is_connected(const File* file) {
+  return !static_cast<const Pair*>(file)->refused;
 }
 
 int pair_take_error(File* file) {

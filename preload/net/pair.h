@@ -10,9 +10,10 @@ namespace ftrun::shim {
 // A receive of `length` bytes in all; *out_flags becomes msg_flags (MSG_TRUNC).
 long pair_receive(File* file, const struct msghdr* message, long length, int flags, int* out_flags);
 long pair_shutdown(File* file, int how);  // `how` is valid
-size_t pair_bytes(const File* file);      // FIONREAD: of the stream, or of the first message
+size_t pair_bytes(const File* file);      // FIONREAD: all, or of the first datagram
 
-int pair_kind(const File* file);  // SOCK_STREAM, SOCK_SEQPACKET, SOCK_DGRAM
-int pair_take_error(File* file);  // SO_ERROR: told once
+int pair_kind(const File* file);           // SOCK_STREAM, SOCK_SEQPACKET, SOCK_DGRAM
+bool pair_is_connected(const File* file);  // false once a datagram was refused
+int pair_take_error(File* file);           // SO_ERROR: told once
 
 }  // namespace ftrun::shim

@@ -289,10 +289,10 @@ long pipe_capacity(File* file, bool set, unsigned long bytes) {
     if (pages < pipe->pages) {
       return -EBUSY;
     }
-    const bool grew = pages > pipe->pages_max;
     pipe->pages_max = pages;
-    if (grew) {
-      notify_writable(pipe);
+    if (pipe->writer != nullptr) {
+      wake(&pipe->writer->writers, 1);
+      notify(pipe->writer, kKeyAny);
     }
   }
   return static_cast<long>(pipe->pages_max) * kPageBytes;

@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 
 #include "preload/net/descriptors.h"
+#include "preload/net/pair.h"
 #include "preload/net/pool.h"
 
 namespace ftrun::shim {
@@ -386,7 +387,8 @@ long net_getpeername(int fd, struct sockaddr* address, socklen_t* length) {
   }
   const TcpSocket* socket = as_tcp(file);
   if (socket == nullptr) {
-    return net_getsockname(fd, address, length);  // both ends of a socketpair are unnamed
+    // Both ends of a socketpair are unnamed.
+    return pair_is_connected(file) ? net_getsockname(fd, address, length) : -ENOTCONN;
   }
   if (socket->state != TcpState::kOpen) {
     return -ENOTCONN;

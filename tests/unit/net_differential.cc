@@ -238,10 +238,36 @@ void Differential::read(size_t index, size_t length, int flags) {
   const long virtual_result = virtual_->read(slot.fd[1], bytes[1].data(), length, flags);
   same(kernel, virtual_result, "read");
   EXPECT_EQ(bytes[0], bytes[1]) << history();
-  if (slot.link != nullptr && kernel > 0 && (flags < 0 || (flags & MSG_PEEK) == 0)) {
-    slot.link->unread -= static_cast<size_t>(kernel);
-    slot.link->total_read += static_cast<size_t>(kernel);
+  if (flags < 0 || (flags & MSG_PEEK) == 0) {
+    was_read(slot, kernel);
   }
+}
+
+void Differential::was_read(const Slot& slot, long bytes) {
+  if (slot.link != nullptr && bytes > 0) {
+    slot.link->unread -= static_cast<size_t>(bytes);
+    slot.link->total_read += static_cast<size_t>(bytes);
+  }
+}
+
+void Differential::read_scattered(size_t index, const std::vector<size_t>& lengths) {
+  const Slot& slot = slots_[index];
+  log("readv " + std::to_string(index) + " of " + std::to_string(lengths.size()));
+  std::vector<std::string> buffers[2];
+  std::vector<iovec> iov[2];
+  for (int w = 0; w < 2; ++w) {
+    for (const size_t length : lengths) {
+      buffers[w].emplace_back(length, '\0');
+    }
+    for (std::string& buffer : buffers[w]) {
+      iov[w].push_back({buffer.data(), buffer.size()});
+    }
+  }
+  const int count = static_cast<int>(lengths.size());
+  const long kernel = kernel_->readv(slot.fd[0], iov[0].data(), count);
+  same(kernel, virtual_->readv(slot.fd[1], iov[1].data(), count), "readv");
+  EXPECT_EQ(buffers[0], buffers[1]) << history();
+  was_read(slot, kernel);
 }
 
 void Differential::write(size_t index, size_t length, int flags) {
@@ -252,10 +278,57 @@ void Differential::write(size_t index, size_t length, int flags) {
   const long kernel = kernel_->write(slot.fd[0], bytes.data(), length, flags);
   const long virtual_result = virtual_->write(slot.fd[1], bytes.data(), length, flags);
   same(kernel, virtual_result, "write");
-  if (slot.link == nullptr || kernel <= 0) {
+  was_written(slot, kernel);
+}
+
+void Differential::write_gathered(size_t index, const std::vector<size_t>& lengths) {
+  const Slot slot = slots_[index];
+  log("writev " + std::to_string(index) + " of " + std::to_string(lengths.size()));
+  std::vector<std::string> buffers;
+  std::vector<iovec> iov;
+  for (const size_t length : lengths) {
+    buffers.push_back(pattern(length));
+  }
+  for (std::string& buffer : buffers) {
+    iov.push_back({buffer.data(), buffer.size()});
+  }
+  const int count = static_cast<int>(lengths.size());
+  const long kernel = kernel_->writev(slot.fd[0], iov.data(), count);
+  same(kernel, virtual_->writev(slot.fd[1], iov.data(), count), "writev");
+  was_written(slot, kernel);
+}
+
+void Differential::control(size_t index, int command, unsigned long argument) {
+  const Slot& slot = slots_[index];
+  log("fcntl " + std::to_string(index) + " " + std::to_string(command) + " " +
+      std::to_string(argument));
+  same(kernel_->fcntl(slot.fd[0], command, argument),
+       virtual_->fcntl(slot.fd[1], command, argument), "fcntl");
+}
+
+void Differential::ask_option(size_t index, int level, int name) {
+  const Slot& slot = slots_[index];
+  log("getsockopt " + std::to_string(index) + " " + std::to_string(level) + " " +
+      std::to_string(name));
+  int value[2] = {-1, -1};
+  same(kernel_->getsockopt(slot.fd[0], level, name, &value[0]),
+       virtual_->getsockopt(slot.fd[1], level, name, &value[1]), "getsockopt");
+  same(value[0], value[1], "getsockopt value");
+}
+
+void Differential::set_option(size_t index, int level, int name, int value) {
+  const Slot& slot = slots_[index];
+  log("setsockopt " + std::to_string(index) + " " + std::to_string(level) + " " +
+      std::to_string(name) + " = " + std::to_string(value));
+  same(kernel_->setsockopt(slot.fd[0], level, name, value),
+       virtual_->setsockopt(slot.fd[1], level, name, value), "setsockopt");
+}
+
+void Differential::was_written(const Slot& slot, long bytes) {
+  if (slot.link == nullptr || bytes <= 0) {
     return;
   }
-  slot.link->unseen += static_cast<size_t>(kernel);
+  slot.link->unseen += static_cast<size_t>(bytes);
   if (slot.link->peer < 0 && !slot.link->reset) {  // the peer's kernel answers with a reset
     slot.link->reset = true;
     fake::reset_connection(slot.link->id, ECONNRESET);
@@ -406,8 +479,8 @@ void Differential::poll(const std::vector<size_t>& indexes, const std::vector<sh
   same(kernel_->poll(&fds[0]), virtual_->poll(&fds[1]), "poll");
   for (size_t i = 0; i < indexes.size(); ++i) {
     if (fds[0][i].revents != fds[1][i].revents) {
-      ADD_FAILURE() << "poll of slot " << indexes[i] << ": kernel " << fds[0][i].revents
-                    << ", virtual " << fds[1][i].revents << "\n"
+      ADD_FAILURE() << "poll of slot " << indexes[i] << ", fd " << fds[0][i].fd << ": kernel "
+                    << fds[0][i].revents << ", virtual " << fds[1][i].revents << "\n"
                     << history();
     }
   }

@@ -79,6 +79,12 @@ class Differential {
   // --- operations of the application ---
   void read(size_t index, size_t length, int flags);
   void write(size_t index, size_t length, int flags);
+  void read_scattered(size_t index, const std::vector<size_t>& lengths);
+  void write_gathered(size_t index, const std::vector<size_t>& lengths);
+  // Sets or asks an integer by fcntl or getsockopt, whose results must agree.
+  void control(size_t index, int command, unsigned long argument);
+  void ask_option(size_t index, int level, int name);
+  void set_option(size_t index, int level, int name, int value);
   void shutdown(size_t index, int how);
   void close(size_t index);
   void dup(size_t index);
@@ -94,6 +100,8 @@ class Differential {
  private:
   void push(SlotKind kind, long kernel_fd, long virtual_fd, std::shared_ptr<Link> link = nullptr);
   void forget(const Slot& slot);
+  void was_written(const Slot& slot, long bytes);
+  void was_read(const Slot& slot, long bytes);
   std::string pattern(size_t length);
 
   std::unique_ptr<World> kernel_ = make_kernel_world();

@@ -75,6 +75,19 @@ TEST_F(NetSocketTest, BindErrorsComeFromTheEdge) {
   EXPECT_EQ(fake::outputs_of(OutputKind::kUnlisten).size(), 1u);
 }
 
+TEST_F(NetSocketTest, AnInterruptedBindIsJoinedNotRepeated) {
+  const int fd = static_cast<int>(net_socket(AF_INET, SOCK_STREAM, 0));
+  sockaddr_in in = {};
+  in.sin_family = AF_INET;
+  env().interrupt_next_wait = kErrRestart;
+  EXPECT_EQ(net_bind(fd, reinterpret_cast<sockaddr*>(&in), sizeof(in)), kErrRestart);
+  fake::apply_arrivals();  // answered while nobody waits
+  EXPECT_EQ(net_bind(fd, reinterpret_cast<sockaddr*>(&in), sizeof(in)), 0);
+  EXPECT_EQ(net_bind(fd, reinterpret_cast<sockaddr*>(&in), sizeof(in)), -EINVAL);
+  EXPECT_EQ(fake::outputs_of(OutputKind::kBind).size(), 2u);  // the listener's and this one
+  net_close(fd);
+}
+
 TEST_F(NetSocketTest, ListenWithoutBindTakesAnyPort) {
   const int fd = static_cast<int>(net_socket(AF_INET6, SOCK_STREAM, IPPROTO_TCP));
   const int one = 1;
