@@ -34,7 +34,11 @@ void describe(CLI::App* app, Parsed* parsed) {
       ->check(CLI::Range(60, 60'000));
   app->add_option("--record-log", options.record_log, "file that gets the log");
   app->add_option("--preload", options.preload, "libftpreload.so (default: as installed)");
-  app->add_option("--state-dir", options.state_dirs, "state directory, canonical; repeatable");
+  // One value each: a greedy option would take the "--" before the program for its own end.
+  app->add_option("--state-dir", options.state_dirs, "state directory, canonical; repeatable")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
   app->add_option("program", options.arguments, "program and its arguments, after --")->required();
 }
 
