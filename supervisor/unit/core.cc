@@ -57,7 +57,8 @@ void UnitCore::Impl::note_progress(uint64_t replayed, uint64_t lsn, ReplicaId fr
 
 void UnitCore::Impl::on_frame(ReplicaId from, const Frame& frame) {
   const auto& members = view_.replicas;
-  // Without an application of its own, a replica only has to learn that the others have none either.
+  // Without an application of its own, a replica only has to learn that the others have none
+  // either.
   const bool listens =
       working() || (state_ == State::kAppFailed && frame.kind == FrameKind::kAppFailed);
   if (!listens || frame.epoch != view_.epoch || from == config_.self ||

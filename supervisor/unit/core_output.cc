@@ -241,13 +241,14 @@ void UnitCore::Impl::apply_to_socket(const Output& entry) {
 void UnitCore::Impl::option(const Output& entry) {
   const auto level = static_cast<int>(entry.value);
   const auto name = static_cast<int>(entry.value2);
-  if (sender_) {
+  std::vector<SocketOption>* options = nullptr;
+  const bool of_socket = (entry.id & kOptionOfSocket) != 0;
+  Connection* connection = of_socket ? nullptr : connections_.find(entry.id);
+  if (of_socket ? sender_ : connection != nullptr && connection->at_edge) {
     return host_->edge_option(entry.id, level, name, {entry.data, entry.length});
   }
-  std::vector<SocketOption>* options = nullptr;
-  if ((entry.id & kOptionOfSocket) == 0) {
-    Connection* connection = connections_.find(entry.id);
-    options = connection != nullptr ? &connection->options : nullptr;
+  if (!of_socket) {
+    options = connection != nullptr && !connection->gone ? &connection->options : nullptr;
   } else {
     const uint32_t id = entry.id & ~kOptionOfSocket;
     if (find_socket(id) == nullptr) {

@@ -289,6 +289,9 @@ void UnitCore::Impl::adopt_listeners(const std::vector<AdoptedListener>& listene
       host_->edge_unlisten(adopted.socket);  // closed by the application, not yet by the edge
     }
   }
+  if (exit_released_) {
+    return;  // the application has left: begin_end() closes what is there
+  }
   for (Socket& socket : sockets_) {
     const auto adopted = std::find_if(
         listeners.begin(), listeners.end(),

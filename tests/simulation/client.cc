@@ -46,7 +46,7 @@ void Client::make_request() {
   Random& random = world_->random;
   ++made_;
   world_->note_request();
-  auto operation = static_cast<Operation>(random.between(1, bulk_ ? 3 : 2));
+  auto operation = static_cast<Operation>(random.between(1, bulk_ ? 4 : 3));
   uint32_t pad = static_cast<uint32_t>(random.one_in(4) ? random.sized(100) : 0);
   if (bulk_ && random.one_in(2)) {
     pad = static_cast<uint32_t>(random.below(kPadBytesMax));

@@ -24,7 +24,8 @@ struct KernelConnection {
   ConnectionId tag = 0;   // id in the table that supervisors share; 0: not entered yet
   bool accepted = false;
   bool closed = false;  // by the unit
-  bool lost = false;    // a second fault took it: its client may see a reset
+  bool no_delay = false;
+  bool lost = false;  // a second fault took it: its client may see a reset
 
   // From client to server: all bytes ever; those before `dropped` are forgotten by the kernel.
   std::vector<uint8_t> in;

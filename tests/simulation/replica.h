@@ -43,6 +43,7 @@ class Replica : public unit::Host {
   bool done() const { return dead_ || finished_; }
   bool finished() const { return finished_; }
   int status() const { return status_; }
+  uint64_t console_bytes() const { return console_bytes_; }
   const ToyApp& app() const { return app_; }
   ToyApp& app() { return app_; }
   unit::UnitCore& core() { return *core_; }
@@ -60,7 +61,7 @@ class Replica : public unit::Host {
   void edge_bind(uint32_t socket, uint32_t flags, const Address& address) override;
   void edge_listen(uint32_t socket, int backlog) override;
   void edge_unlisten(uint32_t socket) override;
-  void edge_option(uint32_t, int, int, unit::Bytes) override {}
+  void edge_option(uint32_t id, int level, int name, unit::Bytes value) override;
   void edge_write(ConnectionId connection, uint64_t position, unit::Bytes data) override;
   void edge_shutdown(ConnectionId connection) override;
   void edge_close(ConnectionId connection, uint64_t consumed) override;
@@ -69,7 +70,7 @@ class Replica : public unit::Host {
   void edge_input_limit(ConnectionId connection, uint64_t position) override;
   void edge_adopt(uint64_t handle, ConnectionId connection) override;
   void edge_discard(uint64_t handle) override;
-  void console(int, unit::Bytes) override {}
+  void console(int, unit::Bytes data) override { console_bytes_ += data.size(); }
   void event(std::string_view kind, std::string_view text) override;
   void finished(int status) override;
 
@@ -126,6 +127,7 @@ class Replica : public unit::Host {
   bool finished_ = false;
   bool app_reported_ = false;
   bool jumpy_ = false;  // woke from a pause: may suspect others wrongly
+  uint64_t console_bytes_ = 0;
   int status_ = -1;
   std::string last_event_;
 };

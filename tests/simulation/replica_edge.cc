@@ -87,6 +87,9 @@ void Replica::edge_send(EdgeConnection& connection) {
   if (count == 0) {
     return;
   }
+  if (!socket.no_delay) {
+    return world_->fail(fmt::format("connection {}: an option was forgotten", connection.id));
+  }
   const auto begin = connection.unsent.begin();
   socket.out.insert(socket.out.end(), begin, begin + static_cast<long>(count));
   connection.unsent.erase(begin, begin + static_cast<long>(count));
@@ -193,6 +196,10 @@ void Replica::edge_unlisten(uint32_t socket) {
   if (listener != nullptr) {
     world_->kernel.close_listener(*listener);
   }
+}
+
+void Replica::edge_option(uint32_t id, int level, int name, unit::Bytes value) {
+  find(id).socket->no_delay = level == 6 && name == 1 && value.size() == 1 && value[0] == 1;
 }
 
 void Replica::edge_write(ConnectionId id, uint64_t position, unit::Bytes data) {

@@ -13,6 +13,7 @@ namespace ftrun::sim {
 namespace {
 constexpr int kRequestsPerTurn = 6;
 constexpr uint32_t kToySocket = 1;
+constexpr uint16_t kToyPort = 7000;
 constexpr uint64_t kChoiceNumber = 318;  // getrandom
 }  // namespace
 
@@ -249,9 +250,17 @@ ToyState::Conn* ToyApp::find(ConnectionId id) {
 void ToyApp::apply(const Arrival& item) {
   ToyState::Conn* conn = find(item.id);
   switch (item.kind) {
-    case ArrivalKind::kOpen:
+    case ArrivalKind::kOpen: {
       state_.conns.emplace_back().id = item.id;
+      Output option;  // TCP_NODELAY
+      option.kind = OutputKind::kOption;
+      option.id = item.id;
+      option.value = 6;
+      option.value2 = 1;
+      const uint8_t on = 1;
+      emit(option, &on, 1);
       return;
+    }
     case ArrivalKind::kSignal:
       state_.signals.push_back(item.id);
       state_.exiting |= item.value == 15;
@@ -262,7 +271,7 @@ void ToyApp::apply(const Arrival& item) {
       listen.id = item.id;
       listen.value = 128;
       emit(listen);
-      state_.bind_stage = 2;
+      (item.id == kToySocket ? state_.bind_stage : state_.extra_stage) = 2;
       return;
     }
     default:
@@ -309,14 +318,8 @@ bool ToyApp::can_work(const ToyState::Conn& conn) const {
 
 void ToyApp::process() {
   if (state_.bind_stage == 0) {
-    Output bind;
-    bind.kind = OutputKind::kBind;
-    bind.id = kToySocket;
-    bind.address.length = 16;
-    bind.address.bytes[0] = 2;
-    bind.address.bytes[2] = 7000 >> 8;
-    bind.address.bytes[3] = 7000 & 255;
-    emit(bind);
+    state_.extra_socket = kToySocket;
+    bind(kToySocket, kToyPort);
     state_.bind_stage = 1;
   }
   work_left_ = kRequestsPerTurn;
@@ -326,6 +329,30 @@ void ToyApp::process() {
   close_finished();
   if (state_.exiting) {
     exit_all();
+  }
+}
+
+void ToyApp::bind(uint32_t socket, uint16_t port) {
+  Output bind;
+  bind.kind = OutputKind::kBind;
+  bind.id = socket;
+  bind.address.length = 16;
+  bind.address.bytes[0] = 2;
+  bind.address.bytes[2] = static_cast<uint8_t>(port >> 8);
+  bind.address.bytes[3] = static_cast<uint8_t>(port);
+  emit(bind);
+}
+
+void ToyApp::configure() {
+  if (state_.extra_stage == 0) {
+    bind(++state_.extra_socket, kToyExtraPort);
+    state_.extra_stage = 1;
+  } else if (state_.extra_stage == 2) {
+    Output unlisten;
+    unlisten.kind = OutputKind::kUnlisten;
+    unlisten.id = state_.extra_socket;
+    emit(unlisten);
+    state_.extra_stage = 0;
   }
 }
 
@@ -357,6 +384,14 @@ void ToyApp::answer(ToyState::Conn& conn) {
   conn.consumed += size;
   ++conn.requests;
   ++state_.counter;
+  if (operation == Operation::kConfigure) {
+    configure();
+  }
+  Output console;
+  console.kind = OutputKind::kConsole;
+  console.id = 1;
+  const uint8_t dot = '.';
+  emit(console, &dot, 1);
   if (operation == Operation::kChoose) {
     state_.hash = state_.hash * 31 + choose();
   }

@@ -17,6 +17,8 @@
 
 namespace ftrun::sim {
 
+inline constexpr uint16_t kToyExtraPort = 7001;
+
 // One direction of shared memory: bytes written, a published end, and a read position. All
 // positions count from the start; read bytes are forgotten now and then.
 class SimRing {
@@ -67,6 +69,8 @@ struct ToyState {
   uint64_t hash = 0;  // of all chosen values: replicas that chose differently answer differently
   std::vector<uint32_t> signals;  // sequence numbers seen
   int bind_stage = 0;             // 0: nothing yet, 1: asked, 2: listening
+  uint32_t extra_socket = 0;      // the second listener's socket; a new one each time
+  int extra_stage = 0;            // as bind_stage
   bool exiting = false;
 };
 
@@ -111,6 +115,8 @@ class ToyApp {
   void answer(ToyState::Conn& conn);
   bool write_out(ToyState::Conn& conn);
   void close_finished();
+  void bind(uint32_t socket, uint16_t port);
+  void configure();
   void exit_all();
   void end_turn();
   uint64_t choose();

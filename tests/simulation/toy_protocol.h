@@ -14,10 +14,11 @@
 namespace ftrun::sim {
 
 enum class Operation : uint8_t {
-  kCount = 1,     // an empty reply
-  kChoose = 2,    // the reply carries a value chosen by the primary
-  kDownload = 3,  // a reply of 40,000 bytes of filler
-  kQuit = 4,      // reply, then the server closes
+  kCount = 1,      // an empty reply
+  kChoose = 2,     // the reply carries a value chosen by the primary
+  kConfigure = 3,  // opens a second listener, or closes it
+  kDownload = 4,   // a reply of 40,000 bytes of filler
+  kQuit = 5,       // reply, then the server closes
 };
 inline constexpr size_t kRequestBytes = 8;
 inline constexpr size_t kReplyBytes = 24;

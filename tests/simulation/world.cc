@@ -202,8 +202,10 @@ bool World::may_stop() const {
     staying += client->stays() ? 1 : 0;
   }
   return !patient_ || std::all_of(replicas_.begin(), replicas_.end(), [&](const auto& replica) {
+    const ToyState& state = replica->app().state();
     return replica->done() || !replica->app().live() ||
-           replica->app().state().conns.size() == staying;
+           (state.conns.size() == staying && state.extra_stage != 1 &&
+            kernel.port_in_use(kToyExtraPort) == (state.extra_stage == 2));
   });
 }
 
@@ -215,9 +217,16 @@ bool World::all_done() const {
 }
 
 void World::check_bounds() {
-  for (auto& replica : replicas_) {
-    if (!replica->done() && replica->core().resend_bytes_max() > kSendWindowBytes) {
+  for (const auto& replica : replicas_) {
+    if (replica->done()) {
+      continue;
+    }
+    const unit::Status status = replica->core().status();
+    if (replica->core().resend_bytes_max() > kSendWindowBytes) {
       fail(fmt::format("a resend queue holds {} bytes", replica->core().resend_bytes_max()));
+    }
+    if (status.lag_records > status.lsn && status.live) {
+      fail(fmt::format("{} records behind of {}", status.lag_records, status.lsn));
     }
   }
 }
@@ -243,6 +252,10 @@ void World::check_end() {
     });
     if (state.counter > requests_made_ || (!aborts && state.counter != requests_made_)) {
       fail(fmt::format("{} requests made, {} applied", requests_made_, state.counter));
+    }
+    if (replica->console_bytes() != state.counter) {
+      fail(fmt::format("{} bytes on the console for {} requests", replica->console_bytes(),
+                       state.counter));
     }
     if (!std::is_sorted(state.signals.begin(), state.signals.end()) ||
         state.signals.size() != signals_sent_ ||
