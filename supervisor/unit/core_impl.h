@@ -67,6 +67,9 @@ struct UnitCore::Impl {
   // Takes note of one relayed item; returns false with `*problem` when it cannot be true. `*feed`
   // says whether the application is to see it.
   bool accept_relayed(const Arrival& item, bool* feed, std::string* problem);
+  bool accept_bound(const Arrival& item, bool* feed, std::string* problem);
+  bool accept_open(const Arrival& item, std::string* problem);
+  bool accept_credit(Connection& connection, uint64_t position, std::string* problem);
   bool accept_data(Connection& connection, size_t length, std::string* problem);
   void on_closed_frame(ReplicaId from, ConnectionId id);
   // Puts an item into the batch that flush() hands to the primary.

@@ -249,42 +249,26 @@ void UnitCore::Impl::on_input_frame(ReplicaId from, const Frame& frame) {
 }
 
 bool UnitCore::Impl::accept_relayed(const Arrival& item, bool* feed, std::string* problem) {
-  if (item.kind == ArrivalKind::kSignal) {
-    *problem = "a signal, which every supervisor gets by itself";
-    return false;
-  }
-  if (item.kind == ArrivalKind::kBound) {
-    Socket* socket = find_socket(item.id);
-    *feed = socket != nullptr;
-    if (socket != nullptr) {
-      socket->answered = true;
-      socket->error = static_cast<int>(item.value);
-      socket->bound = item.local;
-    } else if (item.id > socket_id_max_) {
-      *problem = fmt::format("an answer for socket {}, which was never bound", item.id);
-    }
-    return problem->empty();
+  switch (item.kind) {
+    case ArrivalKind::kSignal:
+      *problem = "a signal, which every supervisor gets by itself";
+      return false;
+    case ArrivalKind::kBound:
+      return accept_bound(item, feed, problem);
+    case ArrivalKind::kOpen:
+      *feed = true;
+      return accept_open(item, problem);
+    default:
+      break;
   }
   Connection* connection = item.id == 0 ? nullptr : connections_.find(item.id);
-  if (item.kind == ArrivalKind::kOpen) {
-    if (item.id < next_id_ || item.id >= kOptionOfSocket) {
-      *problem = fmt::format("connection {} opened after {}", item.id, next_id_ - 1);
-      return false;
-    }
-    next_id_ = item.id + 1;
-    connection = &connections_.insert(item.id);
-    connection->listener = item.listener;
-    connection->local = item.local;
-    connection->peer = item.peer;
-    return *feed = true;
-  }
   if (connection == nullptr) {
     if (item.id == 0 || item.id >= next_id_) {
       *problem = fmt::format("input of connection {}, which was never opened", item.id);
     }
     return problem->empty();  // else: closed meanwhile
   }
-  *feed = !connection->closed && !connection->reset_seen;
+  *feed = !connection->closed && !connection->reset_seen && item.kind != ArrivalKind::kCredit;
   switch (item.kind) {
     case ArrivalKind::kData:
       return accept_data(*connection, item.length, problem);
@@ -301,23 +285,53 @@ bool UnitCore::Impl::accept_relayed(const Arrival& item, bool* feed, std::string
       connection->reset_error = static_cast<int>(item.value);
       return true;
     case ArrivalKind::kCredit:
-      *feed = false;
-      if (item.value < connection->written || item.value > connection->released) {
-        *problem = fmt::format("connection {}: output written up to {}, after {}, of {}", item.id,
-                               item.value, connection->written, connection->released);
-        return false;
-      }
-      connection->written = item.value;
-      if (!mutated(Mutation::kNeverTrim)) {
-        connection->resend.trim(item.value);
-      }
-      if (wants_credit(*connection)) {
-        mark_sent(*connection);
-      }
-      return true;
+      return accept_credit(*connection, item.value, problem);
     default:
       return false;
   }
+}
+
+bool UnitCore::Impl::accept_bound(const Arrival& item, bool* feed, std::string* problem) {
+  Socket* socket = find_socket(item.id);
+  *feed = socket != nullptr;
+  if (socket != nullptr) {
+    socket->answered = true;
+    socket->error = static_cast<int>(item.value);
+    socket->bound = item.local;
+  } else if (item.id > socket_id_max_) {
+    *problem = fmt::format("an answer for socket {}, which was never bound", item.id);
+  }
+  return problem->empty();  // else: closed meanwhile
+}
+
+bool UnitCore::Impl::accept_open(const Arrival& item, std::string* problem) {
+  if (item.id < next_id_ || item.id >= kOptionOfSocket) {
+    *problem = fmt::format("connection {} opened after {}", item.id, next_id_ - 1);
+    return false;
+  }
+  next_id_ = item.id + 1;
+  Connection& connection = connections_.insert(item.id);
+  connection.listener = item.listener;
+  connection.local = item.local;
+  connection.peer = item.peer;
+  return true;
+}
+
+bool UnitCore::Impl::accept_credit(Connection& connection, uint64_t position,
+                                   std::string* problem) {
+  if (position < connection.written || position > connection.released) {
+    *problem = fmt::format("connection {}: output written up to {}, after {}, of {}", connection.id,
+                           position, connection.written, connection.released);
+    return false;
+  }
+  connection.written = position;
+  if (!mutated(Mutation::kNeverTrim)) {
+    connection.resend.trim(position);
+  }
+  if (wants_credit(connection)) {
+    mark_sent(connection);
+  }
+  return true;
 }
 
 bool UnitCore::Impl::accept_data(Connection& connection, size_t length, std::string* problem) {
