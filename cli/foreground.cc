@@ -144,8 +144,10 @@ void Foreground::warn_unprotected(const unit::View& before, const unit::View& no
       gone.push_back(replica);
     }
   }
-  const std::string why =
-      last_event(run_dir_, {"suspected", "suspect", "app_failed", "diverged", "excluded"});
+  // The event names the replica again: "replica b: its supervisor died".
+  std::string why = last_event(run_dir_, {"suspected", "suspect", "app_failed", "diverged"});
+  const std::string prefix = fmt::format("replica {}: ", names(gone));
+  why.erase(0, why.starts_with(prefix) ? prefix.size() : 0);
   say(fmt::format("WARNING: unit {} is {}: replica {} failed ({}); replica {} serves on (view {})",
                   unit_, now.replicas.size() >= 2 ? "weakened" : "UNPROTECTED", names(gone),
                   why.empty() ? "no reason recorded" : why, names(now.replicas), now.epoch));

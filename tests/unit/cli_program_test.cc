@@ -141,7 +141,7 @@ TEST_F(Tools, TheConsoleGoesOnAtAChangeOfSenderAndTheLossIsLoud) {
   EXPECT_EQ(finish(), 3);
   EXPECT_EQ(out(), "one\ntwo\nthree\n");
   expect_contains(err(),
-                  "WARNING: unit u is UNPROTECTED: replica b failed (replica b: its "
+                  "WARNING: unit u is UNPROTECTED: replica b failed (its "
                   "supervisor died); replica a serves on (view 2)");
 }
 
