@@ -13,8 +13,9 @@ namespace {
 
 constexpr size_t kSendBufferBytes = 212992;  // net.core.wmem_default
 constexpr size_t kPageBytes = 4096;
-constexpr size_t kSharedInfoBytes = 320;  // behind every sk_buff's data
-constexpr size_t kSkbBytes = 256;         // the sk_buff itself
+constexpr size_t kSharedInfoBytes = 320;            // behind every sk_buff's data
+constexpr size_t kSkbBytes = 256;                   // the sk_buff itself
+constexpr size_t kPagedBytesMax = 17 * kPageBytes;  // MAX_SKB_FRAGS
 constexpr size_t kLinearBytesMax = kPageBytes - kSharedInfoBytes;
 constexpr size_t kMessageBytesMax = kLinearBytesMax + 32768;  // of a stream's message
 constexpr uint8_t kReceive = 1;
@@ -52,9 +53,12 @@ bool is_pair_writable(const Pair* end) {
   return (end->charged + 1) * 4 <= kSendBufferBytes;
 }
 
-// Memory that the kernel charges for a message of `length` bytes.
-size_t cost_of(size_t length) {
-  size_t paged = length > kLinearBytesMax ? length - kLinearBytesMax : 0;
+// Memory that the kernel charges for a message of `length` bytes. Streams never ask for more than a
+// page in one piece, the others for up to four.
+size_t cost_of(const Pair* end, size_t length) {
+  const size_t whole = is_stream(end) ? kLinearBytesMax : 4 * kPageBytes - kSharedInfoBytes;
+  size_t paged = length > whole ? length - whole : 0;
+  paged = paged < kPagedBytesMax ? paged : kPagedBytesMax;
   paged = (paged + kPageBytes - 1) / kPageBytes * kPageBytes;
   paged = paged < length ? paged : length;
   size_t linear = 512;
@@ -108,7 +112,7 @@ void append_message(Pair* end, IoCursor* from, size_t length) {
   Message* message = g_messages.get_raw();
   message->next = nullptr;
   message->left = reader->input.append_from(from, length);
-  message->cost = cost_of(length);
+  message->cost = cost_of(end, length);
   (reader->last != nullptr ? reader->last->next : reader->first) = message;
   reader->last = message;
   end->charged += message->cost;
@@ -297,22 +301,27 @@ long pair_room(File* file, int flags) {
 void pair_release(File* file) {
   Pair* end = static_cast<Pair*>(file);
   Pair* other = end->other;
-  const bool unread = end->first != nullptr;
-  if (other != nullptr) {
-    other->other = nullptr;
-    if (end->kind != SOCK_DGRAM) {
-      other->shut = kBoth;
-      other->error = unread ? ECONNRESET : other->error;
-    }
-    other->charged = 0;
-  }
+  // An empty message at the front does not count (since Linux 6.10).
+  const Message* first = end->first;
+  const bool unread = first != nullptr && (first->left > 0 || first->next != nullptr);
   end->other = nullptr;
   while (end->first != nullptr) {
     drop_first(end);
   }
+  const bool datagrams = end->kind == SOCK_DGRAM;
   g_pairs.put(end);
-  if (other != nullptr) {
+  if (other == nullptr) {
+    return;
+  }
+  other->other = nullptr;
+  const bool had_cost = other->charged > 0;
+  other->charged = 0;
+  if (!datagrams) {
+    other->shut = kBoth;
+    other->error = unread ? ECONNRESET : other->error;
     state_changed(other);
+  } else if (had_cost) {
+    tell_room(other);
   }
 }
 

@@ -198,6 +198,15 @@ void emit_output(const Output& entry) {
 }
 
 int hold_descriptor(int at_least) {
+  auto& forced = fake::env().forced_descriptors;
+  if (!forced.empty()) {
+    const int fd = forced.front();
+    forced.pop_front();
+    if (!g_descriptors.insert(fd).second) {
+      shim_fail("fake: a forced descriptor is in use", fd);
+    }
+    return fd;
+  }
   for (int fd = at_least; fd < descriptor_limit(); ++fd) {
     if (g_descriptors.insert(fd).second) {
       return fd;

@@ -38,6 +38,7 @@ struct Environment {
   int64_t now_ns = 1'000'000'000;
   int64_t realtime_offset_ns = 1'600'000'000'000'000'000;
   int descriptor_limit = 1024;
+  std::deque<int> forced_descriptors;  // numbers to give out next, instead of the lowest free
   int sigpipes = 0;
   int ingest_points = 0;
   int waits = 0;  // how often a thread really waited

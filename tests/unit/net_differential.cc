@@ -57,6 +57,7 @@ Differential::Differential() {
       ::getsockname(real, reinterpret_cast<sockaddr*>(&address_), &address_length_) != 0) {
     ADD_FAILURE() << "no kernel listener: " << strerror(errno);
   }
+  fake::env().forced_descriptors = {real};
   push(SlotKind::kListener, real, fake::listening_socket());
   listener_id_ = fake::last_bound_socket();
 }
@@ -124,6 +125,7 @@ size_t Differential::connect() {
     kernel_fd = kernel_->accept(slots_[0].fd[0], SOCK_NONBLOCK);
     return kernel_fd != -EAGAIN;
   });
+  fake::env().forced_descriptors = {static_cast<int>(kernel_fd)};
   const long virtual_fd = virtual_->accept(slots_[0].fd[1], SOCK_NONBLOCK);
   push(SlotKind::kConnection, kernel_fd, virtual_fd, link);
   log("connect -> " + std::to_string(slots_.size() - 1));
@@ -376,7 +378,9 @@ void Differential::close(size_t index) {
 void Differential::dup(size_t index) {
   const Slot slot = slots_[index];
   log("dup " + std::to_string(index) + " -> " + std::to_string(slots_.size()));
-  push(slot.kind, kernel_->dup(slot.fd[0]), virtual_->dup(slot.fd[1]), slot.link);
+  const long kernel_fd = kernel_->dup(slot.fd[0]);
+  fake::env().forced_descriptors = {static_cast<int>(kernel_fd)};
+  push(slot.kind, kernel_fd, virtual_->dup(slot.fd[1]), slot.link);
 }
 
 void Differential::dup_over(size_t index, size_t target) {
@@ -419,6 +423,12 @@ void Differential::add(SlotKind kind, int flags) {
       default:
         result[w] = worlds[w]->pipe(fds[w], flags | O_NONBLOCK);
         break;
+    }
+    // Equal numbers in both worlds: an epoll knows its items by file and number.
+    if (w == 0 && fds[0][0] >= 0) {
+      fake::env().forced_descriptors = {fds[0][0], fds[0][1]};
+    } else if (w == 0 && result[0] >= 0) {
+      fake::env().forced_descriptors = {static_cast<int>(result[0])};
     }
   }
   log("add kind " + std::to_string(static_cast<int>(kind)) + " flags " + std::to_string(flags) +
