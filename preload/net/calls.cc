@@ -13,12 +13,15 @@
 namespace ftrun::shim {
 namespace {
 
+// ORDER: the file is held for the whole call: while it waits, another thread may close the number.
 long read_file(File* file, const struct iovec* iov, size_t length, int flags) {
+  FileHold hold(file);
   IoCursor to(iov, length);
   return file->ops->read(file, &to, flags);
 }
 
 long write_file(File* file, const struct iovec* iov, size_t length, int flags) {
+  FileHold hold(file);
   IoCursor from(iov, length);
   return file->ops->write(file, &from, flags);
 }
@@ -99,6 +102,7 @@ long net_send_room(int fd) {
   if (file == nullptr || (file->status_flags & O_ACCMODE) == O_RDONLY) {
     return -EBADF;
   }
+  FileHold hold(file);
   return file->ops->room != nullptr ? file->ops->room(file, 0) : -EINVAL;
 }
 
@@ -121,6 +125,7 @@ long net_recvmsg(int fd, struct msghdr* message, int flags) {
   if ((flags & MSG_OOB) != 0) {
     return file->ops->type == FileType::kTcp ? -EINVAL : -EOPNOTSUPP;
   }
+  FileHold hold(file);
   int out_flags = 0;
   const long result = file->ops->type == FileType::kPair
                           ? pair_receive(file, message, length, flags, &out_flags)

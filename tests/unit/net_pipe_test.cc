@@ -115,6 +115,27 @@ TEST_F(NetPipeTest, BlockingEndsWaitForEachOther) {
   EXPECT_EQ(got, sent);
 }
 
+TEST_F(NetPipeTest, ABlockedWriterOutlivesTheCloseOfItsNumber) {
+  make_pipe(0);
+  long written = 0;
+  fake::spawn([&] { written = fake::write_fd(ends_[1], std::string(200000, 'x')); });
+  fake::run_threads();
+  EXPECT_EQ(net_close(ends_[1]), 0);
+  int other[2] = {-1, -1};
+  ASSERT_EQ(net_pipe(other, 0), 0);  // may take over what was given back too early
+  size_t got = 0;
+  while (got < 200000) {
+    const std::string part = fake::read_string(ends_[0], 50000);
+    ASSERT_EQ(part, std::string(part.size(), 'x'));
+    got += part.size();
+    fake::run_threads();
+  }
+  EXPECT_EQ(written, 200000);
+  EXPECT_EQ(fake::read_string(ends_[0]), "");  // the end came after the last byte
+  net_close(other[0]);
+  net_close(other[1]);
+}
+
 TEST_F(NetPipeTest, AtomicWritesOfSeveralThreadsDoNotMix) {
   make_pipe(0);
   for (int writer = 0; writer < 3; ++writer) {
@@ -153,6 +174,26 @@ TEST_F(NetPipeTest, SocketpairGoesBothWays) {
   EXPECT_EQ(fake::read_string(ends_[1]), "");
   EXPECT_EQ(fake::write_fd(ends_[1], "x"), -EPIPE);
   EXPECT_EQ(env().sigpipes, 2);
+}
+
+TEST_F(NetPipeTest, MessagePairsKeepTheirEnds) {
+  for (const int kind : {SOCK_DGRAM, SOCK_SEQPACKET}) {
+    ASSERT_EQ(net_socketpair(AF_UNIX, kind | SOCK_NONBLOCK, 0, ends_), 0);
+    EXPECT_EQ(fake::write_fd(ends_[0], "first"), 5);
+    EXPECT_EQ(fake::write_fd(ends_[0], "second"), 6);
+    char buffer[8] = {};
+    iovec iov = {buffer, 3};
+    msghdr message = {};
+    message.msg_iov = &iov;
+    message.msg_iovlen = 1;
+    EXPECT_EQ(net_recvmsg(ends_[1], &message, 0), 3);
+    EXPECT_EQ(message.msg_flags, MSG_TRUNC);
+    EXPECT_EQ(fake::read_string(ends_[1]), "second");
+    EXPECT_EQ(fake::read_string(ends_[1]), "!11");
+    net_close(ends_[0]);
+    EXPECT_EQ(fake::read_string(ends_[1]), kind == SOCK_DGRAM ? "!11" : "");
+    net_close(ends_[1]);
+  }
 }
 
 TEST_F(NetPipeTest, EventfdCountsAndBlocks) {
