@@ -192,6 +192,7 @@ void Client::wrong(const Expectation& expected, std::string_view got) {
 }
 
 void Client::note_silence(int64_t now) {
+  findings_->note_silence(now, now - last_heard_);
   if (now - last_heard_ > longest_silence_) {
     longest_silence_ = now - last_heard_;
     longest_silence_end_ = now;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,17 @@ struct Findings {
     }
   }
 
+  // Notes that a connection waited `silence` ns for anything, until `end` or longer.
+  void note_silence(int64_t end, int64_t silence) {
+    if (silence >= kSilenceNotedNs) {
+      int64_t& peak = silence_peaks[end / kSilencePeriodNs * kSilencePeriodNs];
+      peak = silence > peak ? silence : peak;
+    }
+  }
+
+  static constexpr int64_t kSilenceNotedNs = 1'000'000;
+  static constexpr int64_t kSilencePeriodNs = 50'000'000;
+  std::map<int64_t, int64_t> silence_peaks;  // start of a period -> longest that ended in it
   uint64_t replies = 0;
   load::Histogram latency;
   uint64_t connection_error_count = 0;

@@ -201,6 +201,10 @@ class Checker {
         longest_end = client->longest_silence_end();
       }
     }
+    nlohmann::json peaks = nlohmann::json::array();
+    for (const auto& [start, silence] : findings_.silence_peaks) {
+      peaks.push_back({start, silence / 1000});
+    }
     uint64_t stream_bytes = 0;
     for (const auto& stream : streams_) {
       stream_bytes += stream->bytes_done();
@@ -227,7 +231,8 @@ class Checker {
             {"stream_bytes", stream_bytes},
             {"longest_silence_us", longest / 1000},
             {"longest_silence_end_ns", longest_end},
-            {"silences_us", silences}};
+            {"silences_us", silences},
+            {"silence_peaks", peaks}};
   }
 
   Options options_;
