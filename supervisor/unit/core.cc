@@ -52,7 +52,6 @@ void UnitCore::Impl::note_progress(uint64_t replayed, uint64_t lsn, ReplicaId fr
     return;
   }
   peer_replayed_position_ = std::max(peer_replayed_position_, replayed);
-  peer_replayed_lsn_ = std::max(peer_replayed_lsn_, lsn);
 }
 
 void UnitCore::Impl::on_frame(ReplicaId from, const Frame& frame) {
@@ -128,11 +127,7 @@ Status UnitCore::Impl::status() const {
   status.state = state_;
   status.connections = connections_.size();
   status.lsn = status.live ? log_end_lsn_ : mark_lsn_;
-  if (!status.live) {
-    status.lag_records = log_end_lsn_ - mark_lsn_;
-  } else if (!alone()) {
-    status.lag_records = log_end_lsn_ - peer_replayed_lsn_;
-  }
+  status.lag_records = status.live ? 0 : log_end_lsn_ - mark_lsn_;
   return status;
 }
 

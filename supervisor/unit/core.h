@@ -189,7 +189,7 @@ struct Status {
   bool live = false;  // primary, or promoted and past the end of the logged turns
   State state = State::kRunning;
   uint64_t lsn = 0;          // primary: records published; secondary: records replayed
-  uint64_t lag_records = 0;  // received but not replayed (secondary), or not known to be (primary)
+  uint64_t lag_records = 0;  // received but not replayed; 0 in a live replica
   size_t connections = 0;
 };
 

@@ -164,7 +164,6 @@ struct UnitCore::Impl {
   uint64_t replicated_end_ = 0;          // secondary, promoted: end of the log that was not our own
   uint64_t reported_position_ = 0;       // secondary: progress as last told to the primary
   uint64_t peer_replayed_position_ = 0;  // primary: progress as last told by the secondary
-  uint64_t peer_replayed_lsn_ = 0;
 
   bool exit_issued_ = false;    // the application's exit entry was seen
   bool exit_released_ = false;  // and may be acted upon
