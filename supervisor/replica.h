@@ -146,6 +146,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   std::vector<std::function<void()>> deferred_;
   int64_t now_ns_ = 0;
   int64_t next_tick_ns_ = 0;
+  unsigned ticks_ = 0;
   uint64_t turns_seen_ = 0;       // AppPort::turns_published() when it last moved,
   int64_t turn_started_ns_ = 0;   // and when that was
   bool exit_entry_seen_ = false;  // the application announced its end (kExit)

@@ -16,6 +16,7 @@ namespace {
 
 constexpr int kEventsMax = 256;
 constexpr int64_t kTurnNsMax = 1'000'000;  // then the application is asked to end its turn
+constexpr unsigned kDropTicks = 4;         // heartbeat ticks between Edge::drop_released() calls
 constexpr int kRingPollMs = 1;             // while something waits for room in a ring
 
 }  // namespace
@@ -177,7 +178,9 @@ void Replica::tick() {
   }
   note_state();
   flush_links();
-  edge_->drop_released();
+  if (++ticks_ % kDropTicks == 0) {
+    edge_->drop_released();
+  }
 }
 
 // A turn that takes long holds back its output; the shim ends it at its next intercepted call.

@@ -9,6 +9,7 @@ namespace ftrun::edge {
 struct Edge::Connection {
   int fd = -1;
   uint32_t slot = 0;
+  uint64_t cookie = 0;
   ConnectionId id = 0;  // 0: taken from another supervisor, not named by the core yet
   uint32_t listener = 0;
 

@@ -168,7 +168,8 @@ void Edge::accept_one(Listener* listener, int fd, const Address& peer) {
   }
   Connection* connection = add(fd, listener->socket);
   name(connection, sink_->edge_open(listener->socket, *local, peer));
-  table_.set(fd, SocketKind::kConnection, connection->id, listener->socket, 0);
+  connection->cookie = socket_cookie(fd);
+  table_.set(fd, connection->cookie, SocketKind::kConnection, connection->id, listener->socket, 0);
   watch(fd, connection->slot, EPOLLIN | EPOLLOUT | EPOLLRDHUP);
 }
 

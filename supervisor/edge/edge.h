@@ -50,6 +50,7 @@ class EdgeSink {
 // A socket taken from a dead supervisor, with what the socket table and the kernel say about it.
 struct TakenSocket {
   int fd = -1;  // owned by whoever holds this
+  uint64_t cookie = 0;
   SocketKind kind = SocketKind::kNone;
   uint32_t id = 0;  // 0: a connection that the dead supervisor had not named yet
   uint32_t listener = 0;

@@ -59,7 +59,7 @@ void Edge::bind(uint32_t socket, uint32_t flags, const Address& address) {
   Listener* listener = add_listener(socket, fd);
   const Result<Address> local = local_address(fd);
   listener->address = local.ok() ? *local : address;
-  table_.set(fd, SocketKind::kListener, socket, 0, 0);
+  table_.set(fd, socket_cookie(fd), SocketKind::kListener, socket, 0, 0);
   bound_.push_back({socket, 0, listener->address});
 }
 

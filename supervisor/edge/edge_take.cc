@@ -62,7 +62,7 @@ void Edge::take_listener(const TakenSocket& socket, Adopted* adopted) {
   Listener* listener = add_listener(socket.id, socket.fd);
   listener->address = *local;
   listener->listening = accepting != 0;
-  table_.set(socket.fd, SocketKind::kListener, socket.id, 0,
+  table_.set(socket.fd, socket.cookie, SocketKind::kListener, socket.id, 0,
              listener->listening ? kSocketListening : 0);
   if (listener->listening) {
     // Connections that wait in its backlog raise an event at once.
@@ -97,7 +97,8 @@ void Edge::take_connection(const TakenSocket& socket, Adopted* adopted) {
   }
   // Until it has a name, the line has none either: should this supervisor die now, the next one
   // finds an unnamed connection again.
-  table_.set(socket.fd, socket.kind, socket.id, listener_id, socket.flags);
+  connection->cookie = socket.cookie;
+  table_.set(socket.fd, socket.cookie, socket.kind, socket.id, listener_id, socket.flags);
   watch(socket.fd, connection->slot, EPOLLIN | EPOLLOUT | EPOLLRDHUP);
 
   unit::AdoptedConnection found;
@@ -133,9 +134,8 @@ void Edge::adopt(uint64_t handle, ConnectionId id) {
   Connection* connection = slots_[handle - 1].get();
   FTRUN_ASSERT(connection->fd >= 0 && connection->id == 0);
   name(connection, id);
-  table_.set(connection->fd, SocketKind::kConnection, id, connection->listener,
+  table_.set(connection->fd, connection->cookie, SocketKind::kConnection, id, connection->listener,
              connection->shut_done ? kSocketShut : 0);
-  reoffer_input(id, connection->dropped);
 }
 
 void Edge::discard(uint64_t handle) {

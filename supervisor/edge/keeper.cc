@@ -138,7 +138,8 @@ Result<std::vector<TakenSocket>> take_sockets(pid_t keeper, int keeper_pidfd) {
     }
     TakenSocket socket;
     socket.fd = fd;
-    if (cookie != 0 && cookie == socket_cookie(fd)) {
+    socket.cookie = socket_cookie(fd);
+    if (cookie != 0 && cookie == socket.cookie) {
       socket.kind = line.kind;
       socket.id = line.id;
       socket.listener = line.listener;

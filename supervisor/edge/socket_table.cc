@@ -77,14 +77,15 @@ Result<SocketTable> SocketTable::attach(int fd) {
   return table;
 }
 
-void SocketTable::set(int fd, SocketKind kind, uint32_t id, uint32_t listener, uint32_t flags) {
+void SocketTable::set(int fd, uint64_t cookie, SocketKind kind, uint32_t id, uint32_t listener,
+                      uint32_t flags) {
   SocketLine& at = line(fd);
   at.cookie.store(0, std::memory_order_release);
   at.kind = kind;
   at.id = id;
   at.listener = listener;
   at.flags.store(flags, std::memory_order_relaxed);
-  at.cookie.store(socket_cookie(fd), std::memory_order_release);
+  at.cookie.store(cookie, std::memory_order_release);
 }
 
 }  // namespace ftrun::edge

@@ -54,9 +54,10 @@ class SocketTable {
   SocketTable& operator=(SocketTable&& other) noexcept;
   ~SocketTable();
 
-  // REQUIRES: fd < kSocketTableLines.
+  // REQUIRES (everywhere): fd < kSocketTableLines. `cookie` is socket_cookie(fd).
   SocketLine& line(int fd) { return memory_->lines[static_cast<size_t>(fd)]; }
-  void set(int fd, SocketKind kind, uint32_t id, uint32_t listener, uint32_t flags);
+  void set(int fd, uint64_t cookie, SocketKind kind, uint32_t id, uint32_t listener,
+           uint32_t flags);
   void clear(int fd) { line(fd).cookie.store(0, std::memory_order_release); }
 
  private:

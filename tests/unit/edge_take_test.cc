@@ -197,6 +197,7 @@ std::vector<TakenSocket> sockets_on(uint16_t port, uint32_t flags) {
     getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length);
     TakenSocket socket;
     socket.fd = dup(fd);
+    socket.cookie = socket_cookie(socket.fd);
     socket.kind = listening != 0 ? SocketKind::kListener : SocketKind::kConnection;
     socket.id = 1;
     socket.listener = 1;
@@ -256,6 +257,7 @@ TEST_F(EdgeTakeTest, ConnectionWithoutANameIsMatchedWithItsListener) {
   EXPECT_EQ(adopted.connections[0].listener, kSocket);
   seen_.clear();
   edge_->adopt(adopted.connections[0].handle, 77);
+  edge_->reoffer_input(77, 0);
   run_until([this] { return seen_[77].input == "early"; });
 }
 
@@ -267,6 +269,7 @@ TEST_F(EdgeTakeTest, ResetWhileNobodyOwnedItIsReported) {
   const Edge::Adopted adopted = take_over(std::move(sockets));
   ASSERT_EQ(adopted.connections.size(), 1u);
   edge_->adopt(adopted.connections[0].handle, 1);
+  edge_->reoffer_input(1, 0);
   run_until([this] { return seen_[1].reset == ECONNRESET; });
 }
 

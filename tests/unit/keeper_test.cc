@@ -97,6 +97,7 @@ TEST_F(KeeperTest, SocketsAreTakenFromAStoppedKeeper) {
   for (const unit::AdoptedConnection& connection : adopted.connections) {
     const ConnectionId id = connection.id == 0 ? 100 : connection.id;
     edge_->adopt(connection.handle, id);
+    edge_->reoffer_input(id, 0);
     run_until([&] { return seen_[id].input.size() == 8; });
     EXPECT_EQ(connection.id == 0, seen_[id].input == "nameless");
     say(id, "ok");
