@@ -178,7 +178,7 @@ enum class State : uint8_t {
   kRunning = 0,
   kTakingOver = 1,  // a view without another replica was won, that one is being killed
   kAppFailed = 2,   // the own application is lost; waits to be excluded
-  kExcluded = 3,    // another view was published without this replica
+  kExcluded = 3,    // another view was published without this replica: the supervisor is to exit
   kFinished = 4,
 };
 
