@@ -18,33 +18,9 @@
 namespace ftrun::shim {
 namespace {
 
-constexpr auto kSettleDeadline = std::chrono::seconds(3);
 constexpr size_t kHistoryLines = 100;
 
-int tcp_state(int fd) {
-  tcp_info info = {};
-  socklen_t length = sizeof(info);
-  getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length);
-  return info.tcpi_state;
-}
-
-size_t readable_bytes(int fd) {
-  int bytes = 0;
-  return ::ioctl(fd, FIONREAD, &bytes) == 0 ? static_cast<size_t>(bytes) : 0;
-}
-
 }  // namespace
-
-bool eventually(const std::function<bool()>& condition) {
-  const auto deadline = std::chrono::steady_clock::now() + kSettleDeadline;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > deadline) {
-      return false;
-    }
-    sched_yield();
-  }
-  return true;
-}
 
 Differential::Differential() {
   fake::reset();
@@ -110,125 +86,6 @@ std::string Differential::pattern(size_t length) {
     byte = static_cast<char>(next_byte_++);
   }
   return bytes;
-}
-
-size_t Differential::connect() {
-  auto link = std::make_shared<Link>();
-  link->peer = ::socket(AF_INET, SOCK_STREAM, 0);
-  if (::connect(link->peer, reinterpret_cast<sockaddr*>(&address_), address_length_) != 0) {
-    ADD_FAILURE() << "connect: " << strerror(errno);
-  }
-  link->id = fake::open(listener_id_);
-  fake::apply_arrivals();
-  long kernel_fd = -1;
-  eventually([&] {
-    kernel_fd = kernel_->accept(slots_[0].fd[0], SOCK_NONBLOCK);
-    return kernel_fd != -EAGAIN;
-  });
-  fake::env().forced_descriptors = {static_cast<int>(kernel_fd)};
-  const long virtual_fd = virtual_->accept(slots_[0].fd[1], SOCK_NONBLOCK);
-  push(SlotKind::kConnection, kernel_fd, virtual_fd, link);
-  log("connect -> " + std::to_string(slots_.size() - 1));
-  return slots_.size() - 1;
-}
-
-void Differential::peer_send(Link* link, size_t length) {
-  const std::string bytes = pattern(length);
-  const Slot* server = nullptr;
-  for (const Slot& slot : slots_) {
-    server = slot.link.get() == link ? &slot : server;
-  }
-  if (::send(link->peer, bytes.data(), length, MSG_NOSIGNAL) != static_cast<long>(length)) {
-    ADD_FAILURE() << "peer's send: " << strerror(errno) << "\n" << history();
-  }
-  link->unread += length;
-  const bool settled = eventually([&] { return readable_bytes(server->fd[0]) == link->unread; });
-  EXPECT_TRUE(settled) << history();
-  fake::data(link->id, bytes);
-  fake::apply_arrivals();
-}
-
-void Differential::peer_drain(Link* link) {
-  const std::string expected = fake::written(link->id).substr(link->checked);
-  std::string got;
-  char buffer[65536];
-  while (got.size() < expected.size()) {
-    const long n = ::recv(link->peer, buffer, sizeof(buffer), 0);
-    if (n <= 0) {
-      ADD_FAILURE() << "peer got " << got.size() << " of " << expected.size() << " bytes\n"
-                    << history();
-      return;
-    }
-    got.append(buffer, static_cast<size_t>(n));
-  }
-  EXPECT_EQ(got, expected) << history();
-  link->checked += expected.size();
-  link->unseen = 0;
-  fake::credit(link->id, link->checked);
-  fake::apply_arrivals();
-}
-
-// The state of the server's end after a FIN of the peer's.
-void Differential::peer_shutdown(Link* link) {
-  ::shutdown(link->peer, SHUT_WR);
-  link->peer_ended = true;
-  fake::fin(link->id);
-  fake::apply_arrivals();
-  for (const Slot& slot : slots_) {
-    if (slot.link.get() == link) {
-      settle_server(slot);
-      break;
-    }
-  }
-}
-
-void Differential::peer_close(Link* link) {
-  peer_drain(link);
-  const bool told = link->peer_ended;
-  ::close(link->peer);
-  link->peer = -1;
-  link->peer_ended = true;
-  if (!told) {
-    fake::fin(link->id);
-    fake::apply_arrivals();
-  }
-  for (const Slot& slot : slots_) {
-    if (slot.link.get() == link) {
-      settle_server(slot);
-      break;
-    }
-  }
-}
-
-void Differential::peer_reset(Link* link) {
-  const linger hard = {1, 0};
-  ::setsockopt(link->peer, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
-  ::close(link->peer);
-  link->peer = -1;
-  link->reset = true;
-  fake::reset_connection(link->id, ECONNRESET);
-  fake::apply_arrivals();
-  for (const Slot& slot : slots_) {
-    if (slot.link.get() == link) {
-      settle_server(slot);
-      break;
-    }
-  }
-}
-
-void Differential::settle_server(const Slot& slot) {
-  const Link& link = *slot.link;
-  int expected = TCP_ESTABLISHED;
-  if (link.reset) {
-    expected = TCP_CLOSE;
-  } else if (link.peer_ended) {
-    expected = (link.server_shut & 2) != 0 ? TCP_CLOSE : TCP_CLOSE_WAIT;
-  } else if ((link.server_shut & 2) != 0) {
-    expected = TCP_FIN_WAIT2;
-  }
-  const bool settled = eventually([&] { return tcp_state(slot.fd[0]) == expected; });
-  EXPECT_TRUE(settled) << "state " << tcp_state(slot.fd[0]) << ", expected " << expected << "\n"
-                       << history();
 }
 
 void Differential::read(size_t index, size_t length, int flags) {
