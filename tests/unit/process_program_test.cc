@@ -5,7 +5,10 @@
 #include <elf.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
+
+#include <cerrno>
 
 #include <filesystem>
 #include <fstream>
@@ -76,6 +79,18 @@ TEST_F(Program, PrivilegesAreRefused) {
   expect_contains(refusal(check_program(directory_ + "/raised")), "is setuid");
   chmod((directory_ + "/raised").c_str(), 02755);
   expect_contains(refusal(check_program(directory_ + "/raised")), "is setgid");
+}
+
+TEST_F(Program, FileCapabilitiesAreRefused) {
+  std::filesystem::copy_file(PROBE, directory_ + "/capable");
+  // cap_net_bind_service, permitted (version 2, linux/capability.h).
+  const uint32_t capability[5] = {0x02000000, 1u << 10, 0, 0, 0};
+  if (setxattr((directory_ + "/capable").c_str(), "security.capability", capability,
+               sizeof capability, 0) != 0) {
+    ASSERT_TRUE(errno == EPERM || errno == ENOTSUP) << errno;
+    return;  // only root can give capabilities, and not on every file system
+  }
+  expect_contains(refusal(check_program(directory_ + "/capable")), "has file capabilities");
 }
 
 TEST_F(Program, FormatsThatExecveRefusesAreRefused) {
