@@ -84,14 +84,14 @@ class ConnectionTable {
     return static_cast<uint32_t>(&connection - slots_.data());
   }
 
-  // nullptr if there is none. REQUIRES: id != 0.
+  // nullptr if there is none, as for id 0.
   Connection* find(ConnectionId id) {
     for (size_t i = home(id);; i = next(i)) {
-      if (index_[i].id == id) {
-        return &slots_[index_[i].slot];
-      }
       if (index_[i].id == 0) {
         return nullptr;
+      }
+      if (index_[i].id == id) {
+        return &slots_[index_[i].slot];
       }
     }
   }

@@ -80,6 +80,7 @@ TEST(ConnectionTable, AgreesWithAMap) {
         model.erase(victim);
       }
       ASSERT_EQ(table.size(), model.size());
+      ASSERT_EQ(table.find(0), nullptr);
     }
     for (const auto& [id, value] : model) {
       ASSERT_NE(table.find(id), nullptr) << id;
