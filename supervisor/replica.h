@@ -64,6 +64,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void iterate();
   int sleep_ms() const;
   bool has_work() const;
+  bool rings_have_output() const;
   void dispatch(const epoll_event& event);
   void read_link(link::Peer* peer);
   void drain_application();
@@ -150,6 +151,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   uint64_t turns_seen_ = 0;       // AppPort::turns_published() when it last moved,
   int64_t turn_started_ns_ = 0;   // and when that was
   bool exit_entry_seen_ = false;  // the application announced its end (kExit)
+  bool rings_broken_ = false;     // something in them did not decode: they are not read any more
   bool app_gone_ = false;         // its process is gone; its end is delivered once rings are empty
   bool app_end_delivered_ = false;
   std::string app_end_why_;

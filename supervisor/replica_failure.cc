@@ -118,9 +118,9 @@ void Replica::deliver_application_end() {
   if (!app_gone_ || app_end_delivered_ || done_) {
     return;
   }
-  if (port_->has_output()) {
+  if (rings_have_output()) {
     drain_application();
-    if (port_->has_output()) {
+    if (rings_have_output()) {
       return;  // the core does not want to read on yet
     }
   }

@@ -35,8 +35,12 @@ int Replica::run() {
   return exit_code_;
 }
 
+bool Replica::rings_have_output() const {
+  return !rings_broken_ && port_->has_output();
+}
+
 bool Replica::has_work() const {
-  return (port_->has_output() && core_->may_read_app_log()) || edge_->has_pending() ||
+  return (rings_have_output() && core_->may_read_app_log()) || edge_->has_pending() ||
          edge_->has_reports() || !deferred_.empty() || done_;
 }
 
@@ -136,11 +140,12 @@ void Replica::read_link(link::Peer* peer) {
 }
 
 void Replica::drain_application() {
-  if (done_ || !core_->may_read_app_log()) {
+  if (done_ || rings_broken_ || !core_->may_read_app_log()) {
     return;
   }
   const Result<bool> drained = port_->drain(this);
   if (!drained.ok()) {
+    rings_broken_ = true;
     application_lost(drained.error().message, 1);
   }
 }

@@ -3,7 +3,8 @@
 // eventlog/shared_region.h by itself, in the shim's place. A line-oriented TCP server: each line is
 // answered by "+<number> <line>" with CR LF (as in the Redis protocol, so that its tools can drive
 // it), where the number counts all lines of all connections. The line "die" aborts the process,
-// "exit" ends it with status 7, "quit" closes the connection.
+// "corrupt" puts nonsense into its output ring (it is offered again to a promoted secondary,
+// which must not do the same), "exit" ends it with status 7, "quit" closes the connection.
 //
 //   ring_echo PORT     (launched by ftrun-supervisor; descriptor kRegionFd is the region)
 #include <linux/futex.h>
@@ -229,6 +230,11 @@ class RingEcho {
     if (connection->line == "die") {
       if (live_ && getenv("RING_ECHO_SURVIVE") == nullptr) {
         std::abort();
+      }
+    } else if (connection->line == "corrupt") {
+      if (control_->initial_role.load() == Role::kPrimary) {
+        std::memset(output_.reserve(16), 0xff, 16);
+        output_.advance(16);
       }
     } else if (connection->line == "exit") {
       end_process(7);

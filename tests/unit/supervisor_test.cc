@@ -330,6 +330,25 @@ TEST_F(SupervisorTest, KeeperThatDiedIsReplacedBeforeItIsNeeded) {
   EXPECT_EQ(*numbers_.rbegin(), numbers_.size());
 }
 
+// A replica whose application is stopped by a signal, or fills its ring with nonsense, is replaced.
+TEST_F(SupervisorTest, StoppedApplicationIsReplaced) {
+  start(2);
+  std::vector<LineClient> clients;
+  clients.emplace_back(port_);
+  drive(&clients, 500, [&] { kill(pid_of("a", "application"), SIGSTOP); });
+  EXPECT_EQ(ask("b", R"({"cmd":"status"})")["protection"], "unprotected") << events();
+}
+
+TEST_F(SupervisorTest, ApplicationWithCorruptRingsIsReplaced) {
+  start(2);
+  std::vector<LineClient> clients;
+  clients.emplace_back(port_);
+  LineClient saboteur(port_);
+  drive(&clients, 500, [&] { saboteur.tell("corrupt\n"); });
+  wait_for([this] { return ask("b", R"({"cmd":"status"})")["protection"] == "unprotected"; });
+  drive(&clients, 1000, [] {});
+}
+
 // The whole unit stands still for longer than the time-out: nobody is suspected.
 TEST_F(SupervisorTest, MachineThatSleptSuspectsNobody) {
   start(2);
