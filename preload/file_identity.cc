@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// See file_identity.h.
+#include "preload/file_identity.h"
+
+#include "preload/env.h"
+
+namespace ftrun::shim {
+namespace {
+
+// Open addressing, doubled when half full; the old table's memory stays with the arena (all tables
+// together are at most twice the last one).
+struct Entry {
+  uint64_t own_inode;  // 0: free; the kernel gives no inode 0
+  uint64_t own_device;
+  uint64_t seen_inode;
+};
+
+struct Identities {
+  Entry* entries = nullptr;
+  uint64_t capacity = 0;
+  uint64_t used = 0;
+  uint64_t next_inode = 1;
+};
+Identities identities;
+
+Entry* find(uint64_t device, uint64_t inode) {
+  uint64_t slot = (inode * 0x9E3779B97F4A7C15u ^ device) & (identities.capacity - 1);
+  for (;; slot = (slot + 1) & (identities.capacity - 1)) {
+    Entry* entry = &identities.entries[slot];
+    if (entry->own_inode == 0 || (entry->own_inode == inode && entry->own_device == device)) {
+      return entry;
+    }
+  }
+}
+
+void grow() {
+  const Entry* old = identities.entries;
+  const uint64_t old_capacity = identities.capacity;
+  identities.capacity = old_capacity == 0 ? 256 : old_capacity * 2;
+  identities.entries =
+      static_cast<Entry*>(arena_alloc(identities.capacity * sizeof(Entry), alignof(Entry)));
+  for (uint64_t i = 0; i < old_capacity; ++i) {
+    if (old[i].own_inode != 0) {
+      *find(old[i].own_device, old[i].own_inode) = old[i];
+    }
+  }
+}
+
+Entry* entry_of(const struct stat& own) {
+  if (identities.used * 2 >= identities.capacity) {
+    grow();
+  }
+  Entry* entry = find(own.st_dev, own.st_ino);
+  if (entry->own_inode == 0) {
+    entry->own_inode = own.st_ino;
+    entry->own_device = own.st_dev;
+    identities.used++;
+  }
+  return entry;
+}
+
+}  // namespace
+
+void identity_hide(struct stat* about) {
+  Entry* entry = entry_of(*about);
+  if (entry->seen_inode == 0) {
+    entry->seen_inode = identities.next_inode++;
+  }
+  about->st_ino = entry->seen_inode;
+  about->st_dev = kStateDevice;
+}
+
+void identity_learn(const struct stat& seen, const struct stat& own) {
+  entry_of(own)->seen_inode = seen.st_ino;
+  if (seen.st_ino >= identities.next_inode) {
+    identities.next_inode = seen.st_ino + 1;
+  }
+}
+
+}  // namespace ftrun::shim

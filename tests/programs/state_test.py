@@ -1,0 +1,31 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs program_state natively and as a unit of two replicas with a state directory; both must agree.
+
+Python 3 standard library only.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+
+
+def main():
+    build = os.path.abspath(sys.argv[1])
+    program = f"{build}/program_state"
+    with tempfile.TemporaryDirectory(prefix="ftrun-state-") as directory:
+        state = os.path.join(directory, "state")
+        os.mkdir(state)
+        native = subprocess.run([program, state], capture_output=True, text=True, timeout=60,
+                                stdin=subprocess.DEVNULL, check=False)
+        unit = subprocess.run([f"{build}/ftrun", "--run-dir", f"{directory}/run", "--state-dir", state,
+                               "--", program, state], capture_output=True, text=True, timeout=60,
+                              stdin=subprocess.DEVNULL, check=False)
+        left = sorted(os.listdir(directory))
+    print(native.stdout, unit.stdout, unit.stderr, left, sep="----\n")
+    return 0 if native.stdout == unit.stdout and unit.returncode == native.returncode == 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
