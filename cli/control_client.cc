@@ -13,7 +13,9 @@
 #include <cstring>
 #include <filesystem>
 
+#include "cli/unit_dir.h"
 #include "fmt/format.h"
+#include "supervisor/arbiter/views.h"
 #include "supervisor/process/launch.h"
 
 namespace ftrun::cli {
@@ -24,6 +26,7 @@ using process::Descriptor;
 
 constexpr size_t kAnswerBytesMax = 1 << 20;
 constexpr int kLockTimeoutMs = 5'000;
+constexpr int kStartTimeoutMs = 2'000;
 
 Result<Descriptor> connect_to(const std::string& path) {
   sockaddr_un address{};
@@ -101,6 +104,39 @@ Result<uint32_t> next_sequence(int fd) {
   return next;
 }
 
+// Whether a replica of the view is still on its way to its control socket. One that has ended is
+// not.
+bool is_starting(const std::string& run_dir, const std::string& id) {
+  if (access(fmt::format("{}/sup.{}.sock", run_dir, id).c_str(), F_OK) == 0) {
+    return false;
+  }
+  const auto files = read_replica_files(run_dir);
+  if (!files.ok()) {
+    return false;
+  }
+  for (const ReplicaFile& file : *files) {
+    if (file.id == id) {
+      return belongs_to(file.supervisor, run_dir);
+    }
+  }
+  return true;
+}
+
+// A signal that only some of the replicas could take would be lost with them: gives a unit that is
+// just starting the time to be there.
+void wait_until_started(const std::string& run_dir) {
+  const auto deadline = Clock::now() + std::chrono::milliseconds(kStartTimeoutMs);
+  const auto view = arbiter::Views(run_dir).current();
+  if (!view.ok() || !view->has_value()) {
+    return;
+  }
+  for (const unit::ReplicaId replica : (*view)->replicas) {
+    while (is_starting(run_dir, arbiter::replica_name(replica)) && Clock::now() < deadline) {
+      poll(nullptr, 0, 5);
+    }
+  }
+}
+
 }  // namespace
 
 Result<nlohmann::json> ask(const std::string& path, const nlohmann::json& request, int timeout_ms) {
@@ -127,6 +163,7 @@ Result<nlohmann::json> ask(const std::string& path, const nlohmann::json& reques
 
 Result<void> send_signal(const std::string& run_dir, int number,
                          std::vector<std::string>* unreached) {
+  wait_until_started(run_dir);
   auto lock = lock_signals(run_dir);
   FTRUN_TRY(lock);
   auto sequence = next_sequence(lock->get());

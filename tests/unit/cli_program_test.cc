@@ -214,7 +214,7 @@ TEST_F(Tools, StatusCodesAndWords) {
 
 TEST_F(Tools, AStoppedSupervisorDoesNotStopTheTools) {
   run({}, {"out:ready", "only:a", "hang", "wait", "exit:0"});
-  wait_until([this] { return out() == "ready\n"; });
+  wait_until([this] { return out() == "ready\n" && fs::exists(run_dir() + "/sup.a.sock"); });
   EXPECT_EQ(ctl({"status", "--json"}), 1);
   expect_contains(ctl_out(), R"("id":"a","role":"primary","sender":false,"state":"failed")");
 }
