@@ -41,13 +41,13 @@ struct Address {
 
 struct Arrival {
   ArrivalKind kind = ArrivalKind::kOpen;
-  uint32_t id = 0;              // connection; signal sequence number; socket of a bound
-  uint32_t listener = 0;        // open
-  uint64_t value = 0;           // credit: position; reset, bound: errno; signal: number
+  uint32_t id = 0;                // connection; signal sequence number; socket of a bound
+  uint32_t listener = 0;          // open
+  uint64_t value = 0;             // credit: position; reset, bound: errno; signal: number
   const uint8_t* data = nullptr;  // data: borrowed from the buffer that was decoded
-  size_t length = 0;            // data
-  Address local;                // open, bound
-  Address peer;                 // open
+  size_t length = 0;              // data
+  Address local;                  // open, bound
+  Address peer;                   // open
 };
 
 // Upper bound of an encoded item, without the bytes of data.

@@ -145,8 +145,7 @@ inline const uint8_t* get_output(const uint8_t* cursor, const uint8_t* end, Outp
   if (!has_data || cursor == nullptr) {
     return cursor;
   }
-  if (entry->length > kOutputDataBytesMax ||
-      entry->length > static_cast<size_t>(end - cursor)) {
+  if (entry->length > kOutputDataBytesMax || entry->length > static_cast<size_t>(end - cursor)) {
     return nullptr;
   }
   entry->data = cursor;

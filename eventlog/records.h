@@ -43,12 +43,12 @@ enum class RecordKind : uint8_t {
 struct Record {
   RecordKind kind = RecordKind::kStart;
   uint64_t delta = 0;
-  uint64_t now_delta_ns = 0;      // arrivals, time; start: now_ns
-  uint64_t count = 0;             // arrivals: items; switch: thread; start: version; exit: status
-  uint64_t number = 0;            // choice; start: flags
-  int64_t result = 0;             // choice; start: realtime offset in ns
+  uint64_t now_delta_ns = 0;  // arrivals, time; start: now_ns
+  uint64_t count = 0;         // arrivals: items; switch: thread; start: version; exit: status
+  uint64_t number = 0;        // choice; start: flags
+  int64_t result = 0;         // choice; start: realtime offset in ns
   const uint8_t* payload = nullptr;  // choice: bytes; arrivals: encoded items
-  size_t length = 0;              // of payload
+  size_t length = 0;                 // of payload
 };
 
 inline constexpr size_t kRecordHeaderBytesMax = 1 + 5 * kVarintBytesMax;
@@ -150,8 +150,8 @@ inline const uint8_t* get_record(const uint8_t* cursor, const uint8_t* end, Reco
         return nullptr;
       }
       record->result = unzigzag(value);
-      if ((cursor = get_varint(cursor, end, &value)) == nullptr ||
-          value > kChoicePayloadBytesMax || value > static_cast<uint64_t>(end - cursor)) {
+      if ((cursor = get_varint(cursor, end, &value)) == nullptr || value > kChoicePayloadBytesMax ||
+          value > static_cast<uint64_t>(end - cursor)) {
         return nullptr;
       }
       record->payload = cursor;

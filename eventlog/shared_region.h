@@ -86,8 +86,8 @@ struct Control {
   // For tools that inspect a stopped process: its thread table (preload/thread.h) and its size.
   std::atomic<uint64_t> thread_table;
   std::atomic<uint64_t> thread_table_slots;
-  std::atomic<ShimFailure> failure;         // text below is complete when this is not kNone
-  char failure_text[kFailureTextBytes];     // one or more lines, NUL-terminated
+  std::atomic<ShimFailure> failure;      // text below is complete when this is not kNone
+  char failure_text[kFailureTextBytes];  // one or more lines, NUL-terminated
 
   alignas(128) RingControl rings[kRingCount];
 };
@@ -101,7 +101,9 @@ constexpr uint64_t ring_file_offset(uint32_t ring) {
   }
   return offset;
 }
-constexpr uint64_t region_file_bytes() { return ring_file_offset(kRingCount); }
+constexpr uint64_t region_file_bytes() {
+  return ring_file_offset(kRingCount);
+}
 // Offset of a ring's data in the address space, relative to the mapped control page.
 constexpr uint64_t ring_map_offset(uint32_t ring) {
   uint64_t offset = kControlBytes;
@@ -110,6 +112,8 @@ constexpr uint64_t ring_map_offset(uint32_t ring) {
   }
   return offset;
 }
-constexpr uint64_t region_map_bytes() { return ring_map_offset(kRingCount); }
+constexpr uint64_t region_map_bytes() {
+  return ring_map_offset(kRingCount);
+}
 
 }  // namespace ftrun
