@@ -32,6 +32,8 @@ ReplicaStatus from_answer(const std::string& id, const nlohmann::json& answer) {
   replica.host = answer.value("host", "");
   replica.lsn = answer.value("lsn", uint64_t{0});
   replica.lag_records = answer.value("lag_records", uint64_t{0});
+  replica.log_bytes = answer.value("log_bytes", uint64_t{0});
+  replica.input_bytes = answer.value("input_bytes", uint64_t{0});
   return replica;
 }
 
@@ -156,7 +158,9 @@ nlohmann::ordered_json status_json(const UnitStatus& status) {
                         {"keeper_pid", replica.keeper_pid},
                         {"host", replica.host},
                         {"lsn", replica.lsn},
-                        {"lag_records", replica.lag_records}});
+                        {"lag_records", replica.lag_records},
+                        {"log_bytes", replica.log_bytes},
+                        {"input_bytes", replica.input_bytes}});
   }
   return {{"unit", status.unit},
           {"epoch", status.epoch},

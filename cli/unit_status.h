@@ -30,6 +30,8 @@ struct ReplicaStatus {
   std::string host;
   uint64_t lsn = 0;
   uint64_t lag_records = 0;
+  uint64_t log_bytes = 0;    // of the log, written or replayed
+  uint64_t input_bytes = 0;  // of these: client input
 };
 
 struct UnitStatus {

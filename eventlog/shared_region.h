@@ -82,7 +82,8 @@ struct Control {
   alignas(64) std::atomic<uint32_t> ready;  // 1 once the shim is initialised (the handshake)
   std::atomic<Role> role;                   // kPrimary from the moment the doors are live
   std::atomic<uint64_t> lsn;                // records written or replayed
-  std::atomic<uint64_t> calls;              // intercepted calls, roughly (statistics)
+  std::atomic<uint64_t> log_position;       // log bytes written or replayed
+  std::atomic<uint64_t> input_bytes;        // of these: bytes of client input
   // For tools that inspect a stopped process: its thread table (preload/thread.h) and its size.
   std::atomic<uint64_t> thread_table;
   std::atomic<uint64_t> thread_table_slots;

@@ -41,6 +41,7 @@ struct Doors {
   uint64_t turn_log_start = 0;  // log_out position at the last turn end
   uint64_t turn_output_start = 0;
   uint64_t lsn = 0;
+  uint64_t input_bytes = 0;
   int64_t now_ns = 0;
   int64_t clock_offset_ns = 0;  // added to the kernel's clock so that time never goes back
   int64_t realtime_offset_ns = 0;
@@ -256,6 +257,8 @@ void publish_output() {
 }
 
 void emit_mark() {
+  doors.control->log_position.store(log_position(), std::memory_order_relaxed);
+  doors.control->input_bytes.store(doors.input_bytes, std::memory_order_relaxed);
   Output mark;
   mark.kind = OutputKind::kMark;
   mark.value = log_position();
@@ -290,6 +293,7 @@ void apply_items(const uint8_t* cursor, const uint8_t* end) {
     if (cursor == nullptr) {
       doors_fail(ShimFailure::kCorruptInput, "an arrival does not decode\n");
     }
+    doors.input_bytes += item.length;
     if (item.kind == ArrivalKind::kSignal) {
       signals_arrived(static_cast<int>(item.value));
     } else {

@@ -253,6 +253,8 @@ std::string Replica::status_json() const {
       {"host", host},
       {"lsn", status.lsn},
       {"lag_records", status.lag_records},
+      {"log_bytes", port_->control()->log_position.load(std::memory_order_relaxed)},
+      {"input_bytes", port_->control()->input_bytes.load(std::memory_order_relaxed)},
       {"connections", status.connections},
       {"epoch", status.view.epoch},
       {"protection", status.view.replicas.size() >= 2 && !failed ? "protected" : "unprotected"}};
