@@ -72,6 +72,8 @@ struct Control {
   std::atomic<uint32_t> cut_requested;
   // CLOCK_MONOTONIC in ns as last seen by the supervisor; 0 = not provided.
   std::atomic<uint64_t> coarse_now_ns;
+  // How often the application looks at its rings, about once a microsecond, before it sleeps.
+  std::atomic<uint32_t> spin_rounds;
 
   // Sleep words: 1 = asleep. The application's word is a futex (shared, not FUTEX_PRIVATE); the
   // supervisor sleeps in epoll_wait and is woken by 8 bytes written to doorbell_fd.
