@@ -62,6 +62,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
 
   // replica_loop.cc
   void iterate();
+  void note_turns(size_t bytes);
   int await(epoll_event* events);
   int spin(epoll_event* events);
   int sleep_ms() const;
@@ -156,7 +157,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   bool rings_broken_ = false;     // something in them did not decode: they are not read any more
   bool app_gone_ = false;         // its process is gone; its end is delivered once rings are empty
   bool app_end_delivered_ = false;
-  size_t last_turns_bytes_ = 0;  // of the log: what was shipped or received last
+  size_t recent_turns_bytes_ = 0;  // of the log: what was shipped or received lately, decaying
   std::string app_end_why_;
   int app_end_status_ = 0;
   bool ended_cleanly_ = false;  // the application has exited and all its output is out

@@ -22,7 +22,7 @@ constexpr int kRingPollMs = 1;             // while something waits for room in 
 // Spinning pays when requests come one by one: turns are then small. Measured on two cores: one
 // client gets half the latency; with 50 clients it would cost 5 % of the throughput.
 constexpr int kSpinRounds = 50;  // about a microsecond each
-constexpr size_t kSpinTurnsBytes = 1024;
+constexpr size_t kSpinTurnsBytes = 512;
 
 }  // namespace
 
@@ -58,6 +58,10 @@ int Replica::sleep_ms() const {
   return static_cast<int>(std::max<int64_t>(0, (next_tick_ns_ - now_ns_) / 1'000'000)) + 1;
 }
 
+void Replica::note_turns(size_t bytes) {
+  recent_turns_bytes_ = std::max(bytes, recent_turns_bytes_ - recent_turns_bytes_ / 8);
+}
+
 // Looks around for a moment before sleeping: a wake-up costs more than everything else that a lone
 // request needs. Yields, so that on a full machine whoever has work goes first. Returns the number
 // of events, 0 if there is work in the rings or nothing came.
@@ -75,7 +79,7 @@ int Replica::spin(epoll_event* events) {
 // Sleeps until something happens or is due. Returns the number of events.
 int Replica::await(epoll_event* events) {
   Control* shared = port_->control();
-  const bool few = last_turns_bytes_ < kSpinTurnsBytes;
+  const bool few = recent_turns_bytes_ < kSpinTurnsBytes;
   shared->spin_rounds.store(few ? kSpinRounds : 0, std::memory_order_relaxed);
   if (few && !has_work()) {
     const int count = spin(events);
