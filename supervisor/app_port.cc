@@ -50,7 +50,7 @@ AppPort::AppPort(Region* region)
       log_out_(region->consumer(kRingLogOut)),
       output_(region->consumer(kRingOutput)),
       digest_(XXH3_createState()) {
-  XXH3_64bits_reset(digest_);
+  XXH3_64bits_reset(digest_.get());
 }
 
 void AppPort::feed(unit::Bytes bytes, Staged* staged, RingProducer* ring) {
@@ -172,14 +172,14 @@ Result<bool> AppPort::drain_output(Sink* sink) {
       sink->app_output(entry);
       continue;
     }
-    XXH3_64bits_update(digest_, hashed, static_cast<size_t>(cursor - hashed));
+    XXH3_64bits_update(digest_.get(), hashed, static_cast<size_t>(cursor - hashed));
     hashed = cursor;
     mark_position_ = entry.value;
     mark_lsn_ = entry.value2;
-    mark_digest_ = XXH3_64bits_digest(digest_);
+    mark_digest_ = XXH3_64bits_digest(digest_.get());
     sink->app_mark(mark_position_, mark_lsn_, mark_digest_);
   }
-  XXH3_64bits_update(digest_, hashed, static_cast<size_t>(end - hashed));
+  XXH3_64bits_update(digest_.get(), hashed, static_cast<size_t>(end - hashed));
   output_.consume(available);
   return true;
 }

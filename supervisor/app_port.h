@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -77,7 +78,10 @@ class AppPort {
   uint64_t mark_position_ = 0;  // of the last mark that was drained
   uint64_t mark_lsn_ = 0;
   uint64_t mark_digest_ = 0;
-  XXH3_state_t* digest_;
+  struct FreeDigest {
+    void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
+  };
+  std::unique_ptr<XXH3_state_t, FreeDigest> digest_;  // of all output so far
 };
 
 }  // namespace ftrun

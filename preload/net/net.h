@@ -25,7 +25,7 @@ enum class FdKind : uint8_t {
   kVirtual = 2,  // an object of this directory
 };
 FdKind fd_kind(int fd);  // kFree for numbers out of range
-// Native descriptors: what files.cc wants to remember with the number (a class and a record).
+// Native descriptors: what preload/files/ wants to remember with the number (a class and a record).
 void fd_set_native(int fd, uint8_t native_class, bool close_on_exec);
 uint8_t fd_native_class(int fd);
 void fd_clear_native(int fd);  // after a native close

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// See file_identity.h.
-#include "preload/file_identity.h"
+// See identity.h.
+#include "preload/files/identity.h"
 
 #include "preload/env.h"
 

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calls on descriptors that may be virtual or files: ioctl, fcntl, dup.
+// Runs in the application on the shim's stack with the token held; no libc.
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+
+#include "preload/calls.h"
+#include "preload/files/replicate.h"
+
+namespace ftrun::shim {
+
+long do_ioctl(long number, const long* a) {
+  if (is_virtual(a[0])) {
+    return net_ioctl(static_cast<int>(a[0]), static_cast<unsigned long>(a[1]),
+                     static_cast<unsigned long>(a[2]));
+  }
+  switch (static_cast<unsigned long>(a[1])) {
+    case FIOCLEX:
+    case FIONCLEX:
+      return raw(number, a[0], a[1], a[2]);
+    case FIONREAD:
+      return choose_out(number, a, a[2], sizeof(int));
+    default:
+      return fd_kind(static_cast<int>(a[0])) == FdKind::kFree ? -EBADF : -ENOTTY;
+  }
+}
+
+long native_dup(long result, int old_fd, bool close_on_exec) {
+  if (result >= 0) {
+    fd_set_native(static_cast<int>(result), fd_native_class(old_fd), close_on_exec);
+  }
+  return result;
+}
+
+long do_fcntl(long number, const long* a) {
+  const int fd = static_cast<int>(a[0]);
+  if (is_virtual(fd)) {
+    return net_fcntl(fd, static_cast<int>(a[1]), static_cast<unsigned long>(a[2]));
+  }
+  if (fd_kind(fd) == FdKind::kFree) {
+    return -EBADF;
+  }
+  switch (a[1]) {
+    case F_DUPFD:
+    case F_DUPFD_CLOEXEC:
+      return native_dup(raw(number, fd, a[1], a[2]), fd, a[1] == F_DUPFD_CLOEXEC);
+    case F_GETFD:
+    case F_SETFD:
+    case F_GETFL:
+    case F_SETFL:
+      return raw(number, fd, a[1], a[2]);
+    case F_SETLK:
+    case F_SETLKW:
+    case F_OFD_SETLK:
+    case F_OFD_SETLKW:
+      return replicate(number, [&] { return raw(number, a[0], a[1], a[2], a[3], a[4], a[5]); });
+    case F_GETLK:
+    case F_OFD_GETLK:
+      return choose_out(number, a, a[2], sizeof(struct flock));
+    default:
+      return -EINVAL;
+  }
+}
+
+long do_dup(long number, const long* a) {
+  const int fd = static_cast<int>(a[0]);
+  switch (fd_kind(fd)) {
+    case FdKind::kVirtual:
+      return net_dup(fd, 0, -1, false);
+    case FdKind::kNative:
+      return native_dup(raw(number, fd), fd, false);
+    case FdKind::kFree:
+      break;
+  }
+  return -EBADF;
+}
+
+namespace {
+long dup_onto(int old_fd, int new_fd, int flags, bool same_is_error) {
+  if (fd_kind(old_fd) == FdKind::kFree) {
+    return -EBADF;
+  }
+  if (old_fd == new_fd) {
+    return same_is_error ? -EINVAL : new_fd;
+  }
+  if (new_fd < 0 || new_fd >= descriptor_limit()) {
+    return -EBADF;
+  }
+  if (is_virtual(old_fd)) {
+    return net_dup(old_fd, 0, new_fd, (flags & O_CLOEXEC) != 0);
+  }
+  if (is_virtual(new_fd)) {
+    net_close(new_fd);
+  }
+  return native_dup(raw(__NR_dup3, old_fd, new_fd, flags), old_fd, (flags & O_CLOEXEC) != 0);
+}
+}  // namespace
+
+long do_dup2(long, const long* a) {
+  return dup_onto(static_cast<int>(a[0]), static_cast<int>(a[1]), 0, false);
+}
+long do_dup3(long, const long* a) {
+  return dup_onto(static_cast<int>(a[0]), static_cast<int>(a[1]), static_cast<int>(a[2]), true);
+}
+
+}  // namespace ftrun::shim

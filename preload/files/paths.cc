@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// See paths.h. Runs in the application with the token held; no libc.
+#include "preload/files/paths.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "eventlog/shared_region.h"
+#include "preload/calls.h"
+#include "preload/raw.h"
+#include "preload/start.h"
+#include "preload/text.h"
+
+namespace ftrun::shim {
+namespace {
+
+char state_directories[kStateDirectoriesBytes];
+
+size_t length_of(const char* text) {
+  size_t n = 0;
+  while (text[n] != '\0') {
+    ++n;
+  }
+  return n;
+}
+
+bool starts_with_directory(const char* path, const char* directory, size_t length) {
+  for (size_t i = 0; i < length; ++i) {
+    if (path[i] != directory[i]) {
+      return false;
+    }
+  }
+  return path[length] == '/' || path[length] == '\0';
+}
+
+bool under(const char* path, const char* directory) {
+  return starts_with_directory(path, directory, length_of(directory));
+}
+
+// Appends the parts of `path` to the absolute, normalised path in `out`, resolving . and .. by
+// name.
+bool append_parts(char* out, size_t* length, const char* path) {
+  while (*path != '\0') {
+    while (*path == '/') {
+      ++path;
+    }
+    size_t part = 0;
+    while (path[part] != '\0' && path[part] != '/') {
+      ++part;
+    }
+    if (part == 2 && path[0] == '.' && path[1] == '.') {
+      while (*length > 0 && out[--*length] != '/') {
+      }
+    } else if (part > 0 && !(part == 1 && path[0] == '.')) {
+      if (*length + part + 2 > kPathBytesMax) {
+        return false;
+      }
+      out[(*length)++] = '/';
+      __builtin_memcpy(out + *length, path, part);
+      *length += part;
+    }
+    path += part;
+  }
+  out[*length] = '\0';
+  return true;
+}
+
+}  // namespace
+
+bool absolute_path(int directory_fd, const char* path, char* out) {
+  size_t length = 0;
+  out[0] = '\0';
+  if (path[0] != '/') {
+    char base[kPathBytesMax];
+    long n = 0;
+    if (directory_fd == AT_FDCWD) {
+      n = raw(__NR_getcwd, base, sizeof(base));
+    } else {
+      Text link;
+      link.add("/proc/self/fd/").add(static_cast<int64_t>(directory_fd));
+      n = raw(__NR_readlink, link.c_str(), base, sizeof(base) - 1);
+    }
+    if (n <= 0) {
+      return false;
+    }
+    base[static_cast<size_t>(n) < sizeof(base) ? n : n - 1] = '\0';
+    if (!append_parts(out, &length, base)) {
+      return false;
+    }
+  }
+  return append_parts(out, &length, path);
+}
+
+FileClass classify(const char* absolute) {
+  for (const char* directory = state_directories; *directory != '\0';) {
+    size_t n = 0;
+    while (directory[n] != '\n' && directory[n] != '\0') {
+      ++n;
+    }
+    if (n > 0 && starts_with_directory(absolute, directory, n)) {
+      return kState;
+    }
+    directory += n + (directory[n] == '\n' ? 1 : 0);
+  }
+  const bool logged = under(absolute, "/proc") || under(absolute, "/sys") ||
+                      under(absolute, "/dev") || under(absolute, "/etc");
+  return logged ? kLogged : kPlain;
+}
+
+FileClass classify_at(int directory_fd, const char* path) {
+  char absolute[kPathBytesMax];
+  return absolute_path(directory_fd, path, absolute) ? classify(absolute) : kPlain;
+}
+
+long refuse_write(int directory_fd, const char* path) {
+  char absolute[kPathBytesMax];
+  Text text;
+  text.add("write outside the state directories refused: ");
+  text.add(absolute_path(directory_fd, path, absolute) ? absolute : path);
+  text.add(" (name its directory with --state-dir)\n");
+  shim_notice(text.c_str());
+  return -EROFS;
+}
+
+bool is_harmless_device(const char* path) {
+  return under(path, "/dev/null") || under(path, "/dev/zero") || under(path, "/dev/full");
+}
+
+void files_init(const char* directories) {
+  for (size_t i = 0; i + 1 < sizeof(state_directories) && directories[i] != '\0'; ++i) {
+    state_directories[i] = directories[i];
+  }
+}
+
+}  // namespace ftrun::shim

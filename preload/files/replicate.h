@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// How calls on files become the same in every replica: asked of the primary's kernel and logged, or
+// carried out by everybody as the primary's result says (DESIGN section 3).
+// Runs in the application on the shim's stack with the token held; no libc.
+#pragma once
+
+#include "preload/doors.h"
+#include "preload/files/paths.h"
+#include "preload/net/net.h"
+#include "preload/raw.h"
+
+namespace ftrun::shim {
+
+inline bool is_virtual(long fd) {
+  return fd_kind(static_cast<int>(fd)) == FdKind::kVirtual;
+}
+
+inline void* pointer(long value) {
+  return reinterpret_cast<void*>(value);
+}
+
+// Stops this replica: it cannot do what the primary did. `here` and `there` are results.
+[[noreturn]] void replica_differs(const char* what, long number, long here, long there);
+
+// A choice whose payload is `size` bytes at `out`.
+long choose_out(long number, const long* a, long out, size_t size);
+// A choice whose payload is as many bytes at `out` as the result says, `size` at most.
+long choose_counted(long number, const long* a, long out, long size);
+
+// A path-changing call: carried out where the primary succeeded.
+template <typename F>
+long replicate(long number, F&& function) {
+  const bool live = doors_are_live();
+  const long result = choose(number, [&] { return function(); });
+  if (!live && result >= 0) {
+    const long here = function();
+    if (here != result) {
+      replica_differs("this replica could not follow", number, here, result);
+    }
+  }
+  return result;
+}
+
+template <typename F>
+long replicate_path(long number, int directory_fd, long path, F&& function) {
+  const auto* name = reinterpret_cast<const char*>(path);
+  if (classify_at(directory_fd, name) != kState) {
+    return refuse_write(directory_fd, name);
+  }
+  return replicate(number, static_cast<F&&>(function));
+}
+
+template <typename F>
+long replicate_two_paths(long number, int fd1, long path1, int fd2, long path2, F&& function) {
+  const auto* first = reinterpret_cast<const char*>(path1);
+  if (classify_at(fd1, first) != kState) {
+    return refuse_write(fd1, first);
+  }
+  return replicate_path(number, fd2, path2, static_cast<F&&>(function));
+}
+
+}  // namespace ftrun::shim
