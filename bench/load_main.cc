@@ -27,6 +27,7 @@ static nlohmann::json to_json(const LoadPlan& plan, const LoadReport& report) {
       {"requests_per_second",
        report.seconds > 0 ? static_cast<double>(report.requests) / report.seconds : 0.0},
       {"p50_us", us(report.latency.quantile(0.50))},
+      {"p90_us", us(report.latency.quantile(0.90))},
       {"p99_us", us(report.latency.quantile(0.99))},
       {"p999_us", us(report.latency.quantile(0.999))},
       {"max_us", us(report.latency.max())},

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// What calls cost inside the shim, in ns of this process' CPU time: run it natively and under ftrun
-// (bench/shim does both). An ordinary program; CPU clocks are true values in both, other clocks are
-// virtual under ftrun and would not do.
+// What calls cost inside the shim, in ns of this process' CPU time: bench/run runs it natively and
+// under ftrun. An ordinary program; CPU clocks are true values in both, other clocks are virtual
+// under ftrun and would not do.
+//   bench-shim-cost PORT    listens there for one client, which sends kRoundBytes per round and
+//                           reads as many back
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -11,9 +15,15 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 namespace {
+
+constexpr int kRounds = 200;
+constexpr int kRoundBytes = 64'000;  // less than any window, so that nothing waits inside a round
+constexpr int kCallBytes = 100;
+constexpr int kCallsPerRound = kRoundBytes / kCallBytes;
 
 int pipe_fds[2];
 char buffer[128];
@@ -22,6 +32,10 @@ int64_t cpu_ns() {
   timespec now;
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
   return now.tv_sec * 1'000'000'000 + now.tv_nsec;
+}
+
+void print(const char* name, int64_t ns, int calls) {
+  std::printf("{\"operation\":\"%s\",\"ns\":%.1f}\n", name, static_cast<double>(ns) / calls);
 }
 
 template <typename F>
@@ -33,29 +47,71 @@ void measure(const char* name, int count, F&& function) {
   for (int i = 0; i < count; ++i) {
     function();
   }
-  const int64_t end = cpu_ns();
-  std::printf("{\"operation\":\"%s\",\"ns\":%.1f}\n", name,
-              static_cast<double>(end - begin) / count);
+  print(name, cpu_ns() - begin, count);
+}
+
+int accept_client(int port) {
+  const int listener = socket(AF_INET, SOCK_STREAM, 0);
+  const int one = 1;
+  setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  if (bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
+      listen(listener, 1) != 0) {
+    std::perror("listening");
+    std::exit(1);
+  }
+  return accept(listener, nullptr, nullptr);
+}
+
+// Reads and writes that find everything there: no call of a round waits.
+void measure_connection(int fd) {
+  int64_t reading = 0;
+  int64_t writing = 0;
+  pollfd input = {fd, POLLIN, 0};
+  for (int round = 0; round < kRounds; ++round) {
+    int there = 0;
+    while (there < kRoundBytes) {
+      poll(&input, 1, 1);
+      ioctl(fd, FIONREAD, &there);
+    }
+    const int64_t begin = cpu_ns();
+    for (int i = 0; i < kCallsPerRound; ++i) {
+      (void)!read(fd, buffer, kCallBytes);
+    }
+    const int64_t middle = cpu_ns();
+    for (int i = 0; i < kCallsPerRound; ++i) {
+      (void)!write(fd, buffer, kCallBytes);
+    }
+    reading += middle - begin;
+    writing += cpu_ns() - middle;
+  }
+  print("TCP read of 100 bytes", reading, kRounds * kCallsPerRound);
+  print("TCP write of 100 bytes", writing, kRounds * kCallsPerRound);
 }
 
 }  // namespace
 
-int main() {
-  if (pipe(pipe_fds) != 0) {
-    return 1;
+int main(int argc, char** argv) {
+  if (argc != 2 || pipe(pipe_fds) != 0) {
+    std::fprintf(stderr, "usage: bench-shim-cost PORT\n");
+    return 2;
   }
+  measure_connection(accept_client(std::atoi(argv[1])));
   timespec now;
   measure("clock_gettime", 1'000'000, [&] { clock_gettime(CLOCK_MONOTONIC, &now); });
   measure("a call that fails at once", 1'000'000, [] { (void)getsockname(0, nullptr, nullptr); });
-  measure("write + read of 100 bytes", 500'000, [] {
-    (void)!write(pipe_fds[1], buffer, 100);
-    (void)!read(pipe_fds[0], buffer, 100);
+  measure("pipe write + read of 100 bytes", 500'000, [] {
+    (void)!write(pipe_fds[1], buffer, kCallBytes);
+    (void)!read(pipe_fds[0], buffer, kCallBytes);
   });
   pollfd polled = {pipe_fds[0], POLLIN, 0};
   measure("poll, nothing ready", 500'000, [&] { poll(&polled, 1, 0); });
   measure("getrandom of 8 bytes (a choice)", 200'000, [] { (void)!getrandom(buffer, 8, 0); });
   measure("CPU clock (a choice)", 200'000, [] { cpu_ns(); });
   const timespec nap = {0, 1};
-  measure("sleep of 1 ns (a whole turn)", 5'000, [&] { nanosleep(&nap, nullptr); });
+  measure("sleep of 1 ns (a turn)", 5'000, [&] { nanosleep(&nap, nullptr); });
   return 0;
 }
