@@ -34,6 +34,8 @@ ReplicaStatus from_answer(const std::string& id, const nlohmann::json& answer) {
   replica.lag_records = answer.value("lag_records", uint64_t{0});
   replica.log_bytes = answer.value("log_bytes", uint64_t{0});
   replica.input_bytes = answer.value("input_bytes", uint64_t{0});
+  replica.kernel_calls = answer.value("kernel_calls", uint64_t{0});
+  replica.wake_calls = answer.value("wake_calls", uint64_t{0});
   return replica;
 }
 
@@ -160,7 +162,9 @@ nlohmann::ordered_json status_json(const UnitStatus& status) {
                         {"lsn", replica.lsn},
                         {"lag_records", replica.lag_records},
                         {"log_bytes", replica.log_bytes},
-                        {"input_bytes", replica.input_bytes}});
+                        {"input_bytes", replica.input_bytes},
+                        {"kernel_calls", replica.kernel_calls},
+                        {"wake_calls", replica.wake_calls}});
   }
   return {{"unit", status.unit},
           {"epoch", status.epoch},

@@ -30,8 +30,10 @@ struct ReplicaStatus {
   std::string host;
   uint64_t lsn = 0;
   uint64_t lag_records = 0;
-  uint64_t log_bytes = 0;    // of the log, written or replayed
-  uint64_t input_bytes = 0;  // of these: client input
+  uint64_t log_bytes = 0;     // of the log, written or replayed
+  uint64_t input_bytes = 0;   // of these: client input
+  uint64_t kernel_calls = 0;  // system calls that the application has cost so far
+  uint64_t wake_calls = 0;    // of these: sleeping, and waking its supervisor
 };
 
 struct UnitStatus {

@@ -19,7 +19,7 @@
 namespace ftrun {
 
 inline constexpr uint64_t kRegionMagic = 0x314e4f4947455246;  // "FREGION1" little endian
-inline constexpr uint32_t kRegionVersion = 1;
+inline constexpr uint32_t kRegionVersion = 2;
 
 // The inherited descriptor of the memfd; the shim closes it once it is mapped.
 inline constexpr int kRegionFd = 198;
@@ -86,6 +86,8 @@ struct Control {
   std::atomic<uint64_t> lsn;                // records written or replayed
   std::atomic<uint64_t> log_position;       // log bytes written or replayed
   std::atomic<uint64_t> input_bytes;        // of these: bytes of client input
+  std::atomic<uint64_t> kernel_calls;       // system calls that the application has cost so far,
+  std::atomic<uint64_t> wake_calls;         // of these: sleeping, and waking the supervisor
   // For tools that inspect a stopped process: its thread table (preload/thread.h) and its size.
   std::atomic<uint64_t> thread_table;
   std::atomic<uint64_t> thread_table_slots;

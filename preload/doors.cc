@@ -11,6 +11,7 @@
 
 #include "preload/net/net.h"
 #include "preload/raw.h"
+#include "preload/record_text.h"
 #include "preload/scheduler.h"
 #include "preload/signals.h"
 #include "preload/table.h"
@@ -45,6 +46,7 @@ struct Doors {
   uint64_t turn_output_start = 0;
   uint64_t lsn = 0;
   uint64_t input_bytes = 0;
+  uint64_t wake_calls = 0;
   int64_t now_ns = 0;
   int64_t clock_offset_ns = 0;  // added to the kernel's clock so that time never goes back
   int64_t realtime_offset_ns = 0;
@@ -65,6 +67,18 @@ int64_t live_clock_ns() {
   return now > doors.now_ns ? now : doors.now_ns;
 }
 
+// The time at which the supervisor passed on what lies in the input ring: no system call. Does not
+// move while the supervisor does nothing, so nobody may wait for it.
+int64_t fed_clock_ns() {
+  const auto seen =
+      static_cast<int64_t>(doors.control->coarse_now_ns.load(std::memory_order_relaxed));
+  if (seen == 0) {
+    return live_clock_ns();
+  }
+  const int64_t now = seen + doors.clock_offset_ns;
+  return now > doors.now_ns ? now : doors.now_ns;
+}
+
 // --- sleeping and waking ---
 
 void ring_doorbell() {
@@ -73,6 +87,7 @@ void ring_doorbell() {
   if (control->supervisor_asleep.load(std::memory_order_relaxed) != 0 &&
       control->supervisor_asleep.exchange(0, std::memory_order_relaxed) != 0) {
     const uint64_t one = 1;
+    doors.wake_calls++;
     raw(__NR_write, control->doorbell_fd, &one, sizeof(one));
   }
 }
@@ -90,6 +105,7 @@ void sleep_until(Ready&& ready, int64_t timeout_ns) {
       __builtin_ia32_pause();
     }
     if (i < rounds) {
+      doors.wake_calls++;
       raw(__NR_sched_yield);  // whoever waits for this core goes first
     }
   }
@@ -97,6 +113,7 @@ void sleep_until(Ready&& ready, int64_t timeout_ns) {
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (!ready()) {
     struct timespec timeout = {timeout_ns / 1'000'000'000, timeout_ns % 1'000'000'000};
+    doors.wake_calls++;
     raw(__NR_futex, &control->app_asleep, FUTEX_WAIT, 1, timeout_ns < 0 ? nullptr : &timeout);
   }
   control->app_asleep.store(0, std::memory_order_relaxed);
@@ -140,33 +157,6 @@ void append(Record& record, const void* payload, size_t length) {
   }
   doors.log_out.advance(header + length);
   count_record();
-}
-
-const char* kind_name(RecordKind kind) {
-  static const char* const kNames[] = {"invalid",
-                                       "start",
-                                       "turn end (ingest)",
-                                       "turn end (idle)",
-                                       "turn end (cut)",
-                                       "arrivals",
-                                       "time",
-                                       "choice",
-                                       "switch",
-                                       "exit"};
-  const auto index = static_cast<unsigned>(kind);
-  return index < 10 ? kNames[index] : "invalid";
-}
-
-void describe_record(Text& text, const Record& record, const char* who) {
-  text.add(who).add(kind_name(record.kind)).add(" after ").add(static_cast<int64_t>(record.delta));
-  text.add(" calls");
-  if (record.kind == RecordKind::kChoice) {
-    text.add(", ").add(call_name(static_cast<long>(record.number))).add(" = ").add(record.result);
-    text.add(", ").add(static_cast<int64_t>(record.length)).add(" bytes");
-  } else if (record.kind == RecordKind::kSwitch || record.kind == RecordKind::kExit) {
-    text.add(", ").add(static_cast<int64_t>(record.count));
-  }
-  text.add("\n");
 }
 
 [[noreturn]] void diverged(const Record& here) {
@@ -268,6 +258,8 @@ void publish_output() {
 void emit_mark() {
   doors.control->log_position.store(log_position(), std::memory_order_relaxed);
   doors.control->input_bytes.store(doors.input_bytes, std::memory_order_relaxed);
+  doors.control->kernel_calls.store(ftrun_kernel_calls, std::memory_order_relaxed);
+  doors.control->wake_calls.store(doors.wake_calls, std::memory_order_relaxed);
   Output mark;
   mark.kind = OutputKind::kMark;
   mark.value = log_position();
@@ -340,9 +332,9 @@ void take_arrivals() {
   if (doors.live) {
     Record record;
     record.kind = RecordKind::kArrivals;
-    const int64_t now = live_clock_ns();
-    record.now_delta_ns = static_cast<uint64_t>(now - doors.now_ns);
     const size_t length = measure_input(&record.count);
+    const int64_t now = length != 0 ? fed_clock_ns() : live_clock_ns();
+    record.now_delta_ns = static_cast<uint64_t>(now - doors.now_ns);
     append(record, doors.input.data(), length);
     doors.now_ns = now;
     const uint8_t* items = doors.input.data();
@@ -443,9 +435,7 @@ void doors_enter_call(Thread* thread, long number) {
 int64_t doors_clock_ns() {
   doors.now_ns += kClockStepNs;
   if (doors.live) {
-    const auto seen =
-        static_cast<int64_t>(doors.control->coarse_now_ns.load(std::memory_order_relaxed));
-    const int64_t coarse = seen + doors.clock_offset_ns;
+    const int64_t coarse = fed_clock_ns();
     if (coarse > doors.now_ns + kClockQuantumNs) {
       Record record;
       record.kind = RecordKind::kTime;
@@ -484,6 +474,7 @@ int64_t doors_idle(int64_t deadline_ns) {
     while (doors.input.available() == 0) {
       int64_t left = -1;
       if (deadline_ns != kNoDeadline) {
+        doors.wake_calls++;
         left = deadline_ns - live_clock_ns();
         if (left <= 0) {
           break;

@@ -28,6 +28,7 @@
 
 extern "C" {
 #define FTRUN_HIDDEN __attribute__((visibility("hidden")))
+FTRUN_HIDDEN unsigned long ftrun_kernel_calls;
 extern FTRUN_HIDDEN const uint8_t ftrun_gate_begin[];
 extern FTRUN_HIDDEN const uint8_t ftrun_gate_end[];
 FTRUN_HIDDEN void ftrun_on_stack(void* top, void (*function)(void*), void* argument);

@@ -5,8 +5,9 @@
 // The core may not be called from inside its own calls to Host: such answers go through `deferred_`
 // and the edge's reports, which the loop delivers.
 //
-// ORDER in every iteration: events in, application fed and woken, its rings drained, deferred work,
-// the core's flush, links written. The loop sleeps only after it has announced it
+// ORDER in every iteration: events in and passed on (links written, application fed and woken), its
+// rings drained, which writes to clients and takes longest, deferred work, passed on once more: so
+// the others work while this one writes. The loop sleeps only after it has announced it
 // (supervisor_asleep), fenced, and looked at the rings once more.
 #pragma once
 
@@ -68,6 +69,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   int sleep_ms() const;
   bool has_work() const;
   bool rings_have_output() const;
+  void pass_on();
   void dispatch(const epoll_event& event);
   void read_link(link::Peer* peer);
   void drain_application();

@@ -51,7 +51,7 @@ bool Replica::has_work() const {
 
 // How long nothing can become due by time alone.
 int Replica::sleep_ms() const {
-  if (port_->staged() || (core_->status().live && !app_gone_ &&
+  if (port_->staged() || (core_->live() && !app_gone_ &&
                           port_->control()->app_asleep.load(std::memory_order_relaxed) == 0)) {
     return kRingPollMs;
   }
@@ -108,27 +108,33 @@ void Replica::iterate() {
     dispatch(events[i]);
   }
   edge_->read_pending();
-  if (!port_->pump()) {
-    application_lost("the log or input that was fed to the application does not decode", 1);
-  }
+  pass_on();
   drain_application();
   edge_->report();
   run_deferred();
-  if (!done_) {
-    core_->flush();
-  }
-  flush_links();
-  if (!port_->pump()) {
-    application_lost("the log or input that was fed to the application does not decode", 1);
-  }
+  pass_on();
   check_turn_length();
   if (now_ns_ >= next_tick_ns_) {
     tick();
   }
   deliver_application_end();
-  if (core_->status().state == unit::State::kExcluded) {
+  if (core_->state() == unit::State::kExcluded) {
     exit_code_ = 1;
     done_ = true;
+  }
+}
+
+// What was collected goes on its way: arrivals to the primary, log and arrivals to the application.
+void Replica::pass_on() {
+  if (!done_) {
+    core_->flush();
+  }
+  flush_links();
+  // The application takes this for the time of what it finds in its input ring.
+  port_->control()->coarse_now_ns.store(static_cast<uint64_t>(link::monotonic_ns()),
+                                        std::memory_order_relaxed);
+  if (!port_->pump()) {
+    application_lost("the log or input that was fed to the application does not decode", 1);
   }
 }
 
@@ -292,6 +298,8 @@ std::string Replica::status_json() const {
       {"lag_records", status.lag_records},
       {"log_bytes", port_->control()->log_position.load(std::memory_order_relaxed)},
       {"input_bytes", port_->control()->input_bytes.load(std::memory_order_relaxed)},
+      {"kernel_calls", port_->control()->kernel_calls.load(std::memory_order_relaxed)},
+      {"wake_calls", port_->control()->wake_calls.load(std::memory_order_relaxed)},
       {"connections", status.connections},
       {"epoch", status.view.epoch},
       {"protection", status.view.replicas.size() >= 2 && !failed ? "protected" : "unprotected"}};

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// See record_text.h. Runs in the application; no libc.
+#include "preload/record_text.h"
+
+#include "preload/table.h"
+
+namespace ftrun::shim {
+namespace {
+
+const char* kind_name(RecordKind kind) {
+  static const char* const kNames[] = {"invalid",
+                                       "start",
+                                       "turn end (ingest)",
+                                       "turn end (idle)",
+                                       "turn end (cut)",
+                                       "arrivals",
+                                       "time",
+                                       "choice",
+                                       "switch",
+                                       "exit"};
+  const auto index = static_cast<unsigned>(kind);
+  return index < 10 ? kNames[index] : "invalid";
+}
+
+}  // namespace
+
+void describe_record(Text& text, const Record& record, const char* who) {
+  text.add(who).add(kind_name(record.kind)).add(" after ").add(static_cast<int64_t>(record.delta));
+  text.add(" calls");
+  if (record.kind == RecordKind::kChoice) {
+    text.add(", ").add(call_name(static_cast<long>(record.number))).add(" = ").add(record.result);
+    text.add(", ").add(static_cast<int64_t>(record.length)).add(" bytes");
+  } else if (record.kind == RecordKind::kSwitch || record.kind == RecordKind::kExit) {
+    text.add(", ").add(static_cast<int64_t>(record.count));
+  }
+  text.add("\n");
+}
+
+}  // namespace ftrun::shim
