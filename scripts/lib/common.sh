@@ -32,7 +32,7 @@ count_ctest() {
   local build="$1"
   shift
   local log="$build/ctest.log"
-  ctest --test-dir "$build" --output-on-failure "$@" 2>&1 | tee "$log" || true
+  ctest --test-dir "$build" --output-on-failure -j "$(nproc)" "$@" 2>&1 | tee "$log" || true
   local summary total bad
   summary="$(grep -E '^[0-9]+% tests passed, [0-9]+ tests? failed out of [0-9]+' "$log" || true)"
   if [ -z "$summary" ]; then
