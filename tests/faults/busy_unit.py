@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A unit that is slow for good reasons loses no replica: a request that computes for two seconds, and
-a machine full of other work; under the exactly-once checker. On the full machine, a replica that does
-hang is still found. Exit status 1 when anything failed.
+"""A unit that is slow for good reasons loses no replica: a request that computes for two seconds, a
+machine full of other work, a process that gets no CPU for longer than the time-out; under the
+exactly-once checker. On the full machine, a replica that does hang is still found. Exit status 1 when
+anything failed. Only as root, and with two CPUs, a process can be kept from its CPU for certain:
+elsewhere that case says that it was left out.
 """
 
 import argparse
@@ -22,6 +24,18 @@ SCRIPT_S = 2
 SCRIPT = "local x = 0 for i = 1, {} do x = x + i % 7 end return 1"
 SCRIPT_ANSWER_S = 60
 FIND_HANG_S = 10  # starved judges may take several time-outs
+# Owns its CPU for 400 ms at a time, well beyond the time-out, and leaves 100 ms to others.
+HOG = """
+import os, time
+os.sched_setaffinity(0, {%d})
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+print("ready", flush=True)
+while True:
+    end = time.monotonic() + 0.4
+    while time.monotonic() < end:
+        pass
+    time.sleep(0.1)
+"""
 
 
 def evaluate(port, turns):
@@ -75,7 +89,9 @@ def long_script(unit, options):
 @contextlib.contextmanager
 def other_work(count):
     """Processes at normal priority that never stop computing."""
-    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    # Sessions of their own: where the kernel groups by session, the loops are not one group.
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True)
+             for _ in range(count)]
     try:
         yield
     finally:
@@ -97,7 +113,29 @@ def full_machine(unit, options):
         print(f"  a stopped supervisor was replaced within {time.monotonic() - began:.2f} s")
 
 
-CASES = {"script": long_script, "full-machine": full_machine}
+def starved(unit, options):
+    """A supervisor, then an application, that waits for its CPU for longer than the time-out."""
+    cpus = os.sched_getaffinity(0)
+    before = hang_replica.processes_of(unit, unit.status())
+    hog = subprocess.Popen([sys.executable, "-c", HOG % max(cpus)], stdout=subprocess.PIPE,
+                           stderr=subprocess.DEVNULL)
+    try:
+        if len(cpus) < 2 or hog.stdout.readline() != b"ready\n":
+            print("  left out: needs two CPUs and the right to set real-time priority")
+            return
+        for victim in ("sender-supervisor", "primary-app"):
+            pid = unit.victim(victim, unit.status(), None)
+            os.sched_setaffinity(pid, {max(cpus)})
+            report = kill_replica.one_run(options.build, unit.port, options, options.seed)
+            os.sched_setaffinity(pid, cpus)
+            expect_fine(report)
+            expect_whole(unit, before)
+    finally:
+        hog.kill()
+        hog.communicate()
+
+
+CASES = {"script": long_script, "full-machine": full_machine, "starved": starved}
 
 
 def parse(arguments):

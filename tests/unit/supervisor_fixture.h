@@ -27,6 +27,11 @@
 
 namespace ftrun {
 
+// Programs; defined in supervisor_test.cc, which the build tells where they are.
+extern const char* const kSupervisorProgram;
+extern const char* const kRingEchoProgram;
+extern const char* const kStubPreload;
+
 inline constexpr int64_t kDeadlineNs = 20'000'000'000;
 
 // One client: sends numbered lines, several at a time, and checks each answer.
@@ -149,9 +154,9 @@ class SupervisorTest : public ::testing::TestWithParam<const char*> {
       const std::string port = std::to_string(port_);
       const pid_t child = fork();
       if (child == 0) {
-        execl(SUPERVISOR, SUPERVISOR, "--unit", "test", "--run-dir", run_dir_.c_str(), "--replica",
-              replica.c_str(), "--replicas", count.c_str(), "--preload", STUB_PRELOAD, "--",
-              RING_ECHO, port.c_str(), nullptr);
+        execl(kSupervisorProgram, kSupervisorProgram, "--unit", "test", "--run-dir",
+              run_dir_.c_str(), "--replica", replica.c_str(), "--replicas", count.c_str(),
+              "--preload", kStubPreload, "--", kRingEchoProgram, port.c_str(), nullptr);
         _exit(127);
       }
       children_.push_back(child);

@@ -4,6 +4,11 @@
 #include "supervisor_fixture.h"
 
 namespace ftrun {
+
+const char* const kSupervisorProgram = SUPERVISOR;
+const char* const kRingEchoProgram = RING_ECHO;
+const char* const kStubPreload = STUB_PRELOAD;
+
 namespace {
 
 TEST_F(SupervisorTest, OneReplicaServesAndExitsWithItsStatus) {
