@@ -48,6 +48,11 @@ class RingProducer {
   // Position after the last advanced byte; published or not.
   uint64_t written() const { return written_; }
   uint64_t unpublished() const { return written_ - control_->head.load(std::memory_order_relaxed); }
+  // Published bytes that the consumer has not given back.
+  uint64_t unread() const {
+    return control_->head.load(std::memory_order_relaxed) -
+           control_->tail.load(std::memory_order_acquire);
+  }
   size_t capacity() const { return capacity_; }
 
  private:

@@ -139,6 +139,20 @@ bool AppPort::has_output() const {
   return output_.available() != 0 || log_out_.available() != log_seen_;
 }
 
+bool AppPort::app_has_work() const {
+  return control_->app_asleep.load(std::memory_order_relaxed) == 0 &&
+         (input_ring_.unread() != 0 || log_in_.unread() != 0);
+}
+
+uint64_t AppPort::app_progress() const {
+  const RingControl* const rings = control_->rings;
+  return control_->lsn.load(std::memory_order_relaxed) +
+         rings[kRingInput].tail.load(std::memory_order_relaxed) +
+         rings[kRingLogIn].tail.load(std::memory_order_relaxed) +
+         rings[kRingLogOut].head.load(std::memory_order_relaxed) +
+         rings[kRingOutput].head.load(std::memory_order_relaxed);
+}
+
 Result<bool> AppPort::drain(Sink* sink) {
   Result<bool> output = drain_output(sink);
   if (!output.ok()) {

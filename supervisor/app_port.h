@@ -52,6 +52,10 @@ class AppPort {
 
   Control* control() const { return control_; }
   bool staged() const { return !input_.empty() || !log_.empty(); }
+  // The application has been fed something that it has not read, and has not said that it sleeps.
+  bool app_has_work() const;
+  // Moves whenever the application reads or writes in a ring.
+  uint64_t app_progress() const;
   uint64_t log_bytes_fed() const { return log_fed_; }
   // Log turns seen from the application so far; moves whenever a turn was published.
   uint64_t turns_published() const { return log_out_.position(); }

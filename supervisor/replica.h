@@ -22,6 +22,7 @@
 #include "supervisor/control.h"
 #include "supervisor/edge/edge.h"
 #include "supervisor/link/peers.h"
+#include "supervisor/liveness.h"
 #include "supervisor/process/launch.h"
 #include "supervisor/region.h"
 #include "supervisor/run_dir.h"
@@ -84,6 +85,8 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void peer_lost(link::Peer* peer, const std::string& why);
   void exclude(unit::ReplicaId replica, bool take_connections);
   void application_status();
+  void application_stopped(int signal);
+  void check_application();
   void application_lost(const std::string& why, int status);
   void deliver_application_end();
   void keeper_died();
@@ -153,6 +156,10 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   int64_t now_ns_ = 0;
   int64_t next_tick_ns_ = 0;
   unsigned ticks_ = 0;
+  ProgressWatch progress_;
+  int stop_signal_ = 0;  // the application is stopped by it,
+  Silence stopped_;      // for so long
+  int64_t stop_grace_ns_ = 0;
   uint64_t turns_seen_ = 0;       // AppPort::turns_published() when it last moved,
   int64_t turn_started_ns_ = 0;   // and when that was
   bool exit_entry_seen_ = false;  // the application announced its end (kExit)

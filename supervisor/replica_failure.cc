@@ -20,6 +20,7 @@ namespace ftrun {
 namespace {
 constexpr int kKillDeadlineMs = 10'000;  // for a killed process to be gone
 constexpr int kLastFlushMs = 1'000;      // for the last frames at the end
+constexpr int kStopGraceMs = 50;         // for a stopped application to be continued
 }  // namespace
 
 void Replica::peer_lost(link::Peer* peer, const std::string& why) {
@@ -89,15 +90,54 @@ void Replica::application_status() {
       app_end_why_ = process::describe_wait_status(event_now.value);
       app_end_status_ = process::exit_status_of(event_now.value);
     } else if (event_now.kind == process::StatusKind::kStopped) {
-      if (core_->status().view.replicas.size() > 1) {
-        application_lost(fmt::format("stopped by signal {}", event_now.value),
-                         128 + event_now.value);
-        return;
-      }
-      event("stopped", "the application was stopped by a signal; nobody can take over");
+      application_stopped(event_now.value);
     } else {
+      stop_signal_ = 0;
       event("continued", "the application goes on");
     }
+  }
+}
+
+// Whoever stops a whole unit (and wakes it later) reaches the application a moment before its
+// supervisor: nothing is decided yet. Alone, nothing will be: nobody can take over.
+void Replica::application_stopped(int signal) {
+  stop_signal_ = signal;
+  stopped_.heard(now_ns_);
+  stop_grace_ns_ = int64_t{kStopGraceMs} * 1'000'000;
+  if (core_->status().view.replicas.size() == 1) {
+    event("stopped", "the application was stopped by a signal; nobody can take over");
+  }
+}
+
+// At every tick: is the application stopped, or does it do nothing although it could? A computation
+// uses CPU time, however long it takes: that is no failure.
+void Replica::check_application() {
+  if (app_gone_ || core_->status().view.replicas.size() == 1) {
+    return;
+  }
+  const bool late = peers_.late(now_ns_);
+  const int64_t time_out_ns = int64_t{options_.time_out_ms} * 1'000'000;
+  if (stop_signal_ != 0) {
+    // A late tick: we were stopped too, and those who wake us come to the application later.
+    stop_grace_ns_ = late ? time_out_ns : stop_grace_ns_;
+    stopped_.tick(now_ns_, late);
+    if (stopped_.lasts_ns(now_ns_) >= stop_grace_ns_) {
+      application_lost(fmt::format("stopped by signal {}", stop_signal_), 128 + stop_signal_);
+    }
+    return;
+  }
+  const pid_t pid = application_.application_pid;
+  ProgressWatch::Sample sample;
+  sample.has_work = port_->app_has_work() && !rings_have_output();
+  sample.done = port_->app_progress();
+  sample.cpu_ns = sample.has_work ? process::process_cpu_ns(pid) : 0;
+  const int64_t idle_ns = progress_.tick(now_ns_, late, sample);
+  if (idle_ns > time_out_ns && hangs(idle_ns, time_out_ns,
+                                     starved(process::look_at_process(pid),
+                                             progress_.cpu_used_ns(sample.cpu_ns), idle_ns))) {
+    application_lost(fmt::format("has work, but neither used CPU time nor did any of it for {} ms",
+                                 idle_ns / 1'000'000),
+                     128 + SIGKILL);
   }
 }
 

@@ -145,6 +145,9 @@ void Replica::dispatch(const epoll_event& event) {
     edge_->process(event);
   } else if (tag == kTagLink) {
     if (link::Peer* peer = peers_.find(replica); peer != nullptr && peer->link.open()) {
+      if ((event.events & EPOLLIN) != 0) {
+        peers_.heard(peer, now_ns_);
+      }
       read_link(peer);
     }
   } else if (tag == kTagPeer) {
@@ -164,7 +167,6 @@ void Replica::dispatch(const epoll_event& event) {
 }
 
 void Replica::read_link(link::Peer* peer) {
-  peers_.heard(peer, now_ns_);
   const Result<void> received = peer->link.receive([this, peer](const unit::Frame& frame) {
     if (frame.kind == unit::FrameKind::kHello) {
       const Result<link::Hello> hello = link::decode_hello(frame.bytes);
@@ -219,11 +221,12 @@ void Replica::flush_links() {
 }
 
 void Replica::tick() {
-  next_tick_ns_ = now_ns_ + int64_t{link::kHeartbeatIntervalMs} * 1'000'000;
+  check_application();
   const uint64_t epoch = core_->status().view.epoch;
   for (const unit::ReplicaId silent : peers_.tick(now_ns_, options_.time_out_ms, epoch)) {
     peer_lost(peers_.find(silent), fmt::format("silent for {} ms", options_.time_out_ms));
   }
+  next_tick_ns_ = peers_.next_tick_ns(now_ns_, options_.time_out_ms);
   note_state();
   flush_links();
   if (++ticks_ % kDropTicks == 0) {

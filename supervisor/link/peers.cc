@@ -22,6 +22,7 @@ namespace ftrun::link {
 namespace {
 
 constexpr int kRetryMs = 2;
+constexpr int64_t kNoticeableMs = kHeartbeatIntervalMs;  // a silence that is watched
 
 sockaddr_in loopback(uint16_t port) {
   sockaddr_in address{};
@@ -141,7 +142,7 @@ Result<void> Peers::greet(int fd, const Hello& self, int64_t deadline_ns) {
   peer.replica = hello.replica;
   FTRUN_TRY(renew(&peer, hello));
   peer.link = std::move(*link);
-  peer.last_heard_ns = monotonic_ns();
+  peer.silence.heard(monotonic_ns());
   peers_.push_back(std::move(peer));
   return {};
 }
@@ -203,8 +204,37 @@ Result<void> Peers::connect_all(const RunDir& run_dir, const Hello& self, unsign
   return {};
 }
 
+// A supervisor that says nothing is stopped, or loops, or has no CPU to speak with: its state and
+// the CPU time that it used during the silence tell.
+bool Peers::hung(Peer* peer, int64_t now_ns, int64_t time_out_ns) const {
+  const int64_t silent_ns = peer->silence.lasts_ns(now_ns);
+  const pid_t pid = peer->hello.supervisor.pid;
+  if (silent_ns > kNoticeableMs * 1'000'000 && peer->cpu_read_ns < peer->silence.since_ns()) {
+    peer->cpu_ns = process::process_cpu_ns(pid);
+    peer->cpu_read_ns = now_ns;
+  }
+  pollfd readable{peer->link.fd(), POLLIN, 0};
+  if (silent_ns <= time_out_ns || poll(&readable, 1, 0) != 0) {
+    return false;  // what has come in this moment is read in the next turn of the loop
+  }
+  const uint64_t used_ns = process::process_cpu_ns(pid) - peer->cpu_ns;
+  const int64_t watched_ns = now_ns - peer->cpu_read_ns;
+  return hangs(silent_ns, time_out_ns, starved(process::look_at_process(pid), used_ns, watched_ns));
+}
+
+int64_t Peers::next_tick_ns(int64_t now_ns, int time_out_ms) const {
+  int64_t next_ns = now_ns + int64_t{kHeartbeatIntervalMs} * 1'000'000;
+  for (const Peer& peer : peers_) {
+    const int64_t end_ns = peer.silence.since_ns() + int64_t{time_out_ms} * 1'000'000 + 1;
+    if (!peer.suspected && end_ns > now_ns) {
+      next_ns = std::min(next_ns, end_ns);
+    }
+  }
+  return next_ns;
+}
+
 std::vector<unit::ReplicaId> Peers::tick(int64_t now_ns, int time_out_ms, uint64_t epoch) {
-  const bool late = now_ns - last_tick_ns_ > int64_t{2} * kHeartbeatIntervalMs * 1'000'000;
+  const bool is_late = late(now_ns);
   last_tick_ns_ = now_ns;
   unit::Frame heartbeat;
   heartbeat.epoch = epoch;
@@ -215,9 +245,8 @@ std::vector<unit::ReplicaId> Peers::tick(int64_t now_ns, int time_out_ms, uint64
       continue;
     }
     [[maybe_unused]] const bool sent = peer.link.send(heartbeat).ok();  // else flush() tells
-    if (late) {
-      peer.last_heard_ns = now_ns;
-    } else if (now_ns - peer.last_heard_ns > int64_t{time_out_ms} * 1'000'000) {
+    peer.silence.tick(now_ns, is_late);
+    if (hung(&peer, now_ns, int64_t{time_out_ms} * 1'000'000)) {
       silent.push_back(peer.replica);
     }
   }

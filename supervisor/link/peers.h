@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "supervisor/link/link.h"
+#include "supervisor/liveness.h"
 #include "supervisor/process/launch.h"
 #include "supervisor/run_dir.h"
 
@@ -26,7 +27,9 @@ struct Peer {
   Link link;
   Hello hello;
   Descriptor supervisor, keeper, init;  // pidfds
-  int64_t last_heard_ns = 0;
+  Silence silence;
+  uint64_t cpu_ns = 0;      // of its supervisor, when
+  int64_t cpu_read_ns = 0;  // its silence became noticeable
   bool suspected = false;
 };
 
@@ -40,10 +43,17 @@ class Peers {
   std::vector<Peer>& all() { return peers_; }
 
   // To be called once per kHeartbeatIntervalMs. Sends a heartbeat on every link and returns the
-  // replicas that have been silent for `time_out_ms`. A tick that comes late itself (this process
-  // was stopped, or the machine was) suspects nobody and starts every time-out anew.
+  // replicas that have been silent for `time_out_ms` and are not starved of CPU. A tick that comes
+  // late itself (this process was stopped, or the machine was) suspects nobody and starts every
+  // time-out anew, a bounded number of times (liveness.h).
   std::vector<unit::ReplicaId> tick(int64_t now_ns, int time_out_ms, uint64_t epoch);
-  void heard(Peer* peer, int64_t now_ns) { peer->last_heard_ns = now_ns; }
+  void heard(Peer* peer, int64_t now_ns) { peer->silence.heard(now_ns); }
+  // Whether a tick at `now_ns` is late.
+  bool late(int64_t now_ns) const {
+    return now_ns - last_tick_ns_ > int64_t{2} * kHeartbeatIntervalMs * 1'000'000;
+  }
+  // When the next tick is due: earlier than by the interval if a peer's time-out ends before.
+  int64_t next_tick_ns(int64_t now_ns, int time_out_ms) const;
 
   // A peer's processes have changed (a new keeper): takes the new hello.
   static Result<void> renew(Peer* peer, const Hello& hello);
@@ -52,6 +62,7 @@ class Peers {
   Result<void> greet(int fd, const Hello& self, int64_t deadline_ns);
   Result<void> connect_to(const RunDir& run_dir, unit::ReplicaId replica, const Hello& self,
                           int64_t deadline_ns);
+  bool hung(Peer* peer, int64_t now_ns, int64_t time_out_ns) const;
   Result<void> accept_peer(int listener, const Hello& self, int64_t deadline_ns);
 
   std::vector<Peer> peers_;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "supervisor/process/proc_info.h"
 
+#include <dirent.h>
+#include <time.h>
+
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -15,10 +18,10 @@ struct Stat {
   uint64_t started = 0;
 };
 
-std::optional<Stat> read_stat(pid_t pid) {
-  std::ifstream file(fmt::format("/proc/{}/stat", pid));
+std::optional<Stat> read_stat(const std::string& path) {
+  std::ifstream file(path);
   std::string line;
-  if (pid <= 0 || !std::getline(file, line)) {
+  if (!std::getline(file, line)) {
     return std::nullopt;
   }
   // The name in brackets may hold anything; the fields after the last one do not (proc(5)).
@@ -37,6 +40,10 @@ std::optional<Stat> read_stat(pid_t pid) {
   return fields ? std::optional<Stat>(stat) : std::nullopt;
 }
 
+std::optional<Stat> read_stat(pid_t pid) {
+  return pid <= 0 ? std::nullopt : read_stat(fmt::format("/proc/{}/stat", pid));
+}
+
 }  // namespace
 
 std::optional<uint64_t> process_start(pid_t pid) {
@@ -48,6 +55,34 @@ bool process_runs(pid_t pid, uint64_t started) {
   const std::optional<Stat> stat = read_stat(pid);
   return stat && stat->state != 'Z' && stat->state != 'X' &&
          (started == 0 || stat->started == started);
+}
+
+ProcessLook look_at_process(pid_t pid) {
+  ProcessLook look;
+  const std::string tasks = fmt::format("/proc/{}/task", pid);
+  DIR* directory = pid <= 0 ? nullptr : opendir(tasks.c_str());
+  if (directory == nullptr) {
+    return look;
+  }
+  while (const dirent* entry = readdir(directory)) {
+    if (entry->d_name[0] == '.') {
+      continue;
+    }
+    const std::optional<Stat> stat = read_stat(fmt::format("{}/{}/stat", tasks, entry->d_name));
+    look.runnable = look.runnable || (stat && stat->state == 'R');
+    look.waits_for_disk = look.waits_for_disk || (stat && stat->state == 'D');
+  }
+  closedir(directory);
+  return look;
+}
+
+uint64_t process_cpu_ns(pid_t pid) {
+  clockid_t clock{};
+  timespec used{};
+  if (pid <= 0 || clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &used) != 0) {
+    return 0;
+  }
+  return static_cast<uint64_t>(used.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(used.tv_nsec);
 }
 
 }  // namespace ftrun::process

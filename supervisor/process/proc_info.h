@@ -16,4 +16,14 @@ std::optional<uint64_t> process_start(pid_t pid);
 // Whether that very process exists and is no zombie. A `started` of 0 is not compared.
 bool process_runs(pid_t pid, uint64_t started);
 
+// What a process is doing, over all its threads, at one moment.
+struct ProcessLook {
+  bool runnable = false;        // a thread runs or waits for a CPU
+  bool waits_for_disk = false;  // a thread waits in the kernel and cannot be interrupted
+};
+ProcessLook look_at_process(pid_t pid);
+
+// CPU time that the process has used, all threads, in ns; 0 if there is no such process.
+uint64_t process_cpu_ns(pid_t pid);
+
 }  // namespace ftrun::process

@@ -58,7 +58,9 @@ TEST(RunOptions, MisuseIsNamed) {
   expect_misuse({"--replica", "1", "server"}, "--replica");
   expect_misuse({"--replicas", "3", "server"}, "not in range 1 to 2");
   expect_misuse({"--replicas", "two", "server"}, "--replicas");
-  expect_misuse({"--time-out-ms", "10", "server"}, "--time-out-ms");
+  for (const char* value : {"10", "59", "60001", "-150", "150ms", "1.5", "x", ""}) {
+    expect_misuse({"--time-out-ms", value, "server"}, "--time-out-ms");
+  }
   expect_misuse({"--run-dir", "relative", "server"}, "--run-dir must be absolute, not 'relative'");
   expect_misuse({"--unit", "a/b", "server"}, "'a/b' is no name for a unit");
   expect_misuse({"--unit"}, "--unit");

@@ -12,13 +12,15 @@ add_executable(io_tests
   edge_test.cc
   keeper_test.cc
   link_test.cc
+  liveness_test.cc
   region_test.cc)
 target_include_directories(io_tests PRIVATE ${CMAKE_SOURCE_DIR}/tests/unit)
 target_link_libraries(io_tests PRIVATE ftrun_io GTest::gtest GTest::gtest_main)
 gtest_discover_tests(io_tests)
 
 # Whole supervisors; apart, since they take seconds.
-add_executable(supervisor_tests supervisor_test.cc)
+add_executable(supervisor_tests supervisor_test.cc supervisor_hang_test.cc)
+target_include_directories(supervisor_tests PRIVATE ${CMAKE_SOURCE_DIR}/tests/unit)
 target_link_libraries(supervisor_tests PRIVATE ftrun_io GTest::gtest GTest::gtest_main)
 target_compile_definitions(supervisor_tests PRIVATE
   SUPERVISOR="$<TARGET_FILE:ftrun-supervisor>"

@@ -4,12 +4,14 @@
 // answered by "+<number> <line>" with CR LF (as in the Redis protocol, so that its tools can drive
 // it), where the number counts all lines of all connections. The line "die" aborts the process,
 // "corrupt" puts nonsense into its output ring (it is offered again to a promoted secondary,
-// which must not do the same), "exit" ends it with status 7, "quit" closes the connection.
+// which must not do the same), "hang" stops it for ever in the same way, "compute" takes half
+// a second of CPU time, "exit" ends it with status 7, "quit" closes the connection.
 //
 //   ring_echo PORT     (launched by ftrun-supervisor; descriptor kRegionFd is the region)
 #include <linux/futex.h>
 #include <netinet/in.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -28,6 +30,13 @@ namespace {
 using namespace ftrun;
 
 constexpr uint32_t kSocket = 1;
+constexpr int64_t kComputeMs = 500;
+
+int64_t cpu_ms() {
+  timespec used{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+  return used.tv_sec * 1000 + used.tv_nsec / 1'000'000;
+}
 
 struct Connection {
   std::string line;    // input of an unfinished line
@@ -235,6 +244,13 @@ class RingEcho {
       if (control_->initial_role.load() == Role::kPrimary) {
         std::memset(output_.reserve(16), 0xff, 16);
         output_.advance(16);
+      }
+    } else if (connection->line == "hang") {
+      while (control_->initial_role.load() == Role::kPrimary) {
+        pause();
+      }
+    } else if (connection->line == "compute") {
+      for (const int64_t end = cpu_ms() + kComputeMs; cpu_ms() < end;) {
       }
     } else if (connection->line == "exit") {
       end_process(7);
