@@ -11,7 +11,8 @@ namespace ftrun::shim {
 #include "preload/table.def"
 #undef FTRUN_SYSCALL
 
-// files/paths.cc: what is under these directories is the unit's state (absolute, each ended by a newline).
+// files/paths.cc: what is under these directories is the unit's state (absolute, each ended by a
+// newline).
 void files_init(const char* state_directories);
 
 }  // namespace ftrun::shim

@@ -106,7 +106,8 @@ long do_denied(long number, const long*) {
     // glibc asks for these at every start and has another way.
     if (number != __NR_clone3 && number != __NR_rseq && number != __NR_membarrier) {
       Text text;
-      text.add("system call ").add(call_name(number)).add(" is not supported: answered ENOSYS\n");
+      text.add("system call ").add(call_name(number)).add(" is not supported: answered ENOSYS");
+      text.add(describe_caller()).add("\n");
       shim_notice(text.c_str());
     }
   }
