@@ -44,7 +44,9 @@ def main():
     if recorded.stderr != native.stdout + native.stderr:
         print(f"recorded it said:\n{recorded.stderr}")
         return 1
-    same_exit = f"exited: exit code {native.returncode}\n" in recorded.stdout
+    code = native.returncode
+    ended = f"exit code {code}\n" if code >= 0 else f"signal {-code} "
+    same_exit = f"exited: {ended}" in recorded.stdout
     return 0 if same_exit and recorded.returncode == 0 and "\nequal" in recorded.stdout else 1
 
 

@@ -28,8 +28,7 @@ SHIM_FORBIDDEN = re.compile(
 # Exceptions only shrink: path -> lines that are allowed.
 LONG_FILES_ALLOWED = {
     "preload/doors.cc": 612,
-    "preload/scheduler.cc": 543,
-    "preload/signals.cc": 532,
+    "preload/scheduler.cc": 508,
 }
 
 
