@@ -14,7 +14,6 @@
 #include "preload/record_text.h"
 #include "preload/scheduler.h"
 #include "preload/signals.h"
-#include "preload/table.h"
 #include "preload/text.h"
 
 namespace ftrun::shim {

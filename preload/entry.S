@@ -152,19 +152,21 @@ shim_entry_raw_inner:
         ret
         .cfi_endproc
 
-// Runs one handler on the stack that is current; clobbers %r12. Used at the end of calls and by the
-// trampoline below.
+// Runs one handler on the stack that is current, or on the application's alternate one; clobbers
+// %r12 and leaves %rsp somewhere: the callers take theirs from %rbx. Used at the end of calls and by
+// the trampoline below.
         .type   ftrun_run_handler, @function
 ftrun_run_handler:
-        popq    %rax
-        subq    $FTRUN_FRAME_BYTES, %rsp
-        andq    $-64, %rsp
-        movq    %rsp, %r12
-        movq    %rax, FTRUN_FRAME_STATE(%r12)
+        popq    %r12
+        movq    %rsp, %rdi
         movq    ftrun_self@gottpoff(%rip), %r11
         movq    %fs:(%r11), %r10
         movq    FTRUN_THREAD_STACK(%r10), %rsp
-        movq    %r12, %rdi
+        call    shim_signal_stack
+        leaq    -FTRUN_FRAME_BYTES(%rax), %rdi
+        andq    $-64, %rdi
+        movq    %r12, FTRUN_FRAME_STATE(%rdi)
+        movq    %rdi, %r12
         call    shim_signal_begin
         movq    %r12, %rsp
         testq   %rax, %rax

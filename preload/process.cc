@@ -106,7 +106,8 @@ long do_denied(long number, const long*) {
     // glibc asks for these at every start and has another way.
     if (number != __NR_clone3 && number != __NR_rseq && number != __NR_membarrier) {
       Text text;
-      text.add("system call ").add(call_name(number)).add(" is not supported: answered ENOSYS\n");
+      text.add("system call ").add(call_name(number)).add(" is not supported: answered ENOSYS");
+      text.add(describe_caller()).add("\n");
       shim_notice(text.c_str());
     }
   }
@@ -167,8 +168,9 @@ long do_mremap(long number, const long* a) {
     return address;
   }
   const bool moved = address != a[0];
-  const long here = moved ? raw(number, a[0], a[1], a[2], MREMAP_MAYMOVE | MREMAP_FIXED, address)
-                          : raw(number, a[0], a[1], a[2], 0);
+  const long flags = MREMAP_MAYMOVE | MREMAP_FIXED | (a[3] & MREMAP_DONTUNMAP);
+  const long here =
+      moved ? raw(number, a[0], a[1], a[2], flags, address) : raw(number, a[0], a[1], a[2], 0);
   if (here != address) {
     cannot_map(number, address, here);
   }
@@ -180,8 +182,25 @@ long do_madvise(long number, const long* a) {
   return raw(number, a[0], a[1], a[2] == MADV_FREE ? static_cast<long>(MADV_DONTNEED) : a[2]);
 }
 
+// In parts: a choice carries kChoicePayloadBytesMax at most, one byte for each page here.
 long do_mincore(long number, const long* a) {
-  return choose_struct(number, a, a[2], (static_cast<size_t>(a[1]) + 4095) / 4096);
+  constexpr size_t kPageBytes = 4096;
+  constexpr size_t kPartBytes = kChoicePayloadBytesMax * kPageBytes;
+  auto left = static_cast<size_t>(a[1]);
+  long part[6] = {a[0], 0, a[2]};
+  do {
+    const size_t bytes = left < kPartBytes ? left : kPartBytes;
+    const size_t pages = (bytes + kPageBytes - 1) / kPageBytes;
+    part[1] = static_cast<long>(bytes);
+    const long result = choose_struct(number, part, part[2], pages);
+    if (result != 0) {
+      return result;
+    }
+    part[0] += static_cast<long>(bytes);
+    part[2] += static_cast<long>(pages);
+    left -= bytes;
+  } while (left != 0);
+  return 0;
 }
 
 // --- time ---
@@ -275,7 +294,8 @@ long do_nanosleep(long, const long* a) {
 long do_clock_nanosleep(long, const long* a) {
   const auto* wanted = at<const timespec>(a[2]);
   if (!is_realtime(a[0]) && !is_monotonic(a[0])) {
-    return -EOPNOTSUPP;
+    const bool cpu = a[0] == CLOCK_PROCESS_CPUTIME_ID || static_cast<int>(a[0]) < 0;
+    return cpu ? -EOPNOTSUPP : -EINVAL;
   }
   if (wanted->tv_nsec < 0 || wanted->tv_nsec >= 1'000'000'000 || wanted->tv_sec < 0) {
     return -EINVAL;
@@ -318,7 +338,7 @@ long do_rt_sigtimedwait(long, const long* a) {
   return call_sigtimedwait(at<SignalSet>(a[0]), at<siginfo_t>(a[1]), at<const timespec>(a[2]));
 }
 long do_rt_sigqueueinfo(long, const long* a) {
-  return call_kill(static_cast<int>(a[0]), static_cast<int>(a[1]));
+  return call_kill(static_cast<int>(a[0]), static_cast<int>(a[1]), at<siginfo_t>(a[2]));
 }
 long do_rt_tgsigqueueinfo(long, const long* a) {
   return call_tkill(static_cast<int>(a[0]), static_cast<int>(a[1]), static_cast<int>(a[2]),
@@ -328,7 +348,7 @@ long do_sigaltstack(long, const long* a) {
   return call_sigaltstack(at<const stack_t>(a[0]), at<stack_t>(a[1]));
 }
 long do_kill(long, const long* a) {
-  return call_kill(static_cast<int>(a[0]), static_cast<int>(a[1]));
+  return call_kill(static_cast<int>(a[0]), static_cast<int>(a[1]), nullptr);
 }
 long do_tkill(long, const long* a) {
   return call_tkill(0, static_cast<int>(a[0]), static_cast<int>(a[1]), nullptr);

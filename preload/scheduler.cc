@@ -10,6 +10,8 @@
 #include <sched.h>
 
 #include "preload/doors.h"
+#include "preload/futex_operation.h"
+#include "preload/pending.h"
 #include "preload/raw.h"
 #include "preload/signals.h"
 #include "preload/start.h"
@@ -354,48 +356,6 @@ int futex_requeue(uint64_t from, uint64_t to, int count) {
   return moved;
 }
 
-bool futex_operation(uint32_t* word, uint32_t encoded) {
-  const int operation = static_cast<int>(encoded >> 28) & 7;
-  const int comparison = static_cast<int>(encoded >> 24) & 15;
-  int argument = static_cast<int>(encoded << 8) >> 20;
-  const int compare_with = static_cast<int>(encoded << 20) >> 20;
-  if ((encoded >> 28 & 8) != 0) {
-    argument = 1 << argument;
-  }
-  const int old = static_cast<int>(*word);
-  switch (operation) {
-    case FUTEX_OP_SET:
-      *word = static_cast<uint32_t>(argument);
-      break;
-    case FUTEX_OP_ADD:
-      *word += static_cast<uint32_t>(argument);
-      break;
-    case FUTEX_OP_OR:
-      *word |= static_cast<uint32_t>(argument);
-      break;
-    case FUTEX_OP_ANDN:
-      *word &= ~static_cast<uint32_t>(argument);
-      break;
-    default:
-      *word ^= static_cast<uint32_t>(argument);
-      break;
-  }
-  switch (comparison) {
-    case FUTEX_OP_CMP_EQ:
-      return old == compare_with;
-    case FUTEX_OP_CMP_NE:
-      return old != compare_with;
-    case FUTEX_OP_CMP_LT:
-      return old < compare_with;
-    case FUTEX_OP_CMP_LE:
-      return old <= compare_with;
-    case FUTEX_OP_CMP_GT:
-      return old > compare_with;
-    default:
-      return old >= compare_with;
-  }
-}
-
 int64_t futex_deadline(int command, int operation, long timeout) {
   const auto* spec = reinterpret_cast<const struct timespec*>(timeout);
   if (spec == nullptr) {
@@ -409,6 +369,10 @@ int64_t futex_deadline(int command, int operation, long timeout) {
 }
 
 }  // namespace
+
+void futex_wake_address(uint32_t* word, int count) {
+  futex_wake(reinterpret_cast<uint64_t>(word), count, ~0u);
+}
 
 long futex_call(const long* a) {
   auto* word = reinterpret_cast<uint32_t*>(a[0]);
@@ -488,10 +452,11 @@ void thread_exit(int status) {
       raw(__NR_exit_group, status);
     }
   }
-  signals_thread_gone(me);
+  pending_forget(me);
+  robust_exit(me);
   if (me->clear_child_tid != nullptr) {
     __atomic_store_n(me->clear_child_tid, 0, __ATOMIC_SEQ_CST);
-    futex_wake(reinterpret_cast<uint64_t>(me->clear_child_tid), 1, ~0u);
+    futex_wake_address(reinterpret_cast<uint32_t*>(me->clear_child_tid), 1);
   }
   raw(__NR_set_robust_list, nullptr, 24);
   me->leaving = 1;

@@ -30,6 +30,10 @@ Thread* thread_by_tid(int tid);
 
 // futex(2) on private words, all of it virtual.
 long futex_call(const long* a);
+// Wakes threads that wait on `word`, oldest first.
+void futex_wake_address(uint32_t* word, int count);
+// At a thread's end: its robust mutexes go to those who wait for them (robust.cc).
+void robust_exit(const Thread* thread);
 
 // Called in the SIGSYS handler for clone() with CLONE_THREAD: arranges that the thread continues in
 // the gate. Returns 0, or -errno if this clone is refused.

@@ -3,9 +3,9 @@
 #include "preload/signals.h"
 
 #include <errno.h>
-#include <sys/time.h>
 
 #include "preload/doors.h"
+#include "preload/pending.h"
 #include "preload/raw.h"
 #include "preload/scheduler.h"
 #include "preload/start.h"
@@ -34,12 +34,11 @@ constexpr SignalSet kStopsByDefault =
 // A crash is not logged: the turn it happens in dies with the replica (DESIGN section 9).
 constexpr SignalSet kCrashes = kFaults | signal_bit(SIGABRT) | signal_bit(SIGQUIT);
 
+constexpr int kAutoDisarm = static_cast<int>(1u << 31);  // SS_AUTODISARM
+constexpr size_t kAlternateStackBytesMin = 2048;         // the kernel's MINSIGSTKSZ
+
 struct Signals {
   KernelAction actions[kSignals + 1] = {};
-  SignalSet pending = 0;  // for the process
-  siginfo_t pending_info[kSignals + 1] = {};
-  int64_t alarm_deadline_ns = kNoDeadline;
-  int64_t alarm_interval_ns = 0;
 };
 Signals signals;
 
@@ -148,18 +147,8 @@ Thread* waiter_for(int number, Thread* only) {
 
 // The lowest signal that is due for `thread`, or 0.
 int next_due(const Thread* thread) {
-  const SignalSet due = (thread->pending | signals.pending) & ~thread->mask;
+  const SignalSet due = pending_for(thread) & ~thread->mask;
   return due == 0 ? 0 : __builtin_ctzll(due) + 1;
-}
-
-siginfo_t take_pending(Thread* thread, int number) {
-  const SignalSet bit = signal_bit(number);
-  if ((thread->pending & bit) != 0) {
-    thread->pending &= ~bit;
-    return thread->pending_info[number - 1];
-  }
-  signals.pending &= ~bit;
-  return signals.pending_info[number];
 }
 
 void restore_temporary_mask(Thread* thread) {
@@ -195,29 +184,24 @@ void signals_arrived(int number) {
   signals_send(nullptr, number, &info);
 }
 
-void signals_send(Thread* thread, int number, const siginfo_t* info) {
+bool signals_send(Thread* thread, int number, const siginfo_t* info) {
   Thread* waiter = waiter_for(number, thread);
   if (waiter != nullptr) {
     waiter->pending_info[number - 1] = *info;
     waiter->waited_signals = 0;
     scheduler_wake_thread(waiter, number);
-    return;
+    return true;
   }
   Thread* target = thread != nullptr ? thread : thread_for(number);
   const bool blocked = target == nullptr || (target->mask & signal_bit(number)) != 0;
   if (!blocked && is_ignored(number)) {
-    return;
+    return true;
   }
-  if (thread != nullptr) {
-    thread->pending |= signal_bit(number);
-    thread->pending_info[number - 1] = *info;
-  } else {
-    signals.pending |= signal_bit(number);
-    signals.pending_info[number] = *info;
-  }
+  const bool kept = pending_add(thread, number, *info);
   if (!blocked) {
     scheduler_wake_thread(target, kErrRestart);
   }
+  return kept;
 }
 
 bool signals_deliverable(const Thread* thread) {
@@ -230,12 +214,12 @@ long signals_finish_call(Thread* thread, long result, bool* restart) {
   for (int number = next_due(thread); number != 0; number = next_due(thread)) {
     const KernelAction& action = signals.actions[number];
     if (is_ignored(number)) {
-      take_pending(thread, number);
+      pending_take(thread, number);
       continue;
     }
     if (action.handler == kDefault) {
       if ((kStopsByDefault & signal_bit(number)) != 0) {
-        take_pending(thread, number);
+        pending_take(thread, number);
         shim_notice("job control stop signals are ignored\n");
         continue;
       }
@@ -255,31 +239,11 @@ long signals_finish_call(Thread* thread, long result, bool* restart) {
   return result;
 }
 
-void signals_thread_gone(Thread* thread) {
-  thread->pending = 0;
-}
-
 void raise_sigpipe() {
   siginfo_t info = {};
   info.si_signo = SIGPIPE;
   info.si_code = SI_USER;
   signals_send(self(), SIGPIPE, &info);
-}
-
-int64_t signals_next_timer_ns() {
-  return signals.alarm_deadline_ns;
-}
-
-void signals_expire_timers(int64_t now_ns) {
-  if (signals.alarm_deadline_ns == kNoDeadline || signals.alarm_deadline_ns > now_ns) {
-    return;
-  }
-  signals.alarm_deadline_ns =
-      signals.alarm_interval_ns > 0 ? now_ns + signals.alarm_interval_ns : kNoDeadline;
-  siginfo_t info = {};
-  info.si_signo = SIGALRM;
-  info.si_code = SI_KERNEL;
-  signals_send(nullptr, SIGALRM, &info);
 }
 
 // --- system calls ---
@@ -296,7 +260,7 @@ long call_sigaction(int number, const void* action, void* old_action, size_t set
     signals.actions[number] = *static_cast<const KernelAction*>(action);
     signals.actions[number].mask &= ~kUnblockable;
     if (is_ignored(number)) {
-      signals.pending &= ~signal_bit(number);
+      pending_discard(number);
     }
   }
   if (old_action != nullptr) {
@@ -331,7 +295,7 @@ long call_sigprocmask(int how, const SignalSet* set, SignalSet* old_set) {
 }
 
 long call_sigpending(SignalSet* set) {
-  *set = (self()->pending | signals.pending) & self()->mask;
+  *set = pending_for(self()) & self()->mask;
   return 0;
 }
 
@@ -360,11 +324,11 @@ long call_sigtimedwait(const SignalSet* set, siginfo_t* info, const struct times
   Thread* thread = self();
   const SignalSet wanted = *set & ~kUnblockable;
   ingest_point();
-  const SignalSet due = (thread->pending | signals.pending) & wanted;
+  const SignalSet due = pending_for(thread) & wanted;
   int number = due == 0 ? 0 : __builtin_ctzll(due) + 1;
   siginfo_t taken = {};
   if (number != 0) {
-    taken = take_pending(thread, number);
+    taken = pending_take(thread, number);
   } else {
     int64_t deadline = kNoDeadline;
     if (timeout != nullptr) {
@@ -385,21 +349,43 @@ long call_sigtimedwait(const SignalSet* set, siginfo_t* info, const struct times
   return number;
 }
 
+namespace {
+bool is_on_stack(const stack_t& stack, uint64_t stack_pointer) {
+  return (stack.ss_flags & SS_DISABLE) == 0 &&
+         stack_pointer - reinterpret_cast<uint64_t>(stack.ss_sp) - 1 < stack.ss_size;
+}
+}  // namespace
+
 long call_sigaltstack(const stack_t* stack, stack_t* old_stack) {
   Thread* thread = self();
-  if (old_stack != nullptr) {
-    *old_stack = thread->application_alternate_stack;
-    if (thread->application_alternate_stack.ss_sp == nullptr) {
-      old_stack->ss_flags = SS_DISABLE;
-    }
+  stack_t& current = thread->application_alternate_stack;
+  if (current.ss_sp == nullptr) {
+    current.ss_flags = SS_DISABLE;
   }
+  const bool on_it = is_on_stack(current, thread->caller_stack);
+  const stack_t old = current;
   if (stack != nullptr) {
-    thread->application_alternate_stack = *stack;
+    if (on_it) {
+      return -EPERM;
+    }
+    const int mode = stack->ss_flags & ~kAutoDisarm;
+    if (mode != 0 && mode != SS_DISABLE && mode != SS_ONSTACK) {
+      return -EINVAL;
+    }
+    if (mode != SS_DISABLE && stack->ss_size < kAlternateStackBytesMin) {
+      return -ENOMEM;
+    }
+    current = mode != SS_DISABLE ? *stack : stack_t{nullptr, stack->ss_flags, 0};
+    current.ss_flags &= ~SS_ONSTACK;
+  }
+  if (old_stack != nullptr) {
+    *old_stack = old;
+    old_stack->ss_flags |= on_it ? SS_ONSTACK : 0;
   }
   return 0;
 }
 
-long call_kill(int pid, int number) {
+long call_kill(int pid, int number, const siginfo_t* given) {
   if (number < 0 || number > kSignals) {
     return -EINVAL;
   }
@@ -417,7 +403,8 @@ long call_kill(int pid, int number) {
     info.si_code = SI_USER;
     info.si_pid = own;
     info.si_uid = static_cast<uid_t>(raw(__NR_getuid));
-    signals_send(nullptr, number, &info);
+    const bool kept = signals_send(nullptr, number, given != nullptr ? given : &info);
+    return kept || given == nullptr ? 0 : -EAGAIN;
   }
   return 0;
 }
@@ -437,53 +424,10 @@ long call_tkill(int tgid, int tid, int number, const siginfo_t* given) {
     info.si_code = SI_TKILL;
     info.si_pid = own;
     info.si_uid = static_cast<uid_t>(raw(__NR_getuid));
-    signals_send(thread, number, given != nullptr ? given : &info);
+    const bool kept = signals_send(thread, number, given != nullptr ? given : &info);
+    return kept || given == nullptr ? 0 : -EAGAIN;
   }
   return 0;
-}
-
-namespace {
-int64_t from_timeval(const struct timeval& value) {
-  return value.tv_sec * 1'000'000'000 + value.tv_usec * 1000;
-}
-struct timeval to_timeval(int64_t ns) {
-  return {ns / 1'000'000'000, ns % 1'000'000'000 / 1000};
-}
-}  // namespace
-
-long call_getitimer(int which, void* value) {
-  if (which != ITIMER_REAL) {
-    return -EINVAL;
-  }
-  auto* out = static_cast<struct itimerval*>(value);
-  const int64_t left =
-      signals.alarm_deadline_ns == kNoDeadline ? 0 : signals.alarm_deadline_ns - virtual_now_ns();
-  out->it_value = to_timeval(left > 0 ? left : 0);
-  out->it_interval = to_timeval(signals.alarm_interval_ns);
-  return 0;
-}
-
-long call_setitimer(int which, const void* value, void* old_value) {
-  if (which != ITIMER_REAL) {
-    shim_notice("setitimer: timers on CPU time are not supported: answered EINVAL\n");
-    return -EINVAL;
-  }
-  if (old_value != nullptr) {
-    call_getitimer(which, old_value);
-  }
-  const auto* wanted = static_cast<const struct itimerval*>(value);
-  const int64_t first = wanted == nullptr ? 0 : from_timeval(wanted->it_value);
-  signals.alarm_interval_ns = wanted == nullptr ? 0 : from_timeval(wanted->it_interval);
-  signals.alarm_deadline_ns = first == 0 ? kNoDeadline : virtual_now_ns() + first;
-  return 0;
-}
-
-long call_alarm(unsigned seconds) {
-  struct itimerval old = {};
-  struct itimerval wanted = {};
-  wanted.it_value.tv_sec = seconds;
-  call_setitimer(ITIMER_REAL, &wanted, &old);
-  return old.it_value.tv_sec + (old.it_value.tv_usec != 0 ? 1 : 0);
 }
 
 void install_sigsys(void (*handler)(int, siginfo_t*, void*)) {
@@ -493,6 +437,21 @@ void install_sigsys(void (*handler)(int, siginfo_t*, void*)) {
 }  // namespace ftrun::shim
 
 using ftrun::shim::SignalSet;
+
+// The stack for the handler that is due: the application's alternate one if it is wanted and not in
+// use, else the one at `stack_pointer`. A stack grows down from what is returned.
+extern "C" __attribute__((visibility("hidden"))) uint64_t shim_signal_stack(
+    uint64_t stack_pointer) {
+  using namespace ftrun::shim;
+  Thread* thread = self();
+  stack_t& stack = thread->application_alternate_stack;
+  const bool wanted =
+      thread->deliver != 0 && (signals.actions[thread->deliver].flags & SA_ONSTACK) != 0;
+  if (!wanted || stack.ss_sp == nullptr || is_on_stack(stack, stack_pointer)) {
+    return stack_pointer;
+  }
+  return reinterpret_cast<uint64_t>(stack.ss_sp) + stack.ss_size;
+}
 
 // Prepares the frame of a handler (on the application's stack); returns handler and signal number
 // in %rax and %rdx.
@@ -505,7 +464,7 @@ extern "C" __attribute__((visibility("hidden"))) ftrun::shim::HandlerStart shim_
   KernelAction& action = signals.actions[number];
   auto* info = reinterpret_cast<siginfo_t*>(frame + FTRUN_FRAME_SIGINFO);
   auto* context = reinterpret_cast<ucontext_t*>(frame + FTRUN_FRAME_UCONTEXT);
-  *info = take_pending(thread, number);
+  *info = pending_take(thread, number);
   __builtin_memset(context, 0, sizeof(ucontext_t));
   const SignalSet to_restore = thread->restore_mask ? thread->mask_to_restore : thread->mask;
   thread->restore_mask = false;

@@ -13,16 +13,17 @@ void signals_init();  // kernel handlers for SIGSYS and faults; everything else 
 
 // An operator's signal, as an arrival.
 void signals_arrived(int number);
-// A signal for the process or for one thread, from the application itself (or a timer).
-void signals_send(Thread* thread_or_null, int number, const siginfo_t* info);
+// A signal for the process or for one thread, from the application itself (or a timer). False: what
+// came with it was lost, since the queue is full (pending.h).
+bool signals_send(Thread* thread_or_null, int number, const siginfo_t* info);
 // Whether a handler (or a default action) is due for this thread.
 bool signals_deliverable(const Thread* thread);
 // End of an intercepted call: decides whether a handler runs now (Thread::deliver), carries out
 // default actions, and turns kErrRestart into a restart or -EINTR. Returns the call's result.
 // `*restart` = true: run the call again after the handler (or at once).
 long signals_finish_call(Thread* thread, long result, bool* restart);
-void signals_thread_gone(Thread* thread);
 
+// The interval timer (alarm.cc).
 int64_t signals_next_timer_ns();
 void signals_expire_timers(int64_t now_ns);
 
@@ -33,7 +34,7 @@ long call_sigpending(SignalSet* set);
 long call_sigsuspend(const SignalSet* set);
 long call_sigtimedwait(const SignalSet* set, siginfo_t* info, const struct timespec* timeout);
 long call_sigaltstack(const stack_t* stack, stack_t* old_stack);
-long call_kill(int pid, int number);
+long call_kill(int pid, int number, const siginfo_t* info);
 long call_tkill(int tgid, int tid, int number, const siginfo_t* info);
 long call_setitimer(int which, const void* value, void* old_value);
 long call_getitimer(int which, void* value);

@@ -12,6 +12,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/mman.h>
@@ -42,8 +43,6 @@ namespace {
 constexpr sock_filter kFilter[] = {
 #include "filter.inc"
 };
-
-uint64_t caller_address = 0;
 
 // The kernel before the gate exists.
 long early_call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,
@@ -157,7 +156,17 @@ void restore_registers(greg_t* registers, const SavedContext* saved) {
   __builtin_memcpy(registers, saved->registers, (REG_EFL + 1) * sizeof(greg_t));
 }
 
-void handle_sigsys(int, siginfo_t*, void* context) {
+// Numbers of the other two ABIs mean other calls: int $0x80 (i386), and x32's, with this bit.
+constexpr long kX32Bit = 0x40000000;
+[[noreturn]] void refuse_foreign_call(long number, bool is_i386) {
+  Text text;
+  text.add("system call ").add(is_i386 ? number & 0xffffffff : number & ~kX32Bit);
+  text.add(is_i386 ? " of the i386 ABI (int $0x80)" : " of the x32 ABI");
+  text.add(" is not supported").add(describe_caller()).add("\n");
+  doors_fail(ShimFailure::kRefused, text.c_str());
+}
+
+void handle_sigsys(int, siginfo_t* info, void* context) {
   greg_t* registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
   const long number = registers[REG_RAX];
   if (number == FTRUN_NR_RESUME) {
@@ -167,8 +176,11 @@ void handle_sigsys(int, siginfo_t*, void* context) {
   Thread* thread = self();
   const long arguments[6] = {registers[REG_RDI], registers[REG_RSI], registers[REG_RDX],
                              registers[REG_R10], registers[REG_R8],  registers[REG_R9]};
-  caller_address = static_cast<uint64_t>(registers[REG_RIP]);
+  thread->caller_address = static_cast<uint64_t>(registers[REG_RIP]);
   thread->caller_stack = static_cast<uint64_t>(registers[REG_RSP]);
+  if (info->si_arch != AUDIT_ARCH_X86_64 || (number & kX32Bit) != 0) {
+    refuse_foreign_call(number, info->si_arch != AUDIT_ARCH_X86_64);
+  }
   if (number == __NR_clone) {
     doors_enter_call(thread, number);
     const long result = clone_call(arguments, registers);
@@ -238,60 +250,7 @@ __attribute__((constructor)) void start(int, char**, char** environment) {
   ftrun_on_stack(stack + 64 * 1024, &start_on_shim_stack, &arguments);
 }
 
-// --- who called ---
-
-// Reads the mapping that contains `address` from /proc/self/maps into `line`.
-bool find_mapping(uint64_t address, char* line, size_t size) {
-  static char maps[32768];
-  const long fd = raw(__NR_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY);
-  long length = 0;
-  for (long n = 1; n > 0 && length < static_cast<long>(sizeof(maps));) {
-    n = raw(__NR_read, fd, maps + length, sizeof(maps) - static_cast<size_t>(length));
-    length += n > 0 ? n : 0;
-  }
-  raw(__NR_close, fd);
-  for (long at = 0; at < length;) {
-    uint64_t bounds[2] = {0, 0};
-    long cursor = at;
-    for (uint64_t& bound : bounds) {
-      for (; cursor < length && maps[cursor] != '-' && maps[cursor] != ' '; ++cursor) {
-        const char c = maps[cursor];
-        bound = bound * 16 + static_cast<uint64_t>(c <= '9' ? c - '0' : c - 'a' + 10);
-      }
-      ++cursor;
-    }
-    long end = at;
-    while (end < length && maps[end] != '\n') {
-      ++end;
-    }
-    if (address >= bounds[0] && address < bounds[1]) {
-      long name = end;
-      while (name > at && maps[name - 1] != ' ') {
-        --name;
-      }
-      size_t n = 0;
-      while (name < end && n + 1 < size) {
-        line[n++] = maps[name++];
-      }
-      line[n] = '\0';
-      return n != 0;
-    }
-    at = end + 1;
-  }
-  return false;
-}
-
 }  // namespace
-
-const char* describe_caller() {
-  static Text text;
-  char name[256];
-  text = Text();
-  if (find_mapping(caller_address, name, sizeof(name))) {
-    text.add(", called from ").add(name).add(" at ").hex(caller_address);
-  }
-  return text.c_str();
-}
 
 void shim_notice(const char* text) {
   Output notice;

@@ -12,7 +12,9 @@ void install_alternate_stack(Thread* thread);
 [[noreturn]] void resume_context(SavedContext* context);
 // A line for the unit's events.
 void shim_notice(const char* text);
-// " (called from OBJECT+OFFSET)" for the call being handled; valid until the next use.
+// ", called from OBJECT at ADDRESS" for the call being handled; valid until the next use.
+// caller.cc. REQUIRES: a trapped call, not one through the PLT stubs (none of theirs is refused or
+// denied).
 const char* describe_caller();
 
 // Steps of the start that live in other files.

@@ -1,23 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-// See table.h. The array is built by the compiler: a number that occurs twice, or a class without
-// a handler, does not compile.
+// See table.h. The array is built by the compiler: a number that occurs twice or lies beyond the
+// table, or a class that does not exist, does not compile.
 #include "preload/table.h"
 
-#include <asm/unistd_64.h>
-
 #include "preload/calls.h"
+#include "preload/newer_calls.h"
 
 namespace ftrun::shim {
+
+// Never defined and not constexpr: where the compiler would have to call it, the build ends.
+void number_occurs_twice();
+
 namespace {
+
+constexpr char kUnknownName[] = "unknown";
 
 struct Table {
   CallEntry entries[kCallNumberMax];
+
+  constexpr void put(long number, CallEntry entry) {
+    if (entries[number].name != kUnknownName) {
+      number_occurs_twice();
+    }
+    entries[number] = entry;
+  }
   constexpr Table() : entries{} {
     for (CallEntry& entry : entries) {
-      entry = {"unknown", CallClass::kRefused, &do_refused};
+      entry = {kUnknownName, CallClass::kRefused, &do_refused};
     }
 #define FTRUN_SYSCALL(name, call_class, handler) \
-  entries[__NR_##name] = {#name, CallClass::k##call_class, &handler};
+  put(__NR_##name, {#name, CallClass::k##call_class, &handler});
 #include "preload/table.def"
 #undef FTRUN_SYSCALL
   }
@@ -27,7 +39,7 @@ constinit const Table table;
 }  // namespace
 
 const CallEntry& call_entry(long number) {
-  static constexpr CallEntry kUnknown = {"unknown", CallClass::kRefused, &do_refused};
+  static constexpr CallEntry kUnknown = {kUnknownName, CallClass::kRefused, &do_refused};
   return number >= 0 && number < kCallNumberMax ? table.entries[number] : kUnknown;
 }
 

@@ -42,6 +42,7 @@ struct Thread {
   ThreadState state;
   uint8_t* alternate_stack;  // for SIGSYS and faults
 
+  uint64_t caller_address;   // after the system call instruction of the trapped call
   uint64_t calls;            // the call counter
   uint64_t calls_at_record;  // its value at this thread's last record
 

@@ -111,7 +111,7 @@ long do_getcwd(long number, const long* a) {
   return choose_counted(number, a, a[0], a[1]);
 }
 long do_getdents(long number, const long* a) {
-  return choose_counted(number, a, a[1], a[2]);
+  return do_getdents64(number, a);
 }
 long do_getdents64(long number, const long* a) {
   const long size = a[2] < static_cast<long>(kChoicePayloadBytesMax)

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// See pending.h.
+#include "preload/pending.h"
+
+#include "preload/env.h"
+
+namespace ftrun::shim {
+namespace {
+
+constexpr int kFirstRealTime = 32;  // the kernel's SIGRTMIN
+
+struct Queued {
+  siginfo_t info;
+  const Thread* thread;  // null: for the process
+  Queued* next;
+};
+
+struct Pending {
+  SignalSet process = 0;
+  siginfo_t process_info[kSignals] = {};  // of ordinary signals
+  Queued* first = nullptr;                // real-time signals, oldest first
+  Queued* free = nullptr;
+  uint32_t made = 0;
+};
+Pending pending;
+
+bool is_real_time(int number) {
+  return number >= kFirstRealTime;
+}
+
+Queued* new_entry() {
+  Queued* entry = pending.free;
+  if (entry != nullptr) {
+    pending.free = entry->next;
+  } else if (pending.made < kQueuedSignalsMax) {
+    pending.made++;
+    entry = static_cast<Queued*>(arena_alloc(sizeof(Queued), alignof(Queued)));
+  }
+  return entry;
+}
+
+void free_entry(Queued* entry) {
+  entry->next = pending.free;
+  pending.free = entry;
+}
+
+bool enqueue(const Thread* thread, const siginfo_t& info) {
+  Queued* entry = new_entry();
+  if (entry == nullptr) {
+    return false;
+  }
+  entry->info = info;
+  entry->thread = thread;
+  entry->next = nullptr;
+  Queued** end = &pending.first;
+  while (*end != nullptr) {
+    end = &(*end)->next;
+  }
+  *end = entry;
+  return true;
+}
+
+// The oldest entry of `number` for `thread` into `info`; `*more`: there is another one.
+bool dequeue(const Thread* thread, int number, siginfo_t* info, bool* more) {
+  bool found = false;
+  *more = false;
+  for (Queued** link = &pending.first; *link != nullptr;) {
+    Queued* entry = *link;
+    if (entry->thread != thread || entry->info.si_signo != number) {
+      link = &entry->next;
+    } else if (found) {
+      *more = true;
+      return true;
+    } else {
+      found = true;
+      *info = entry->info;
+      *link = entry->next;
+      free_entry(entry);
+    }
+  }
+  return found;
+}
+
+}  // namespace
+
+SignalSet pending_for(const Thread* thread) {
+  return thread->pending | pending.process;
+}
+
+bool pending_add(Thread* thread, int number, const siginfo_t& info) {
+  SignalSet& set = thread != nullptr ? thread->pending : pending.process;
+  const bool waits = (set & signal_bit(number)) != 0;
+  set |= signal_bit(number);
+  if (is_real_time(number)) {
+    siginfo_t numbered = info;
+    numbered.si_signo = number;
+    return enqueue(thread, numbered);
+  }
+  if (!waits) {
+    (thread != nullptr ? thread->pending_info : pending.process_info)[number - 1] = info;
+  }
+  return true;
+}
+
+siginfo_t pending_take(Thread* thread, int number) {
+  const SignalSet bit = signal_bit(number);
+  const bool own = (thread->pending & bit) != 0;
+  SignalSet& set = own ? thread->pending : pending.process;
+  bool more = false;
+  siginfo_t info = {};
+  if (!is_real_time(number)) {
+    info = (own ? thread->pending_info : pending.process_info)[number - 1];
+  } else if (!dequeue(own ? thread : nullptr, number, &info, &more)) {
+    info.si_signo = number;
+    info.si_code = SI_USER;
+  }
+  if (!more) {
+    set &= ~bit;
+  }
+  return info;
+}
+
+namespace {
+void drop_entries(const Thread* thread, SignalSet numbers) {
+  for (Queued** link = &pending.first; *link != nullptr;) {
+    Queued* entry = *link;
+    if (entry->thread == thread && (signal_bit(entry->info.si_signo) & numbers) != 0) {
+      *link = entry->next;
+      free_entry(entry);
+    } else {
+      link = &entry->next;
+    }
+  }
+}
+}  // namespace
+
+void pending_forget(Thread* thread) {
+  thread->pending = 0;
+  drop_entries(thread, ~SignalSet{0});
+}
+
+void pending_discard(int number) {
+  pending.process &= ~signal_bit(number);
+  drop_entries(nullptr, signal_bit(number));
+}
+
+}  // namespace ftrun::shim

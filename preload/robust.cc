@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the kernel does with a thread's robust mutexes at its end (exit_robust_list in
+// kernel/futex/core.c), done by the shim while it holds the token: the kernel would do it behind
+// everyone's back. Runs in the application on the shim's stack; no libc.
+#include <linux/futex.h>
+
+#include "preload/scheduler.h"
+
+namespace ftrun::shim {
+namespace {
+
+// The kernel's bound on a list that may be circular, ROBUST_LIST_LIMIT.
+constexpr int kEntriesMax = 2048;
+
+// The owner of this lock word has died: mark it and pass it on, once.
+void hand_on(uint32_t* word, uint32_t tid, bool unlocking) {
+  const uint32_t value = __atomic_load_n(word, __ATOMIC_SEQ_CST);
+  if (unlocking && value == 0) {
+    // It had released the lock and was about to wake somebody.
+    futex_wake_address(word, 1);
+    return;
+  }
+  if ((value & FUTEX_TID_MASK) != tid) {
+    return;
+  }
+  __atomic_store_n(word, (value & FUTEX_WAITERS) | FUTEX_OWNER_DIED, __ATOMIC_SEQ_CST);
+  if ((value & FUTEX_WAITERS) != 0) {
+    futex_wake_address(word, 1);
+  }
+}
+
+}  // namespace
+
+void robust_exit(const Thread* thread) {
+  const auto* head = static_cast<const robust_list_head*>(thread->robust_list);
+  if (head == nullptr) {
+    return;
+  }
+  const auto tid = static_cast<uint32_t>(thread->tid);
+  // Bit 0 marks locks with priority inheritance, which the shim does not have.
+  const auto entry_of = [](const robust_list* link) {
+    return reinterpret_cast<uint64_t>(link) & ~uint64_t{1};
+  };
+  const auto word_of = [head](uint64_t entry) {
+    return reinterpret_cast<uint32_t*>(entry + static_cast<uint64_t>(head->futex_offset));
+  };
+  const uint64_t unlocking = entry_of(head->list_op_pending);
+  uint64_t entry = entry_of(head->list.next);
+  for (int i = 0; i < kEntriesMax && entry != reinterpret_cast<uint64_t>(&head->list); ++i) {
+    // ORDER: the next one first: whoever is woken may reuse this entry.
+    const uint64_t next = entry_of(reinterpret_cast<const robust_list*>(entry)->next);
+    if (entry != unlocking) {
+      hand_on(word_of(entry), tid, false);
+    }
+    entry = next;
+  }
+  if (unlocking != 0) {
+    hand_on(word_of(unlocking), tid, true);
+  }
+}
+
+}  // namespace ftrun::shim
