@@ -5,7 +5,9 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 
+#include "cli/doctor.h"
 #include "cli/foreground.h"
 #include "cli/options.h"
 #include "cli/supervisors.h"
@@ -109,6 +111,12 @@ Result<int> run_unit(const cli::RunOptions& options, const std::string& run_dir)
 }  // namespace
 
 int main(int argc, char** argv) {
+  // A program of that name is started by `ftrun -- doctor`.
+  if (argc == 2 && std::strcmp(argv[1], "doctor") == 0) {
+    const cli::Diagnosis diagnosis = cli::diagnose_host();
+    fmt::print("{}", diagnosis.text);
+    return diagnosis.able ? 0 : 1;
+  }
   cli::ParsedOptions parsed = cli::parse_run_options(argc, argv);
   if (parsed.done) {
     fmt::print(parsed.exit_code == 0 ? stdout : stderr, "{}", parsed.text);

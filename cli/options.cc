@@ -71,6 +71,7 @@ ParsedOptions parse_run_options(int argc, const char* const* argv) {
   app.add_option("program", program, "the server and its arguments, unchanged (best after --)");
   app.set_version_flag("--version", std::string("ftrun ") + FTRUN_VERSION);
   app.footer(
+      "'ftrun doctor' says what this host lacks, and what that costs.\n"
       "Exit status: the program's own; 2 misuse; 125 ftrun failed; 126 the program cannot "
       "run under ftrun; 127 it was not found.");
   describe(&app, &parsed.options);

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // check_kernel() of program_check.h: each feature is tried, not guessed from the version, because
 // containers take features away.
+#include <fcntl.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -74,20 +77,54 @@ Result<void> check_peek_offset() {
              : missing("SO_PEEK_OFF for TCP", "Linux 6.9");
 }
 
+Result<void> check_seccomp() {
+  const uint32_t trap = SECCOMP_RET_TRAP;
+  return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &trap) == 0
+             ? Result<void>()
+             : missing("seccomp filters with SECCOMP_RET_TRAP",
+                       "CONFIG_SECCOMP_FILTER, Linux 4.14");
+}
+
+Result<void> check_close_range() {
+  // An empty range above every descriptor.
+  return syscall(SYS_close_range, ~0U, ~0U, 0) == 0 ? Result<void>()
+                                                    : missing("close_range", "Linux 5.9");
+}
+
+Result<void> check_tsc_trap() {
+  return prctl(PR_SET_TSC, PR_TSC_ENABLE) == 0 ? Result<void>()
+                                               : missing("PR_SET_TSC", "x86, Linux 2.6.26");
+}
+
+Result<void> check_sealing() {
+  const Descriptor file(memfd_create("ftrun-check", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  return file.valid() && fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK) == 0
+             ? Result<void>()
+             : missing("memfd_create with seals", "Linux 3.17");
+}
+
+constexpr KernelFeature kFeatures[] = {
+    {"seccomp filters", "no system call of the program escapes", &check_seccomp},
+    {"TSC trap", "programs that read the processor's clock see the unit's", &check_tsc_trap},
+    {"close_range", "the program inherits nothing of ftrun's", &check_close_range},
+    {"sealed memory files", "rings that neither side can take away", &check_sealing},
+    {"pidfd_getfd", "client connections outlive their supervisor", &check_pidfd_getfd},
+    {"SO_PEEK_OFF for TCP", "input stays in the kernel until both replicas have it",
+     &check_peek_offset},
+    {"namespaces", "equal process ids, private copies of state directories", &check_namespaces},
+};
+
 }  // namespace
 
+std::span<const KernelFeature> kernel_features() {
+  return kFeatures;
+}
+
 Result<void> check_kernel() {
-  const uint32_t trap = SECCOMP_RET_TRAP;
-  if (syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &trap) != 0) {
-    return missing("seccomp filters with SECCOMP_RET_TRAP", "CONFIG_SECCOMP_FILTER, Linux 4.14");
+  for (const KernelFeature& feature : kFeatures) {
+    FTRUN_TRY(feature.probe());
   }
-  // An empty range above every descriptor.
-  if (syscall(SYS_close_range, ~0U, ~0U, 0) != 0) {
-    return missing("close_range", "Linux 5.9");
-  }
-  FTRUN_TRY(check_pidfd_getfd());
-  FTRUN_TRY(check_peek_offset());
-  return check_namespaces();
+  return {};
 }
 
 }  // namespace ftrun::process

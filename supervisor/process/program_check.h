@@ -4,6 +4,7 @@
 // Runs in ftrun (before anything is started) and in tests; only looks, changes nothing.
 #pragma once
 
+#include <span>
 #include <string>
 
 #include "supervisor/result.h"
@@ -23,8 +24,15 @@ Result<void> check_program(const std::string& path);
 // libftpreload.so: beside this executable (a build tree), else ../lib/ftrun/ from it (installed).
 Result<std::string> find_preload_library();
 
-// Kernel features by name and the version that brought them: namespaces, seccomp, pidfd_getfd,
-// close_range, SO_PEEK_OFF for TCP.
+// A feature of the kernel without which no unit can run. `probe` tries it and names what is missing
+// and the version that brought it.
+struct KernelFeature {
+  const char* name;
+  const char* purpose;
+  Result<void> (*probe)();
+};
+std::span<const KernelFeature> kernel_features();
+// The first feature that is missing.
 Result<void> check_kernel();
 
 }  // namespace ftrun::process

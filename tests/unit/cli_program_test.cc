@@ -212,6 +212,17 @@ TEST_F(Tools, StatusCodesAndWords) {
   EXPECT_EQ(wait_exit(second), 0);
 }
 
+TEST_F(Tools, TheDoctorNamesWhatUnitsNeed) {
+  EXPECT_EQ(wait_exit(start("ftrun", {"doctor"}, root_ + "/doctor")), 0);
+  const std::string said = read(root_ + "/doctor.out");
+  for (const char* feature : {"seccomp filters", "TSC trap", "pidfd_getfd", "SO_PEEK_OFF for TCP",
+                              "namespaces", "processor cores", "RDRAND and RDSEED"}) {
+    expect_contains(said, feature);
+  }
+  expect_contains(said, "Units can run here.");
+  EXPECT_EQ(said.find("missing"), std::string::npos) << said;
+}
+
 TEST_F(Tools, AStoppedSupervisorDoesNotStopTheTools) {
   run({}, {"out:ready", "only:a", "hang", "wait", "exit:0"});
   wait_until([this] { return out() == "ready\n" && fs::exists(run_dir() + "/sup.a.sock"); });
