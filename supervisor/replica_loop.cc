@@ -23,6 +23,8 @@ constexpr int kRingPollMs = 1;             // while something waits for room in 
 // client gets half the latency; with 50 clients it would cost 5 % of the throughput.
 constexpr int kSpinRounds = 50;  // about a microsecond each
 constexpr size_t kSpinTurnsBytes = 512;
+constexpr char kFeedProblem[] =
+    "the log or input for the application does not decode, or it has moved a ring's tail wrongly";
 
 }  // namespace
 
@@ -109,7 +111,7 @@ void Replica::iterate() {
   }
   edge_->read_pending();
   if (!port_->pump()) {
-    application_lost("the log or input that was fed to the application does not decode", 1);
+    application_lost(kFeedProblem, 1);
   }
   drain_application();
   edge_->report();
@@ -119,7 +121,7 @@ void Replica::iterate() {
   }
   flush_links();
   if (!port_->pump()) {
-    application_lost("the log or input that was fed to the application does not decode", 1);
+    application_lost(kFeedProblem, 1);
   }
   check_turn_length();
   if (now_ns_ >= next_tick_ns_) {

@@ -32,6 +32,7 @@ LAG_GROWTH_RECORDS = 2000
 EVENTS_BYTES_MAX = 256 * 1024
 WARM_UP_SHARE = 0.2
 KEYS = 2000
+VALUE_BYTES = 1024
 LOAD_SECONDS = 20
 
 
@@ -61,15 +62,16 @@ def sample(unit):
 
 
 class Load:
-    """Rounds of mixed load, one after the other: steady values, large values, pipelines."""
+    """Rounds of mixed load, one after the other: many readers, few writers, pipelines. All use one
+    size of value: the load generator checks it in what other rounds have written."""
 
-    SHAPES = (["--connections", "20", "--value-bytes", "64"],
-              ["--connections", "5", "--value-bytes", "16384", "--get-percent", "50"],
-              ["--connections", "50", "--pipeline", "8", "--value-bytes", "100"])
+    SHAPES = (["--connections", "20", "--get-percent", "80"],
+              ["--connections", "5", "--get-percent", "10"],
+              ["--connections", "50", "--pipeline", "8"])
 
     def __init__(self, build, port):
         self.command = [os.path.join(build, "ftrun-load"), "--port", str(port), "--keys",
-                        str(KEYS), "--seconds", str(LOAD_SECONDS)]
+                        str(KEYS), "--value-bytes", str(VALUE_BYTES), "--seconds", str(LOAD_SECONDS)]
         self.rounds = 0
         self.failed = []
         self.requests = 0

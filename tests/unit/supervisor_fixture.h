@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole supervisors around a fake application, in a run directory and on a port of their own, and
+// clients that count every answer exactly once. Runs in the tests' processes.
+#pragma once
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "supervisor/link/peers.h"
+
+namespace ftrun {
+
+inline constexpr int64_t kDeadlineNs = 20'000'000'000;
+
+// One client: sends numbered lines, several at a time, and checks each answer.
+class LineClient {
+ public:
+  explicit LineClient(uint16_t port) {
+    fd_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(port);
+    const int one = 1;
+    setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    connected_ = connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
+    fcntl(fd_, F_SETFL, O_NONBLOCK);
+  }
+  LineClient(LineClient&& other) noexcept { *this = std::move(other); }
+  LineClient& operator=(LineClient&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    std::swap(connected_, other.connected_);
+    std::swap(asked_, other.asked_);
+    std::swap(answered_, other.answered_);
+    std::swap(input_, other.input_);
+    return *this;
+  }
+  ~LineClient() {
+    if (fd_ >= 0) {
+      close(fd_);
+    }
+  }
+  bool connected() const { return connected_; }
+  uint64_t answered() const { return answered_; }
+
+  // Sends what keeps `depth` requests open, and takes answers; each number that the server gave is
+  // put into `numbers`. Returns what was wrong, or nothing.
+  std::string step(unsigned depth, std::set<uint64_t>* numbers) {
+    std::string lines;
+    while (asked_ - answered_ < depth) {
+      lines += "line " + std::to_string(++asked_) + "\n";
+    }
+    if (!lines.empty() &&
+        send(fd_, lines.data(), lines.size(), MSG_NOSIGNAL) != ssize_t(lines.size())) {
+      return std::string("send: ") + strerror(errno);
+    }
+    return take(numbers);
+  }
+  std::string take(std::set<uint64_t>* numbers) {
+    char buffer[65536];
+    const ssize_t got = recv(fd_, buffer, sizeof(buffer), 0);
+    if (got == 0) {
+      return "the connection was closed";
+    }
+    if (got < 0) {
+      return errno == EAGAIN ? "" : std::string("recv: ") + strerror(errno);
+    }
+    input_.append(buffer, static_cast<size_t>(got));
+    size_t start = 0;
+    for (size_t end; (end = input_.find("\r\n", start)) != std::string::npos; start = end + 2) {
+      const std::string answer = input_.substr(start, end - start);
+      const size_t space = answer.find(' ');
+      if (answer[0] != '+' || space == std::string::npos ||
+          answer.substr(space + 1) != "line " + std::to_string(answered_ + 1)) {
+        return "answer " + std::to_string(answered_ + 1) + " was \"" + answer + "\"";
+      }
+      ++answered_;
+      if (!numbers->insert(std::stoull(answer.substr(1, space - 1))).second) {
+        return "number twice: " + answer;
+      }
+    }
+    input_.erase(0, start);
+    return "";
+  }
+  bool idle() const { return asked_ == answered_; }
+  void tell(const std::string& text) { send(fd_, text.data(), text.size(), MSG_NOSIGNAL); }
+
+ private:
+  int fd_ = -1;
+  bool connected_ = false;
+  uint64_t asked_ = 0;
+  uint64_t answered_ = 0;
+  std::string input_;
+};
+
+class SupervisorTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    std::string name = ::testing::TempDir() + "sup.XXXXXX";
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    run_dir_ = name;
+    port_ = free_port();
+  }
+  void TearDown() override {
+    for (const pid_t child : children_) {
+      kill(child, SIGKILL);
+      waitpid(child, nullptr, 0);
+    }
+    for (const std::string replica : {"a", "b"}) {
+      const nlohmann::json pids = read_json("sup." + replica + ".json");
+      if (pids.is_object()) {
+        kill(pids["keeper"].get<pid_t>(), SIGKILL);
+      }
+    }
+    std::filesystem::remove_all(run_dir_);
+  }
+  static uint16_t free_port() {
+    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof(address);
+    EXPECT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), length), 0);
+    getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length);
+    close(fd);
+    return ntohs(address.sin_port);
+  }
+  virtual std::string program_of(const std::string& /*replica*/) const { return RING_ECHO; }
+  void start(unsigned replicas) {
+    for (unsigned i = 0; i < replicas; ++i) {
+      const std::string replica(1, static_cast<char>('a' + i));
+      const std::string count = std::to_string(replicas);
+      const std::string port = std::to_string(port_);
+      const pid_t child = fork();
+      if (child == 0) {
+        execl(SUPERVISOR, SUPERVISOR, "--unit", "test", "--run-dir", run_dir_.c_str(), "--replica",
+              replica.c_str(), "--replicas", count.c_str(), "--preload", STUB_PRELOAD, "--",
+              program_of(replica).c_str(), port.c_str(), nullptr);
+        _exit(127);
+      }
+      children_.push_back(child);
+    }
+    wait_for([this] { return LineClient(port_).connected(); });
+  }
+  template <typename Condition>
+  void wait_for(const Condition& condition) {
+    const int64_t deadline = link::monotonic_ns() + kDeadlineNs;
+    while (!condition()) {
+      ASSERT_LT(link::monotonic_ns(), deadline) << events();
+      poll(nullptr, 0, 2);
+    }
+  }
+  nlohmann::json read_json(const std::string& name) const {
+    std::ifstream in(run_dir_ + "/" + name);
+    return nlohmann::json::parse(in, nullptr, false);
+  }
+  std::string events() const {
+    std::ifstream in(run_dir_ + "/events.jsonl");
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+  pid_t pid_of(const std::string& replica, const std::string& process) const {
+    return read_json("sup." + replica + ".json")[process].get<pid_t>();
+  }
+  nlohmann::json ask(const std::string& replica, const std::string& line) const {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    const std::string path = run_dir_ + "/sup." + replica + ".sock";
+    memcpy(address.sun_path, path.c_str(), path.size() + 1);
+    const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    // An excluded supervisor's keeper holds its sockets open: nobody answers, and nothing ends.
+    const timeval patience{2, 0};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    nlohmann::json answer;
+    char buffer[4096];
+    if (connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0 &&
+        send(fd, (line + "\n").data(), line.size() + 1, MSG_NOSIGNAL) > 0) {
+      const ssize_t got = recv(fd, buffer, sizeof(buffer), 0);
+      answer = nlohmann::json::parse(buffer, buffer + std::max<ssize_t>(got, 0), nullptr, false);
+    }
+    close(fd);
+    return answer;
+  }
+
+  // Drives all clients until each has `target` answers. Calls `at_half` once on the way.
+  template <typename Action>
+  void drive(std::vector<LineClient>* clients, uint64_t target, const Action& at_half) {
+    bool done_half = false;
+    const int64_t deadline = link::monotonic_ns() + kDeadlineNs;
+    for (bool more = true; more;) {
+      more = false;
+      uint64_t least = target;
+      for (LineClient& client : *clients) {
+        const std::string wrong =
+            client.answered() < target ? client.step(8, &numbers_) : std::string();
+        ASSERT_EQ(wrong, "") << events();
+        more = more || client.answered() < target;
+        least = std::min(least, client.answered());
+      }
+      if (!done_half && least >= target / 2) {
+        done_half = true;
+        at_half();
+      }
+      ASSERT_LT(link::monotonic_ns(), deadline) << "stuck\n" << events();
+    }
+    for (LineClient& client : *clients) {
+      wait_for([&] {
+        EXPECT_EQ(client.take(&numbers_), "");
+        return client.idle();
+      });
+    }
+  }
+
+  std::string run_dir_;
+  uint16_t port_ = 0;
+  std::vector<pid_t> children_;
+  std::set<uint64_t> numbers_;
+};
+
+}  // namespace ftrun
