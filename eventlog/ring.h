@@ -3,7 +3,7 @@
 // The data area is mapped twice in a row, so any run of up to `capacity` bytes is contiguous and
 // nobody ever handles a wrap. Positions are byte counts since the ring was made and never wrap.
 // Runs in both processes: no libc, no allocation. The supervisor trusts nothing in here: a head
-// that is out of bounds is reported (kRingCorrupt), never followed.
+// or tail that is out of bounds is reported (kRingCorrupt, corrupt()), never followed.
 //
 // ORDER: the producer writes bytes, then publishes `head` with release; the consumer reads `head`
 // with acquire and may use every byte before it. The consumer publishes `tail` with release after
@@ -34,9 +34,9 @@ class RingProducer {
   }
   // Room for `bytes` more, or nullptr when the consumer has not given back enough.
   uint8_t* reserve(size_t bytes) {
-    if (written_ + bytes - tail_seen_ > capacity_) {
+    if (!fits(bytes)) {
       tail_seen_ = control_->tail.load(std::memory_order_acquire);
-      if (written_ + bytes - tail_seen_ > capacity_) {
+      if (!fits(bytes)) {
         return nullptr;
       }
     }
@@ -54,8 +54,19 @@ class RingProducer {
            control_->tail.load(std::memory_order_acquire);
   }
   size_t capacity() const { return capacity_; }
+  // The consumer's tail is impossible: it has written there what it must not.
+  bool corrupt() const {
+    return written_ - control_->tail.load(std::memory_order_relaxed) > capacity_;
+  }
 
  private:
+  // Each side of the comparison is bounded by itself: a tail beyond `written_`, or any size, must
+  // not wrap around to something that fits.
+  bool fits(size_t bytes) const {
+    const uint64_t used = written_ - tail_seen_;
+    return used <= capacity_ && bytes <= capacity_ - used;
+  }
+
   RingControl* control_ = nullptr;
   uint8_t* data_ = nullptr;
   size_t capacity_ = 0;
@@ -85,6 +96,7 @@ class RingConsumer {
     control_->tail.store(tail_, std::memory_order_release);
   }
   uint64_t position() const { return tail_; }
+  size_t capacity() const { return capacity_; }
 
  private:
   RingControl* control_ = nullptr;

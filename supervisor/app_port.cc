@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <climits>
 #include <cstring>
@@ -13,6 +14,10 @@
 namespace ftrun {
 
 namespace {
+
+// Output is copied in pieces of this size: they stay in the cache, and hold the longest entry.
+constexpr size_t kCopyBytes = 256 * 1024;
+static_assert(kCopyBytes >= kOutputHeaderBytesMax + kOutputDataBytesMax);
 
 // Longest run of whole items (or records) at the start of `bytes` that fits into `room`.
 // For a log it ends at a turn's end where there is one. 0: nothing fits; -1: malformed.
@@ -121,6 +126,10 @@ bool AppPort::pump() {
       (!move_staged(&input_, &input_ring_, false) || !move_staged(&log_, &log_in_, true))) {
     return false;
   }
+  // A ring whose tail is impossible has no room, so that what is fed is staged.
+  if (staged() && (input_ring_.corrupt() || log_in_.corrupt())) {
+    return false;
+  }
   if (!fed_) {
     return true;
   }
@@ -173,15 +182,26 @@ Result<bool> AppPort::drain_output(Sink* sink) {
   if (available == 0) {
     return false;
   }
-  const uint8_t* const start = output_.data();
-  const uint8_t* const end = start + available;
-  const uint8_t* hashed = start;
-  for (const uint8_t* cursor = start; cursor < end;) {
-    Output entry;
-    cursor = get_output(cursor, end, &entry);
-    if (cursor == nullptr) {
+  for (size_t left = available; left != 0;) {
+    const size_t taken = take_entries(std::min(left, kCopyBytes), sink);
+    if (taken == 0) {
       return Error{"output ring: an entry does not decode"};
     }
+    left -= taken;
+    output_.consume(taken);
+  }
+  return true;
+}
+
+// Copies so many bytes of the output ring and hands over the whole entries in them. Returns their
+// length, 0 if there is none: kCopyBytes hold the longest.
+size_t AppPort::take_entries(size_t bytes, Sink* sink) {
+  copy_.assign(output_.data(), output_.data() + bytes);
+  const uint8_t* const end = copy_.data() + bytes;
+  const uint8_t* hashed = copy_.data();
+  const uint8_t* cursor = hashed;
+  for (Output entry; const uint8_t* next = get_output(cursor, end, &entry);) {
+    cursor = next;
     if (entry.kind != OutputKind::kMark) {
       sink->app_output(entry);
       continue;
@@ -193,9 +213,8 @@ Result<bool> AppPort::drain_output(Sink* sink) {
     mark_digest_ = XXH3_64bits_digest(digest_.get());
     sink->app_mark(mark_position_, mark_lsn_, mark_digest_);
   }
-  XXH3_64bits_update(digest_.get(), hashed, static_cast<size_t>(end - hashed));
-  output_.consume(available);
-  return true;
+  XXH3_64bits_update(digest_.get(), hashed, static_cast<size_t>(cursor - hashed));
+  return static_cast<size_t>(cursor - copy_.data());
 }
 
 Result<bool> AppPort::drain_log(Sink* sink) {
@@ -206,11 +225,18 @@ Result<bool> AppPort::drain_log(Sink* sink) {
   log_seen_ = available;
   const uint64_t read_to = log_base_ + log_out_.position();
   // Turns wait for their mark, and a mark for its turns: the shim may publish either first.
-  if (available == 0 || mark_position_ <= read_to || mark_position_ - read_to > available) {
+  if (available == 0 || mark_position_ <= read_to) {
     return false;
   }
   const uint64_t bytes = mark_position_ - read_to;
-  sink->app_turns({log_out_.data(), bytes}, mark_lsn_, mark_digest_);
+  if (bytes > log_out_.capacity()) {
+    return Error{"output ring: a mark for more log than its ring can hold"};
+  }
+  if (bytes > available) {
+    return false;
+  }
+  copy_.assign(log_out_.data(), log_out_.data() + bytes);
+  sink->app_turns(copy_, mark_lsn_, mark_digest_);
   log_out_.consume(bytes);
   log_seen_ -= bytes;
   return true;

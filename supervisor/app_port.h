@@ -3,7 +3,8 @@
 // output, keeps the running digest, rings the doorbell. Runs in the supervisor's event loop.
 //
 // Nothing that comes out of a ring is trusted: what does not decode is an Error, and the
-// application is then stopped.
+// application is then stopped. Its bytes are copied once and then checked, hashed and used from the
+// copy: an application that goes on writing there changes nothing that was decided.
 #pragma once
 
 #include <cstdint>
@@ -41,7 +42,8 @@ class AppPort {
   // From here on the application writes the log; its ring starts at the end of the fed log.
   void go_live();
   // Moves staged bytes into rings; wakes the application if it sleeps and something is new for it.
-  // Call once per iteration, after everything was fed. Returns false if a staged item is malformed.
+  // Call once per iteration, after everything was fed. Returns false if a staged item is malformed
+  // or the application has moved a tail to where it cannot be.
   bool pump();
 
   // Hands over what the application has published. Returns whether there was anything.
@@ -69,6 +71,7 @@ class AppPort {
   bool move_staged(Staged* staged, RingProducer* ring, bool is_log);
   void feed(unit::Bytes bytes, Staged* staged, RingProducer* ring);
   Result<bool> drain_output(Sink* sink);
+  size_t take_entries(size_t bytes, Sink* sink);
   Result<bool> drain_log(Sink* sink);
 
   Control* control_;
@@ -82,6 +85,7 @@ class AppPort {
   uint64_t mark_position_ = 0;  // of the last mark that was drained
   uint64_t mark_lsn_ = 0;
   uint64_t mark_digest_ = 0;
+  std::vector<uint8_t> copy_;  // of what is being drained
   struct FreeDigest {
     void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
   };

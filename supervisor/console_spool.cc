@@ -135,8 +135,8 @@ bool ConsoleReader::next(int* stream, std::string* data, uint64_t* lost) {
   get(position_, chunk, sizeof(chunk));
   uint32_t length = 0;
   std::memcpy(&length, chunk + 1, sizeof(length));
-  const bool plausible =
-      length <= kOutputDataBytesMax && seen - position_ >= sizeof(chunk) + length;
+  const bool plausible = (chunk[0] == 1 || chunk[0] == 2) && length <= kOutputDataBytesMax &&
+                         seen - position_ >= sizeof(chunk) + length;
   if (plausible) {
     data->resize(length);
     get(position_ + sizeof(chunk), data->data(), length);

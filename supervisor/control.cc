@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -16,17 +17,28 @@ namespace {
 
 constexpr uint64_t kFdMask = 0xffffffff;
 
-bool allowed(int fd) {
+std::string refusal_of(int fd) {
   ucred peer{};
   socklen_t length = sizeof(peer);
-  return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 &&
-         (peer.uid == geteuid() || peer.uid == 0);
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) {
+    return system_error("SO_PEERCRED", errno).message;
+  }
+  return control_refusal(peer, geteuid());
 }
 
 }  // namespace
 
+std::string control_refusal(const ucred& peer, uid_t own) {
+  if (peer.uid == own || peer.uid == 0) {
+    return "";
+  }
+  return "process " + std::to_string(peer.pid) + " of user " + std::to_string(peer.uid) +
+         " was turned away from the control socket";
+}
+
 Result<std::unique_ptr<ControlServer>> ControlServer::create(const std::string& path, int epoll_fd,
-                                                             uint64_t tag, Handler handler) {
+                                                             uint64_t tag, Handler handler,
+                                                             Refused refused) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof(address.sun_path)) {
@@ -37,6 +49,7 @@ Result<std::unique_ptr<ControlServer>> ControlServer::create(const std::string& 
   server->epoll_fd_ = epoll_fd;
   server->tag_ = tag;
   server->handler_ = std::move(handler);
+  server->refused_ = std::move(refused);
   server->fd_ = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   unlink(path.c_str());
   if (server->fd_ < 0 ||
@@ -86,12 +99,26 @@ void ControlServer::accept_clients() {
   if (fd < 0) {
     return;
   }
-  if (!allowed(fd) || clients_.size() >= kControlClientsMax) {
+  const std::string why = refusal_of(fd);
+  if (!why.empty()) {
     close(fd);
+    refused_(why);
     return;
   }
-  clients_[fd];
+  if (clients_.size() >= kControlClientsMax) {
+    evict_idlest();
+  }
+  clients_[fd].last_heard = ++heard_;
   watch(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLRDHUP);
+}
+
+// So that connections which say nothing keep nobody out.
+void ControlServer::evict_idlest() {
+  const auto idlest = std::min_element(
+      clients_.begin(), clients_.end(),
+      [](const auto& x, const auto& y) { return x.second.last_heard < y.second.last_heard; });
+  close(idlest->first);
+  clients_.erase(idlest);
 }
 
 bool ControlServer::read_lines(int fd, Client* client) {
@@ -102,6 +129,7 @@ bool ControlServer::read_lines(int fd, Client* client) {
   }
   client->input.append(buffer, static_cast<size_t>(got));
   for (size_t end; (end = client->input.find('\n')) != std::string::npos;) {
+    client->last_heard = ++heard_;
     client->output += handler_(client->input.substr(0, end)) + "\n";
     client->input.erase(0, end + 1);
   }

@@ -6,10 +6,14 @@
 //   {"cmd":"stop"}                            -> {"ok":true}; this replica ends without more ado
 //   anything else                             -> {"ok":false,"error":"..."}
 //
-// Only the own user and root may connect (SO_PEERCRED). Runs in the supervisor's event loop.
+// Only the own user and root may connect (SO_PEERCRED). With kControlClientsMax connections open, a
+// new one takes the place of the one that was silent for longest. Runs in the supervisor's event
+// loop.
 #pragma once
 
 #include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/types.h>
 
 #include <functional>
 #include <map>
@@ -23,13 +27,19 @@ namespace ftrun {
 inline constexpr size_t kControlLineBytesMax = 64 * 1024;
 inline constexpr size_t kControlClientsMax = 64;
 
+// Why this peer may not speak to a supervisor of user `own`; empty: it may.
+std::string control_refusal(const ucred& peer, uid_t own);
+
 class ControlServer {
  public:
   // Answers one line (without the newline) with one line (without the newline).
   using Handler = std::function<std::string(const std::string& line)>;
+  // Told of everybody who was turned away.
+  using Refused = std::function<void(const std::string& text)>;
   // `tag` is or'ed into epoll data. A stale socket file of a dead supervisor is replaced.
   static Result<std::unique_ptr<ControlServer>> create(const std::string& path, int epoll_fd,
-                                                       uint64_t tag, Handler handler);
+                                                       uint64_t tag, Handler handler,
+                                                       Refused refused);
   ControlServer(const ControlServer&) = delete;
   ControlServer& operator=(const ControlServer&) = delete;
   ~ControlServer();
@@ -38,9 +48,11 @@ class ControlServer {
  private:
   struct Client {
     std::string input, output;
+    uint64_t last_heard = 0;  // in the order of all requests
   };
   ControlServer() = default;
   void accept_clients();
+  void evict_idlest();
   bool serve(int fd, Client* client, uint32_t events);  // false: the client is gone
   bool read_lines(int fd, Client* client);
   void watch(int operation, int fd, uint32_t events);
@@ -50,6 +62,8 @@ class ControlServer {
   uint64_t tag_ = 0;
   std::string path_;
   Handler handler_;
+  Refused refused_;
+  uint64_t heard_ = 0;
   std::map<int, Client> clients_;
 };
 

@@ -184,9 +184,10 @@ Result<void> Replica::start(process::Inheritance inheritance) {
   config.view = view;
   core_.reset(new unit::UnitCore(config, this));  // make_unique cannot see the private base
   FTRUN_TRY(publish_pids());
-  Result<std::unique_ptr<ControlServer>> control =
-      ControlServer::create(run_dir_.own("sup", ".sock"), epoll_.get(), kTagControl,
-                            [this](const std::string& line) { return handle_command(line); });
+  Result<std::unique_ptr<ControlServer>> control = ControlServer::create(
+      run_dir_.own("sup", ".sock"), epoll_.get(), kTagControl,
+      [this](const std::string& line) { return handle_command(line); },
+      [this](const std::string& text) { event("control", text); });
   if (!control.ok()) {
     return control.error();
   }

@@ -21,6 +21,7 @@
 #include "supervisor/console_spool.h"
 #include "supervisor/control.h"
 #include "supervisor/edge/edge.h"
+#include "supervisor/event_limit.h"
 #include "supervisor/link/peers.h"
 #include "supervisor/liveness.h"
 #include "supervisor/process/launch.h"
@@ -138,6 +139,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
 
   ReplicaOptions options_;
   RunDir run_dir_;
+  EventLimit event_limit_;
   arbiter::Views views_;
   process::Descriptor epoll_, doorbell_, record_log_;
   pid_t keeper_pid_ = -1;

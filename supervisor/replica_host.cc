@@ -101,7 +101,18 @@ void Replica::event(std::string_view kind, std::string_view text) {
   while (!text.empty() && text.back() == '\n') {
     text.remove_suffix(1);
   }
-  run_dir_.event(kind, text, core_ == nullptr ? 0 : core_->status().view.epoch);
+  text = text.substr(0, kEventTextBytesMax);
+  const uint64_t epoch = core_ == nullptr ? 0 : core_->status().view.epoch;
+  // What an application can cause as often as it likes; everything else happens once.
+  const bool limited = kind == "notice" || kind == "edge" || kind == "limit" || kind == "control";
+  if (limited && !event_limit_.take(now_ns_)) {
+    return;
+  }
+  const uint64_t left_out = limited ? event_limit_.left_out() : 0;
+  if (left_out != 0) {
+    run_dir_.event("limit", fmt::format("{} events were left out: too many", left_out), epoch);
+  }
+  run_dir_.event(kind, text, epoch);
 }
 
 void Replica::finished(int status) {

@@ -23,6 +23,8 @@ constexpr int kRingPollMs = 1;             // while something waits for room in 
 // client gets half the latency; with 50 clients it would cost 5 % of the throughput.
 constexpr int kSpinRounds = 50;  // about a microsecond each
 constexpr size_t kSpinTurnsBytes = 512;
+constexpr char kFeedProblem[] =
+    "the log or input for the application does not decode, or it has moved a ring's tail wrongly";
 
 }  // namespace
 
@@ -134,7 +136,7 @@ void Replica::pass_on() {
   port_->control()->coarse_now_ns.store(static_cast<uint64_t>(link::monotonic_ns()),
                                         std::memory_order_relaxed);
   if (!port_->pump()) {
-    application_lost("the log or input that was fed to the application does not decode", 1);
+    application_lost(kFeedProblem, 1);
   }
 }
 

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The edge: what the unit core asks for. Nothing here calls the sink; see edge.h. Supervisor.
+#include <fmt/format.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 
 #include "supervisor/edge/connection.h"
 #include "supervisor/edge/edge.h"
@@ -17,11 +20,38 @@ namespace ftrun::edge {
 namespace {
 
 constexpr uint64_t kListenerBit = uint64_t{1} << 40;
+constexpr size_t kOptionValueBytesMax = sizeof(linger);
+
+// The options that may be set on a client-facing socket because an application asks for it: those
+// that a client can notice and that the shim passes on (preload/net/options.cc). Any other could
+// reach beyond the socket: filters, device bindings, marks, protocols, our own SO_PEEK_OFF.
+constexpr struct {
+  int level;
+  int name;
+} kOptionsAllowed[] = {
+    {SOL_SOCKET, SO_KEEPALIVE},      {SOL_SOCKET, SO_LINGER},         {IPPROTO_TCP, TCP_NODELAY},
+    {IPPROTO_TCP, TCP_KEEPIDLE},     {IPPROTO_TCP, TCP_KEEPINTVL},    {IPPROTO_TCP, TCP_KEEPCNT},
+    {IPPROTO_TCP, TCP_DEFER_ACCEPT}, {IPPROTO_TCP, TCP_USER_TIMEOUT}, {IPPROTO_IP, IP_TOS},
+    {IPPROTO_IPV6, IPV6_TCLASS},
+};
+
+bool option_allowed(int level, int name) {
+  return std::any_of(std::begin(kOptionsAllowed), std::end(kOptionsAllowed),
+                     [=](const auto& o) { return o.level == level && o.name == name; });
+}
+
+bool is_internet_address(const sockaddr_storage& storage, size_t length) {
+  return (storage.ss_family == AF_INET && length == sizeof(sockaddr_in)) ||
+         (storage.ss_family == AF_INET6 && length == sizeof(sockaddr_in6));
+}
 
 // Makes the socket that `flags` and `address` describe, bound. The descriptor, or -errno.
 int bound_socket(uint32_t flags, const Address& address) {
   sockaddr_storage storage{};
-  std::memcpy(&storage, address.bytes, address.length);
+  std::memcpy(&storage, address.bytes, std::min<size_t>(address.length, sizeof(address.bytes)));
+  if (!is_internet_address(storage, address.length)) {
+    return -EAFNOSUPPORT;
+  }
   const int fd = socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) {
     return -errno;
@@ -51,6 +81,10 @@ int bound_socket(uint32_t flags, const Address& address) {
 }  // namespace
 
 void Edge::bind(uint32_t socket, uint32_t flags, const Address& address) {
+  if (listeners_.contains(socket)) {
+    bound_.push_back({socket, EINVAL, address});  // as the kernel answers a second bind
+    return;
+  }
   const int fd = bound_socket(flags, address);
   if (fd < 0) {
     bound_.push_back({socket, -fd, address});
@@ -102,6 +136,13 @@ void Edge::option(uint32_t id, int level, int name, Bytes value) {
     fd = connection == nullptr ? -1 : connection->fd;
   }
   if (fd < 0) {
+    return;
+  }
+  if (!option_allowed(level, name) || value.size() > kOptionValueBytesMax) {
+    sink_->edge_trouble(
+        fmt::format("option {}/{} with {} bytes is not set: not one that an "
+                    "application's socket needs",
+                    level, name, value.size()));
     return;
   }
   if (level == SOL_SOCKET && name == SO_LINGER && value.size() >= sizeof(linger)) {

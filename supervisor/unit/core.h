@@ -41,6 +41,8 @@ inline constexpr size_t kArrivalBatchBytes = 256 << 10;
 inline constexpr size_t kPendingSignalsMax = 64;
 // Distinct socket options remembered for one listener until it is made anew.
 inline constexpr size_t kSocketOptionsMax = 32;
+// Sockets that an application may have bound, or set options of, at one time.
+inline constexpr size_t kSocketsMax = 4096;
 
 // Who is in the unit. Changed only by publishing the next epoch (supervisor/arbiter).
 struct View {

@@ -45,12 +45,14 @@ struct UnitCore::Impl {
   // --- output (core_output.cc) ---
   void on_app_output(const Output& entry);
   void on_app_mark(uint64_t log_position, uint64_t lsn, uint64_t digest);
+  void check_pending();
   bool check_mark(uint64_t log_position, uint64_t digest);
   void on_app_turns(Bytes turns, uint64_t lsn_end, uint64_t digest);
   void release_up_to(uint64_t log_position);
   void apply(const Output& entry);
   void apply_to_connection(const Output& entry);
   void apply_to_socket(const Output& entry);
+  Socket* add_socket(uint32_t id);
   void write(Connection& connection, Bytes data);
   void option(const Output& entry);
 

@@ -37,10 +37,19 @@ void UnitCore::Impl::on_app_output(const Output& entry) {
     case OutputKind::kExit:
       exit_issued_ = true;
       break;
+    case OutputKind::kConsole:
+      if (entry.id != 1 && entry.id != 2) {
+        return fail_application("app_output", fmt::format("console output to {}", entry.id));
+      }
+      break;
     default:
       break;
   }
   pending_.push(entry);
+  check_pending();
+}
+
+void UnitCore::Impl::check_pending() {
   if (pending_.bytes() > kPendingOutputBytesMax) {
     fail_application("app_output", fmt::format("more than {} bytes of output in unfinished turns",
                                                kPendingOutputBytesMax));
@@ -55,6 +64,10 @@ void UnitCore::Impl::on_app_mark(uint64_t log_position, uint64_t lsn, uint64_t d
   mark_position_ = log_position;
   mark_lsn_ = lsn;
   pending_.push_mark(log_position);
+  check_pending();
+  if (app_failed_) {
+    return;
+  }
   if (log_position > replicated_end_ && !primary_) {
     return fail_application("diverged",
                             fmt::format("the replay ended a turn at log position {}, but the log "
@@ -92,7 +105,13 @@ bool UnitCore::Impl::check_mark(uint64_t log_position, uint64_t digest) {
 }
 
 void UnitCore::Impl::on_app_turns(Bytes turns, uint64_t lsn_end, uint64_t digest) {
-  FTRUN_ASSERT(primary_);
+  if (!primary_ || lsn_end <= log_end_lsn_ || log_end_ + turns.size() > mark_position_) {
+    return fail_application(
+        "invalid_log", fmt::format("{} bytes of turns up to record {}, after {} bytes and record "
+                                   "{}, marked up to {}, from an application that is {}primary",
+                                   turns.size(), lsn_end, log_end_, log_end_lsn_, mark_position_,
+                                   primary_ ? "" : "not "));
+  }
   const uint64_t begin = log_end_;
   const std::string problem = note_logged(turns);
   if (!problem.empty()) {
@@ -100,7 +119,6 @@ void UnitCore::Impl::on_app_turns(Bytes turns, uint64_t lsn_end, uint64_t digest
   }
   log_end_ += turns.size();
   log_end_lsn_ = lsn_end;
-  FTRUN_ASSERT(mark_position_ >= log_end_);
   release_up_to(log_end_);
   release_held_input();
   if (app_failed_) {
@@ -203,6 +221,21 @@ void UnitCore::Impl::write(Connection& connection, Bytes data) {
   }
 }
 
+// nullptr: the application asks for what no application can have, and was stopped.
+Socket* UnitCore::Impl::add_socket(uint32_t id) {
+  if (app_failed_) {
+    return nullptr;
+  }
+  if (id >= kOptionOfSocket || sockets_.size() >= kSocketsMax) {
+    fail_application("app_output", fmt::format("socket {}, with {} there (limit {})", id,
+                                               sockets_.size(), kSocketsMax));
+    return nullptr;
+  }
+  Socket* const socket = &sockets_.emplace_back();
+  socket->id = id;
+  return socket;
+}
+
 void UnitCore::Impl::apply_to_socket(const Output& entry) {
   Socket* socket = find_socket(entry.id);
   if (entry.kind == OutputKind::kUnlisten) {
@@ -214,11 +247,13 @@ void UnitCore::Impl::apply_to_socket(const Output& entry) {
     }
     return;
   }
-  socket_id_max_ = std::max(socket_id_max_, entry.id);
   if (socket == nullptr) {
-    socket = &sockets_.emplace_back();
-    socket->id = entry.id;
+    socket = add_socket(entry.id);
   }
+  if (socket == nullptr) {
+    return;
+  }
+  socket_id_max_ = std::max(socket_id_max_, entry.id);
   if (entry.kind == OutputKind::kBind) {
     socket->bind_flags = static_cast<uint32_t>(entry.value);
     socket->wanted = entry.address;
@@ -251,10 +286,11 @@ void UnitCore::Impl::option(const Output& entry) {
     options = connection != nullptr && !connection->gone ? &connection->options : nullptr;
   } else {
     const uint32_t id = entry.id & ~kOptionOfSocket;
-    if (find_socket(id) == nullptr) {
-      sockets_.emplace_back().id = id;
+    Socket* socket = find_socket(id);
+    if (socket == nullptr) {
+      socket = add_socket(id);
     }
-    options = &find_socket(id)->options;
+    options = socket == nullptr ? nullptr : &socket->options;
   }
   if (options == nullptr) {
     return;

@@ -17,12 +17,8 @@ import tempfile
 import threading
 import time
 
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../faults"))
+import harness  # noqa: E402
 
 def wait_for(port, process):
     deadline = time.monotonic() + 20
@@ -97,7 +93,7 @@ def main():
     options = parser.parse_args()
     options.build = os.path.abspath(options.build)
     print(f"seed {options.seed}", flush=True)
-    port = free_port()
+    port = harness.free_port()
     program, load = plan(options, port)
     with tempfile.TemporaryDirectory(prefix="ftrun-replay-") as directory:
         output = os.path.join(directory, "output")

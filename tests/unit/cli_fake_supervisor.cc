@@ -75,8 +75,9 @@ void Fake::start() {
   const nlohmann::json pids = {{"supervisor", getpid()}, {"keeper", 0}, {"application", 0}};
   std::ofstream(run_dir + "/sup." + id + ".json") << pids.dump();
   epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-  control = std::move(*ControlServer::create(run_dir + "/sup." + id + ".sock", epoll_fd, 0,
-                                             [this](const auto& line) { return answer(line); }));
+  control = std::move(*ControlServer::create(
+      run_dir + "/sup." + id + ".sock", epoll_fd, 0,
+      [this](const auto& line) { return answer(line); }, [](const auto&) {}));
 }
 
 std::string Fake::answer(const std::string& line) {

@@ -8,6 +8,7 @@ target_compile_options(ring_echo PRIVATE -Wall -Wextra -Werror -Wno-missing-fiel
 
 add_executable(io_tests
   arbiter_test.cc
+  control_test.cc
   edge_take_test.cc
   edge_test.cc
   keeper_test.cc
@@ -28,3 +29,18 @@ target_compile_definitions(supervisor_tests PRIVATE
   STUB_PRELOAD="$<TARGET_FILE:io_stub_preload>")
 add_dependencies(supervisor_tests ftrun-supervisor ring_echo io_stub_preload)
 gtest_discover_tests(supervisor_tests)
+
+# Whole supervisors around an application that attacks them.
+add_executable(hostile_app hostile_app.cc ${CMAKE_SOURCE_DIR}/supervisor/region.cc)
+target_include_directories(hostile_app PRIVATE ${CMAKE_SOURCE_DIR})
+target_compile_options(hostile_app PRIVATE -Wall -Wextra -Werror -Wno-missing-field-initializers)
+target_link_libraries(hostile_app PRIVATE pthread)
+add_executable(hostile_tests hostile_test.cc)
+target_link_libraries(hostile_tests PRIVATE ftrun_io GTest::gtest)
+target_compile_definitions(hostile_tests PRIVATE
+  SUPERVISOR="$<TARGET_FILE:ftrun-supervisor>"
+  RING_ECHO="$<TARGET_FILE:ring_echo>"
+  HOSTILE_APP="$<TARGET_FILE:hostile_app>"
+  STUB_PRELOAD="$<TARGET_FILE:io_stub_preload>")
+add_dependencies(hostile_tests ftrun-supervisor ring_echo hostile_app io_stub_preload)
+gtest_discover_tests(hostile_tests)

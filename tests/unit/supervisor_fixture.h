@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whole supervisors around ring_echo (a fake application that speaks the ring protocol), and
+// Whole supervisors around fake applications that speak the ring protocol (ring_echo), and
 // clients that count every answer exactly once. Own ports and run directories; nothing is left
 // behind.
 #pragma once
@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <random>
 #include <set>
 #include <string>
 #include <vector>
@@ -27,7 +29,7 @@
 
 namespace ftrun {
 
-// Programs; defined in supervisor_test.cc, which the build tells where they are.
+// Programs; defined by each test program, which the build tells where they are.
 extern const char* const kSupervisorProgram;
 extern const char* const kRingEchoProgram;
 extern const char* const kStubPreload;
@@ -136,17 +138,28 @@ class SupervisorTest : public ::testing::TestWithParam<const char*> {
     }
     std::filesystem::remove_all(run_dir_);
   }
+  // Below the range of ports that clients are given, of which tests that run beside this one use
+  // thousands: one of them could have it before the application binds it.
   static uint16_t free_port() {
-    const int fd = socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof(address);
-    EXPECT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), length), 0);
-    getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length);
-    close(fd);
-    return ntohs(address.sin_port);
+    std::ifstream limits("/proc/sys/net/ipv4/ip_local_port_range");
+    uint16_t first = 0;
+    EXPECT_TRUE(limits >> first);
+    std::random_device random;
+    for (;;) {
+      const auto port = static_cast<uint16_t>(first / 2 + random() % (first / 2));
+      const int fd = socket(AF_INET, SOCK_STREAM, 0);
+      sockaddr_in address{};
+      address.sin_family = AF_INET;
+      address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+      address.sin_port = htons(port);
+      const bool free = bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
+      close(fd);
+      if (free) {
+        return port;
+      }
+    }
   }
+  virtual std::string program_of(const std::string& /*replica*/) const { return kRingEchoProgram; }
   void start(unsigned replicas) {
     for (unsigned i = 0; i < replicas; ++i) {
       const std::string replica(1, static_cast<char>('a' + i));
@@ -156,7 +169,7 @@ class SupervisorTest : public ::testing::TestWithParam<const char*> {
       if (child == 0) {
         execl(kSupervisorProgram, kSupervisorProgram, "--unit", "test", "--run-dir",
               run_dir_.c_str(), "--replica", replica.c_str(), "--replicas", count.c_str(),
-              "--preload", kStubPreload, "--", kRingEchoProgram, port.c_str(), nullptr);
+              "--preload", kStubPreload, "--", program_of(replica).c_str(), port.c_str(), nullptr);
         _exit(127);
       }
       children_.push_back(child);
@@ -188,6 +201,9 @@ class SupervisorTest : public ::testing::TestWithParam<const char*> {
     const std::string path = run_dir_ + "/sup." + replica + ".sock";
     memcpy(address.sun_path, path.c_str(), path.size() + 1);
     const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    // An excluded supervisor's keeper holds its sockets open: nobody answers, and nothing ends.
+    const timeval patience{2, 0};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     nlohmann::json answer;
     char buffer[4096];
     if (connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0 &&

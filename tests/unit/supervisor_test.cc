@@ -30,7 +30,8 @@ TEST_F(SupervisorTest, OneReplicaServesAndExitsWithItsStatus) {
 
 TEST_F(SupervisorTest, SignalReachesTheApplicationOnce) {
   start(2);
-  // ORDER: the primary last; it passes the signal on at once, and nobody may be there to answer then.
+  // ORDER: the primary last; it passes the signal on at once, and nobody may be there to answer
+  // then.
   for (const char* replica : {"b", "a"}) {
     EXPECT_EQ(ask(replica, R"({"cmd":"signal","number":15,"seq":1})")["ok"], true);
   }
