@@ -20,6 +20,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../faults"))
 import harness  # noqa: E402
 
+
 def wait_for(port, process):
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and process.poll() is None:
