@@ -114,6 +114,7 @@ void Replica::iterate() {
   run_deferred();
   pass_on();
   check_turn_length();
+  check_evidence();
   if (now_ns_ >= next_tick_ns_) {
     tick();
   }
@@ -163,7 +164,8 @@ void Replica::dispatch(const epoll_event& event) {
   } else if (tag == kTagKeeper) {
     keeper_died();
   }
-  // kTagDoorbell: waking up was all. Its counter is never read: every write raises a new edge.
+  // kTagEvidence: check_evidence() looks anyway. kTagDoorbell: waking up was all. Its counter is
+  // never read: every write raises a new edge.
 }
 
 void Replica::read_link(link::Peer* peer) {
@@ -175,6 +177,7 @@ void Replica::read_link(link::Peer* peer) {
         [[maybe_unused]] const bool renewed = link::Peers::renew(peer, *hello).ok();
       }
     } else if (frame.kind != unit::FrameKind::kHeartbeat) {
+      note_peer_failure(peer->replica, frame);
       core_->on_frame(peer->replica, frame);
     }
     return !done_;
