@@ -24,6 +24,7 @@ struct Options {
   std::string run_dir;
   bool json = false;
   bool follow = false;
+  bool all = false;
   int wait_ms = 0;
 };
 
@@ -83,6 +84,9 @@ int main(int argc, char** argv) {
   CLI::App* events = app.add_subcommand("events", "what has happened to the unit, as JSON lines");
   events->add_flag("--follow", options.follow, "go on until the unit has ended");
   CLI::App* logs = app.add_subcommand("logs", "what the program wrote to stdout and stderr lately");
+  CLI::App* report = app.add_subcommand(
+      "report", "why a replica was given up, with call stacks; exit 1 when there is no report");
+  report->add_flag("--all", options.all, "also those of earlier failures");
   CLI::App* stop = app.add_subcommand("stop", "SIGTERM to the program, as input of the unit");
   stop->add_option("--wait-ms", options.wait_ms, "and wait so long for the unit's end")
       ->check(CLI::Range(0, 3'600'000));
@@ -106,6 +110,8 @@ int main(int argc, char** argv) {
     outcome = cli::show_events(*run_dir, options.follow);
   } else if (logs->parsed()) {
     outcome = cli::show_logs(*run_dir);
+  } else if (report->parsed()) {
+    outcome = cli::show_reports(*run_dir, options.all);
   } else if (stop->parsed()) {
     outcome = cli::stop_unit(*run_dir, options.wait_ms);
   }

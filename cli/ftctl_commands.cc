@@ -16,6 +16,7 @@
 #include "fmt/format.h"
 #include "supervisor/arbiter/views.h"
 #include "supervisor/console_spool.h"
+#include "supervisor/reports.h"
 
 namespace ftrun::cli {
 namespace {
@@ -87,6 +88,29 @@ Result<int> show_logs(const std::string& run_dir) {
   }
   if (lost > 0) {
     fmt::print(stderr, "ftctl: {} bytes are no longer in the spool\n", lost);
+  }
+  return 0;
+}
+
+Result<int> show_reports(const std::string& run_dir, bool all) {
+  const std::vector<reports::ReportFile> found = reports::list(run_dir);
+  if (found.empty()) {
+    fmt::print(stderr, "ftctl: no replica has diverged or left another report\n");
+    return 1;
+  }
+  for (const reports::ReportFile& report : found) {
+    if (!all && report.epoch != found.back().epoch) {
+      continue;
+    }
+    std::ifstream file(report.path);
+    if (!file) {
+      return system_error(report.path, errno);
+    }
+    fmt::print("{}:\n", report.path);
+    for (std::string line; std::getline(file, line);) {
+      fmt::print("{}\n", line);
+    }
+    fmt::print("\n");
   }
   return 0;
 }

@@ -14,6 +14,8 @@ Result<int> show_status(const std::string& run_dir, bool json);
 Result<int> show_events(const std::string& run_dir, bool follow);
 // What the sender's spool still holds (of a dead unit: the last sender's).
 Result<int> show_logs(const std::string& run_dir);
+// The reports of the last failure that left any, or of all. 1 when there is none.
+Result<int> show_reports(const std::string& run_dir, bool all);
 // 0, or 1 when the unit has not ended within `wait_ms` (0: does not wait).
 Result<int> stop_unit(const std::string& run_dir, int wait_ms);
 

@@ -9,9 +9,9 @@
 #include <linux/futex.h>
 #include <time.h>
 
+#include "preload/failure.h"
 #include "preload/net/net.h"
 #include "preload/raw.h"
-#include "preload/record_text.h"
 #include "preload/scheduler.h"
 #include "preload/signals.h"
 #include "preload/text.h"
@@ -159,13 +159,7 @@ void append(Record& record, const void* payload, size_t length) {
 }
 
 [[noreturn]] void diverged(const Record& here) {
-  Text text;
-  text.add("diverged at record ").add(static_cast<int64_t>(doors.lsn + 1));
-  text.add(", thread ").add(static_cast<int64_t>(self()->index));
-  text.add(", call ").add(static_cast<int64_t>(self()->calls)).add("\n");
-  describe_record(text, doors.next, "  the log has:     ");
-  describe_record(text, here, "  this replica has: ");
-  doors_fail(ShimFailure::kDiverged, text.c_str());
+  fail_diverged(doors.lsn + 1, doors.next, here);
 }
 
 void go_live() {
@@ -226,11 +220,13 @@ bool next_is_here(RecordKind kind) {
   return doors.next.kind == kind && doors.next.delta == thread->calls - thread->calls_at_record;
 }
 
-// The next record must be `kind`, here. It stays readable until finish_record().
-const Record& expect(RecordKind kind) {
+// The next record must be `kind`, here. It stays readable until finish_record(). `number`: of a
+// choice, for the report.
+const Record& expect(RecordKind kind, long number = 0) {
   if (!doors.has_next || !next_is_here(kind)) {
     Record here;
     here.kind = kind;
+    here.number = static_cast<uint64_t>(number);
     here.delta = self()->calls - self()->calls_at_record;
     diverged(here);
   }
@@ -497,7 +493,7 @@ long doors_choose(long number, ChoiceFunction function, void* context, uint8_t* 
     append(record, payload, *length);
     return static_cast<long>(record.result);
   }
-  const Record& record = expect(RecordKind::kChoice);
+  const Record& record = expect(RecordKind::kChoice, number);
   if (record.number != static_cast<uint64_t>(number) || record.length > capacity) {
     Record here;
     here.kind = RecordKind::kChoice;
@@ -575,28 +571,6 @@ void emit_output(const Output& entry) {
     doors.output.advance(header + part.length);
     left -= part.length;
   } while (left != 0);
-}
-
-void doors_fail(ShimFailure kind, const char* text) {
-  Control* control = doors.control;
-  if (control != nullptr) {
-    size_t i = 0;
-    for (; text[i] != '\0' && i + 1 < kFailureTextBytes; ++i) {
-      control->failure_text[i] = text[i];
-    }
-    control->failure_text[i] = '\0';
-    control->failure.store(kind, std::memory_order_release);
-    ring_doorbell();
-  }
-  for (;;) {
-    raw(__NR_exit_group, 125);
-  }
-}
-
-void shim_fail(const char* what, int64_t value1, int64_t value2) {
-  Text text;
-  text.add("internal: ").add(what).add(" (").add(value1).add(", ").add(value2).add(")\n");
-  doors_fail(ShimFailure::kInternal, text.c_str());
 }
 
 }  // namespace ftrun::shim

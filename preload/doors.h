@@ -8,6 +8,7 @@
 #include "eventlog/output.h"
 #include "eventlog/records.h"
 #include "eventlog/shared_region.h"
+#include "preload/failure.h"
 #include "preload/thread.h"
 
 namespace ftrun::shim {
@@ -63,8 +64,5 @@ void doors_switch(uint32_t thread_index);
 
 // The process ends by itself: last record, last mark; both visible to the supervisor on return.
 void doors_exit(int status);
-
-// Stops the process, leaving kind and text in the region for the supervisor.
-[[noreturn]] void doors_fail(ShimFailure kind, const char* text);
 
 }  // namespace ftrun::shim

@@ -208,8 +208,9 @@ ftrun_signal_trampoline:
         .globl  ftrun_restorer
         .hidden ftrun_restorer
         .type   ftrun_restorer, @function
+// Unwinders know a signal frame by exactly these bytes (48 c7 c0 0f 00 00 00 0f 05).
 ftrun_restorer:
-        movl    $15, %eax
+        movq    $15, %rax
         syscall
         ud2
 

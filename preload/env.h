@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the virtual kernel objects (sockets, epoll, pipes, eventfd, timerfd: preload/net/) need from
-// the rest of the shim. Implemented by preload/scheduler.cc, doors.cc and descriptors.cc in the
+// the rest of the shim. Implemented by preload/scheduler.cc, doors.cc, failure.cc and others in the
 // shim, and by tests/unit/fake_env.cc in the differential tests: a seam at link time, so that the
 // virtual objects are ordinary deterministic code without system calls.
 //
@@ -70,6 +70,8 @@ void raise_sigpipe();
 // CLOCK_REALTIME minus the virtual CLOCK_MONOTONIC, fixed for the life of the unit's log.
 int64_t realtime_offset_ns();
 
+// The calling thread has taken bytes from this connection: a failure report names it.
+void note_read(uint32_t connection);
 // Stops the process: an invariant of the shim does not hold. Prints `what` into the failure report.
 [[noreturn]] void shim_fail(const char* what, int64_t value1 = 0, int64_t value2 = 0);
 

@@ -24,11 +24,17 @@ const char* kind_name(RecordKind kind) {
 
 }  // namespace
 
-void describe_record(Text& text, const Record& record, const char* who) {
-  text.add(who).add(kind_name(record.kind)).add(" after ").add(static_cast<int64_t>(record.delta));
-  text.add(" calls");
-  if (record.kind == RecordKind::kChoice) {
-    text.add(", ").add(call_name(static_cast<long>(record.number))).add(" = ").add(record.result);
+void describe_record(Text& text, const Record& record, RecordOrigin origin) {
+  const bool choice = record.kind == RecordKind::kChoice;
+  const bool logged = origin == RecordOrigin::kLog;
+  text.add(logged ? "  the log has:     " : "  this replica has: ");
+  text.add(choice && !logged ? "call" : kind_name(record.kind)).add(" after ");
+  text.add(static_cast<int64_t>(record.delta)).add(" calls");
+  if (choice) {
+    text.add(", ").add(call_name(static_cast<long>(record.number)));
+  }
+  if (choice && logged) {
+    text.add(" = ").add(record.result);
     text.add(", ").add(static_cast<int64_t>(record.length)).add(" bytes");
   } else if (record.kind == RecordKind::kSwitch || record.kind == RecordKind::kExit) {
     text.add(", ").add(static_cast<int64_t>(record.count));

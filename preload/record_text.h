@@ -7,7 +7,10 @@
 
 namespace ftrun::shim {
 
-// Appends one line: `who`, then what the record is and where it applies.
-void describe_record(Text& text, const Record& record, const char* who);
+// Whose record it is. What a replica asks for has no result
+// yet, and may be a call that needs no record.
+enum class RecordOrigin { kLog, kReplica };
+// Appends one line: whose record, what it is and where it applies.
+void describe_record(Text& text, const Record& record, RecordOrigin origin);
 
 }  // namespace ftrun::shim

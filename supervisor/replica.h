@@ -24,6 +24,7 @@
 #include "supervisor/event_limit.h"
 #include "supervisor/link/peers.h"
 #include "supervisor/liveness.h"
+#include "supervisor/process/call_stacks.h"
 #include "supervisor/process/launch.h"
 #include "supervisor/region.h"
 #include "supervisor/run_dir.h"
@@ -95,6 +96,34 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void settle_state_dirs();
   void wind_up();
 
+  // replica_evidence.cc
+  struct Evidence {
+    enum Subject : uint8_t {
+      kNone,
+      kOfStopped,   // the shim has stopped our application
+      kOfFailed,    // the core has found that it must not go on
+      kOfSurvivor,  // a peer's application has diverged from ours, which goes on
+    };
+    Subject subject = kNone;
+    bool wanted = false;  // kOfSurvivor: once the takeover is done
+    uint64_t epoch = 0;   // in which it happened
+    std::string why;
+    int64_t deadline_ns = 0;
+    process::StackReader stacks;
+    unit::ReplicaId to = unit::kNoReplica;  // gets the frame that was held back
+    unit::Frame frame;
+    std::vector<uint8_t> frame_bytes;
+    bool collects() const { return subject == kOfStopped || subject == kOfFailed; }
+  };
+  void check_shim_failure();
+  void begin_evidence(const std::string& why, Evidence::Subject subject);
+  void note_peer_failure(unit::ReplicaId replica, const unit::Frame& frame);
+  void hold_failure(unit::ReplicaId to, const unit::Frame& frame);
+  void check_evidence();
+  void settle_evidence();
+  void finish_evidence();
+  std::string evidence_text() const;
+
   // replica_state.cc
   Result<void> make_state_copies(process::LaunchPlan* plan);
   bool peers_have_ended();
@@ -107,7 +136,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void feed_input(unit::Bytes arrivals) override;
   void feed_log(unit::Bytes turns) override;
   void go_live() override;
-  void stop_application() override;
+  void stop_application(std::string_view why) override;
   void edge_bind(uint32_t socket, uint32_t flags, const Address& address) override;
   void edge_listen(uint32_t socket, int backlog) override;
   void edge_unlisten(uint32_t socket) override;
@@ -169,6 +198,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   bool app_gone_ = false;         // its process is gone; its end is delivered once rings are empty
   bool app_end_delivered_ = false;
   size_t recent_turns_bytes_ = 0;  // of the log: what was shipped or received lately, decaying
+  Evidence evidence_;
   std::string app_end_why_;
   int app_end_status_ = 0;
   bool ended_cleanly_ = false;  // the application has exited and all its output is out

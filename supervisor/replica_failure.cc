@@ -112,7 +112,7 @@ void Replica::application_stopped(int signal) {
 // At every tick: is the application stopped, or does it do nothing although it could? A computation
 // uses CPU time, however long it takes: that is no failure.
 void Replica::check_application() {
-  if (app_gone_ || core_->status().view.replicas.size() == 1) {
+  if (app_gone_ || evidence_.collects() || core_->status().view.replicas.size() == 1) {
     return;
   }
   const bool late = peers_.late(now_ns_);
@@ -232,6 +232,7 @@ void Replica::settle_state_dirs() {
 
 // The replica's end: last frames out, application and keeper gone.
 void Replica::wind_up() {
+  settle_evidence();
   process::end(&application_);
   if (core_->status().state == unit::State::kExcluded) {
     // Whoever excluded us takes the clients from our keeper: it and every socket must stay. The

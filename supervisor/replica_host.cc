@@ -12,6 +12,10 @@
 namespace ftrun {
 
 void Replica::send(unit::ReplicaId to, const unit::Frame& frame) {
+  if (frame.kind == unit::FrameKind::kAppFailed && evidence_.collects()) {
+    hold_failure(to, frame);
+    return;
+  }
   link::Peer* peer = peers_.find(to);
   if (peer == nullptr || !peer->link.open()) {
     return;  // it is being suspected; frames to it would be dropped anyway
@@ -52,8 +56,13 @@ void Replica::go_live() {
   event("promoted", "this replica is the primary from the end of the log on");
 }
 
-void Replica::stop_application() {
-  deferred_.push_back([this] { process::end(&application_); });
+void Replica::stop_application(std::string_view why) {
+  if (why.empty()) {
+    deferred_.push_back([this] { process::end(&application_); });
+  } else {
+    rings_broken_ = true;  // nothing more of it counts
+    begin_evidence(std::string(why), Evidence::kOfFailed);
+  }
 }
 
 void Replica::edge_bind(uint32_t socket, uint32_t flags, const Address& address) {

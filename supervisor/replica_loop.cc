@@ -116,6 +116,7 @@ void Replica::iterate() {
   run_deferred();
   pass_on();
   check_turn_length();
+  check_evidence();
   if (now_ns_ >= next_tick_ns_) {
     tick();
   }
@@ -165,7 +166,8 @@ void Replica::dispatch(const epoll_event& event) {
   } else if (tag == kTagKeeper) {
     keeper_died();
   }
-  // kTagDoorbell: waking up was all. Its counter is never read: every write raises a new edge.
+  // kTagEvidence: check_evidence() looks anyway. kTagDoorbell: waking up was all. Its counter is
+  // never read: every write raises a new edge.
 }
 
 void Replica::read_link(link::Peer* peer) {
@@ -177,6 +179,7 @@ void Replica::read_link(link::Peer* peer) {
         [[maybe_unused]] const bool renewed = link::Peers::renew(peer, *hello).ok();
       }
     } else if (frame.kind != unit::FrameKind::kHeartbeat) {
+      note_peer_failure(peer->replica, frame);
       core_->on_frame(peer->replica, frame);
     }
     return !done_;

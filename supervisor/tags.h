@@ -15,5 +15,6 @@ inline constexpr uint64_t kTagPeer = uint64_t{4} << kTagShift;  // its superviso
 inline constexpr uint64_t kTagStatus = uint64_t{5} << kTagShift;
 inline constexpr uint64_t kTagControl = uint64_t{6} << kTagShift;
 inline constexpr uint64_t kTagKeeper = uint64_t{7} << kTagShift;
+inline constexpr uint64_t kTagEvidence = uint64_t{8} << kTagShift;  // call stacks
 
 }  // namespace ftrun

@@ -56,6 +56,7 @@ void take_available(Receive* call) {
   call->done += n;
   if ((call->flags & MSG_PEEK) == 0 && n > 0) {
     call->socket->consumed += n;
+    note_read(call->socket->connection_id);
     report_consumed(call->socket);
   }
 }

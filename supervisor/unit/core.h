@@ -93,7 +93,9 @@ class Host {
   virtual void feed_input(Bytes arrivals) = 0;  // whole encoded items; from go_live() on at once
   virtual void feed_log(Bytes turns) = 0;       // whole turns; only while secondary
   virtual void go_live() = 0;                   // become primary at the end of the fed log
-  virtual void stop_application() = 0;          // kill it (diverged, or the unit stops)
+  // Kill it. `why`: what it did wrong (then on_app_failed() with the same text is already the
+  // core's own conclusion); empty when this replica was excluded.
+  virtual void stop_application(std::string_view why) = 0;
 
   // --- the edge (only while sender) ---
   virtual void edge_bind(uint32_t socket, uint32_t flags, const Address& address) = 0;

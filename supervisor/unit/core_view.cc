@@ -86,7 +86,7 @@ void UnitCore::Impl::exclude() {
   event("excluded", describe(view_));
   state_ = State::kExcluded;
   if (!app_ended_) {
-    host_->stop_application();
+    host_->stop_application("");
   }
 }
 
@@ -326,8 +326,9 @@ void UnitCore::Impl::fail_application(std::string_view kind, const std::string& 
     return;
   }
   event(kind, why);
-  host_->stop_application();
-  on_app_failed(why, 128 + 6);
+  const std::string text = fmt::format("{}: {}", kind, why);
+  host_->stop_application(text);
+  on_app_failed(text, 128 + 6);
 }
 
 void UnitCore::Impl::on_app_failed(std::string_view why, int status) {

@@ -300,7 +300,7 @@ void Replica::feed_log(unit::Bytes turns) {
 void Replica::go_live() {
   app_.go_live();
 }
-void Replica::stop_application() {
+void Replica::stop_application(std::string_view) {
   app_.kill();
 }
 

@@ -57,7 +57,7 @@ class Replica : public unit::Host {
   void feed_input(unit::Bytes arrivals) override;
   void feed_log(unit::Bytes turns) override;
   void go_live() override;
-  void stop_application() override;
+  void stop_application(std::string_view why) override;
   void edge_bind(uint32_t socket, uint32_t flags, const Address& address) override;
   void edge_listen(uint32_t socket, int backlog) override;
   void edge_unlisten(uint32_t socket) override;

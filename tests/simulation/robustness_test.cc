@@ -23,7 +23,7 @@ class IdleHost : public unit::Host {
   void feed_input(Bytes) override {}
   void feed_log(Bytes turns) override { log_fed += turns.size(); }
   void go_live() override {}
-  void stop_application() override { ++stopped; }
+  void stop_application(std::string_view) override { ++stopped; }
   void edge_bind(uint32_t, uint32_t, const Address&) override {}
   void edge_listen(uint32_t, int) override {}
   void edge_unlisten(uint32_t) override {}
