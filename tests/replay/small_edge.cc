@@ -205,6 +205,8 @@ void SmallEdge::poll(int wake_fd, int timeout_ms, std::vector<uint8_t>* arrivals
   }
   epoll_event events[64];
   const int n = epoll_wait(epoll_fd_, events, 64, early_.empty() ? timeout_ms : 0);
+  // ORDER: what was read since the last call comes before what is read now of the same connection.
+  take_early(arrivals);
   for (int i = 0; i < n; ++i) {
     const uint64_t tag = events[i].data.u64;
     const auto id = static_cast<uint32_t>(tag);
@@ -219,6 +221,10 @@ void SmallEdge::poll(int wake_fd, int timeout_ms, std::vector<uint8_t>* arrivals
       write_some(id, &found->second);
     }
   }
+  take_early(arrivals);
+}
+
+void SmallEdge::take_early(std::vector<uint8_t>* arrivals) {
   arrivals->insert(arrivals->end(), early_.begin(), early_.end());
   early_.clear();
 }

@@ -32,6 +32,7 @@ class SmallEdge {
   void accept_all(uint32_t listener, std::vector<uint8_t>* arrivals);
   void read_some(uint32_t id, Connection* connection, std::vector<uint8_t>* arrivals);
   void write_some(uint32_t id, Connection* connection);
+  void take_early(std::vector<uint8_t>* arrivals);
   void watch(int fd, uint64_t tag);
 
   int epoll_fd_;
