@@ -6,18 +6,17 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
-#include <functional>
-#include <vector>
 
+#include "cli/options.h"
 #include "fmt/format.h"
 #include "supervisor/process/program_check.h"
 
 namespace ftrun::cli {
 namespace {
 
-constexpr int kCoresPerReplica = 2;  // a program and its supervisor
-constexpr int kReplicas = 2;
+constexpr int kCoresPerReplica = 2;          // a program and its supervisor
 constexpr long kLinkBufferBytes = 4L << 20;  // what a link between supervisors asks for
 
 long number_in(const char* path, long otherwise) {
@@ -42,17 +41,17 @@ bool has_random_instructions() {
 // Something that a unit can do without; `cost` says what it does without it. Empty: it is there.
 struct Comfort {
   const char* name;
-  std::function<std::string()> cost;
+  std::string (*cost)();
 };
 
 std::string cost_of_cores() {
   const int there = cores();
-  return there >= kReplicas * kCoresPerReplica
+  return there >= kReplicasMax * kCoresPerReplica
              ? ""
              : fmt::format(
                    "{} of {}: replicas and supervisors wait for each other; throughput is "
                    "about half of the bare program's on two",
-                   there, kReplicas * kCoresPerReplica);
+                   there, kReplicasMax * kCoresPerReplica);
 }
 
 std::string cost_of_buffers() {
@@ -86,14 +85,11 @@ std::string cost_of_root() {
                           "(EINVAL)";
 }
 
-const std::vector<Comfort>& comforts() {
-  static const std::vector<Comfort> all = {
-      {"processor cores", cost_of_cores}, {"socket buffers", cost_of_buffers},
-      {"overcommit", cost_of_overcommit}, {"RDRAND and RDSEED", cost_of_random_instructions},
-      {"privileges", cost_of_root},
-  };
-  return all;
-}
+constexpr Comfort kComforts[] = {
+    {"processor cores", &cost_of_cores}, {"socket buffers", &cost_of_buffers},
+    {"overcommit", &cost_of_overcommit}, {"RDRAND and RDSEED", &cost_of_random_instructions},
+    {"privileges", &cost_of_root},
+};
 
 }  // namespace
 
@@ -106,7 +102,7 @@ Diagnosis diagnose_host() {
     diagnosis.text += fmt::format("{:8}{:21}{}\n", found.ok() ? "ok" : "missing", feature.name,
                                   found.ok() ? feature.purpose : found.error().message);
   }
-  for (const Comfort& comfort : comforts()) {
+  for (const Comfort& comfort : kComforts) {
     const std::string cost = comfort.cost();
     diagnosis.text += fmt::format("{:8}{:21}{}\n", cost.empty() ? "ok" : "costs", comfort.name,
                                   cost.empty() ? "nothing lost" : cost);

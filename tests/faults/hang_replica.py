@@ -90,14 +90,7 @@ def repetition(options, victim, seed):
             result["errors"] += survivors_serve(unit, victim, before)
     except harness.HarnessError as error:
         result["errors"].append(str(error))
-    if result["errors"]:
-        unit.keep = True
-        result["kept"] = unit.directory
-        result["output"] = unit.output()
-    leftover = unit.stop()
-    if leftover:
-        result["errors"].append(f"{len(leftover)} processes outlived the stop")
-    return result
+    return harness.conclude(unit, result)
 
 
 def print_table(victim, results, limit_ms):

@@ -294,6 +294,18 @@ class Checker:
         return json.loads(lines[-1])
 
 
+def conclude(unit, result):
+    """Stops the unit and completes the result of a run; keeps the directory of one with errors."""
+    if result["errors"]:
+        unit.keep = True
+        result["kept"] = unit.directory
+        result["output"] = unit.output()
+    leftover = unit.stop()
+    if leftover:
+        result["errors"].append(f"{len(leftover)} processes outlived the stop")
+    return result
+
+
 def troubles(report):
     """What a checker's report complains about, as short lines."""
     lines = []
