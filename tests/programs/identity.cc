@@ -21,7 +21,8 @@ namespace {
 
 void ids() {
   printf("pid is tid: %d, parent: %d\n", getpid() == gettid(), getppid() > 0);
-  printf("group: %d, session: %d\n", getpgrp() == getpgid(0), getsid(0) > 0);
+  // Both are 0 where the leader lives outside of the process' namespace.
+  printf("group: %d, session: %d\n", getpgrp() == getpgid(0), getsid(0) == getsid(getpid()));
   printf("user: %d, group: %d\n", getuid() == geteuid(), getgid() == getegid());
   uid_t r, e, s;
   printf("getresuid: %d", getresuid(&r, &e, &s));
