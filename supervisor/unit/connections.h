@@ -54,6 +54,7 @@ struct Connection {
   bool closed : 1 = false;   // the application's close was released
   bool at_edge : 1 = false;  // this supervisor's edge has the socket
   bool gone : 1 = false;     // no edge has the socket any more
+  bool held : 1 = false;     // kept from the application (core_quarantine.cc)
   bool in_sent_list : 1 = false;
   bool in_held_list : 1 = false;
 };

@@ -80,6 +80,10 @@ void UnitCore::Impl::on_frame(ReplicaId from, const Frame& frame) {
                  ? on_closed_frame(from, static_cast<ConnectionId>(frame.number))
                  : protocol_error(from, fmt::format("closed connection {}", frame.number));
     case FrameKind::kAppFailed: {
+      if (frame.number > UINT32_MAX || (frame.number != 0 && !from_primary)) {
+        return protocol_error(from, fmt::format("suspects connection {}", frame.number));
+      }
+      suspect_ = static_cast<ConnectionId>(frame.number);
       const auto* text = reinterpret_cast<const char*>(frame.bytes.data());
       return on_replica_suspected(
           from, "its application failed: " + std::string(text, frame.bytes.size()));
@@ -171,9 +175,9 @@ void UnitCore::on_app_exited(int status) {
     impl_->on_app_exited(status);
   }
 }
-void UnitCore::on_app_failed(std::string_view why, int status) {
+void UnitCore::on_app_failed(std::string_view why, int status, ConnectionId suspect) {
   if (impl_->state_ != State::kFinished && !impl_->app_ended_) {
-    impl_->on_app_failed(why, status);
+    impl_->on_app_failed(why, status, suspect);
   }
 }
 
@@ -230,6 +234,11 @@ void UnitCore::on_view(const View& view) {
 }
 void UnitCore::on_replica_gone(ReplicaId replica) {
   impl_->on_replica_gone(replica);
+}
+void UnitCore::on_quarantine_over() {
+  if (impl_->working()) {
+    impl_->on_quarantine_over();
+  }
 }
 void UnitCore::on_signal(uint32_t sequence, int number) {
   if (impl_->working()) {

@@ -62,7 +62,8 @@ enum class FrameKind : uint8_t {
   kInput = 4,      // encoded arrivals from the edge to the primary (credit and bound included);
                    // number, lsn = log that the application of this frame's sender has replayed
   kClosed = 5,     // number = connection: the edge has closed it; its output queue can go
-  kAppFailed = 6,  // bytes = why: the sender of this frame has lost its application
+  kAppFailed = 6,  // bytes = why: the sender of this frame has lost its application; number = the
+                   // suspect connection, 0 if none (only from the primary)
   kHeld = 7,       // number, lsn = log that the application of this frame's sender has replayed
   kExited = 8,     // number = status: the unit's application has exited and all its output is out
 };
@@ -123,6 +124,10 @@ class Host {
   // edge_input_limit() and the output that is still to be written follow in the same event.
   virtual void edge_adopt(uint64_t handle, ConnectionId connection) = 0;
   virtual void edge_discard(uint64_t handle) = 0;  // reset the adopted socket: it cannot go on
+  // `connection` is suspected of having crashed the primary with its input up to `position`: report
+  // it. It is closed soon: wait for the peer to get what was written, then reset it. Answered by
+  // on_quarantine_over() when its address has been kept away for long enough.
+  virtual void edge_quarantine(ConnectionId connection, uint64_t position) = 0;
 
   // --- the operator ---
   virtual void console(int stream, Bytes data) = 0;  // stdout or stderr of this replica
@@ -168,6 +173,7 @@ enum class Mutation : uint8_t {
   kForgetMissing,           // do not reset connections that vanished with the dead sender
   kNoCredit,                // never tell the application that its output was written
   kCreditTooMuch,           // credit what was produced instead of what was written
+  kForgetQuarantine,        // offer the suspect's input to the survivor like all other
 };
 
 struct CoreConfig {
@@ -221,8 +227,10 @@ class UnitCore {
   bool may_read_app_log() const;
   // The process is gone and its rings are drained. Exited: it ended by itself after a kExit entry.
   // Failed: everything else (killed, stopped, refused, diverged); status as a shell has it.
+  // `suspect`: the connection whose input crashed it, as far as is known; 0 if none. REQUIRES: 0
+  // unless the crashed application was live.
   void on_app_exited(int status);
-  void on_app_failed(std::string_view why, int status);
+  void on_app_failed(std::string_view why, int status, ConnectionId suspect = 0);
 
   // --- the edge ---
   // A connection was accepted; the result names it from now on (tag the socket at once).
@@ -247,6 +255,8 @@ class UnitCore {
   // The view that is current now: the answer to propose_view(), or a newer one was seen.
   void on_view(const View& view);
   void on_replica_gone(ReplicaId replica);
+  // The suspect's address has been kept away for long enough: see Host::edge_quarantine().
+  void on_quarantine_over();
   // An operator signal; every supervisor gets it, `sequence` (from 1) grows through the unit.
   void on_signal(uint32_t sequence, int number);
 

@@ -5,6 +5,7 @@
 //   core_input.cc   arrivals: from the edge, from the link, to the application
 //   core_log.cc     logged turns: what of the arrivals is held, and may be forgotten outside
 //   core_view.cc    failures, views, promotion, takeover, the end
+//   core_quarantine.cc  the request of death: what is kept from the survivor
 // Runs in the supervisor's one thread; pure (see core.h).
 #pragma once
 
@@ -114,12 +115,18 @@ struct UnitCore::Impl {
   void restore_socket(Socket& socket, const AdoptedListener* adopted);
   // The own application can go on no more: stops it and reports it, as on_app_failed().
   void fail_application(std::string_view kind, const std::string& why);
-  void on_app_failed(std::string_view why, int status);
+  void on_app_failed(std::string_view why, int status, ConnectionId suspect);
   void on_app_exited(int status);
   void begin_end();
   void finish_if_done();
   void finish(int status);
   void exclude();
+
+  // --- the request of death (core_quarantine.cc) ---
+  // Takes the suspect's connection out of what a promotion offers again.
+  void quarantine_suspect();
+  bool is_quarantined(const Address& peer) const;
+  void on_quarantine_over();
 
   Socket* find_socket(uint32_t id);
 
@@ -134,6 +141,9 @@ struct UnitCore::Impl {
   ReplicaId dying_ = kNoReplica;  // being killed after a won view
   bool dying_was_sender_ = false;
   bool dying_was_primary_ = false;
+
+  ConnectionId suspect_ = 0;  // whose input has crashed the dying primary; 0: nobody's
+  Address quarantined_;       // where it came from; length 0: nowhere
 
   ConnectionTable connections_;
   std::vector<Socket> sockets_;

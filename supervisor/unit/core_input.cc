@@ -69,7 +69,10 @@ ConnectionId UnitCore::Impl::on_edge_open(uint32_t listener, const Address& loca
   connection.local = local;
   connection.peer = peer;
   connection.at_edge = true;
-  put_open(connection);
+  connection.held = is_quarantined(peer);
+  if (!connection.held) {
+    put_open(connection);
+  }
   return id;
 }
 
@@ -82,6 +85,9 @@ void UnitCore::Impl::on_edge_data(ConnectionId id, uint64_t position, Bytes data
   FTRUN_ASSERT(position + data.size() <= connection->consumed + kReceiveWindowBytes);
   FTRUN_ASSERT(!connection->fin_seen || position + data.size() <= connection->fin_position);
   connection->received += data.size();
+  if (connection->held) {
+    return;  // the kernel has it: it is read again when it may be passed on
+  }
   Arrival item;
   item.kind = ArrivalKind::kData;
   item.id = id;
@@ -107,7 +113,7 @@ void UnitCore::Impl::on_edge_fin(ConnectionId id) {
 }
 
 void UnitCore::Impl::pass_fin(Connection& connection) {
-  if (connection.fin_seen && !connection.fin_passed && !connection.reset_seen &&
+  if (connection.fin_seen && !connection.fin_passed && !connection.reset_seen && !connection.held &&
       connection.received == connection.fin_position) {
     connection.fin_passed = true;
     put(ArrivalKind::kFin, connection.id);
@@ -121,6 +127,10 @@ void UnitCore::Impl::on_edge_reset(ConnectionId id, int error) {
   }
   connection->reset_seen = true;
   connection->reset_error = error;
+  if (connection->held) {  // the application never hears of it
+    connection->closed = true;
+    return host_->edge_close(id, 0);
+  }
   put(ArrivalKind::kReset, id, static_cast<uint64_t>(error));
 }
 

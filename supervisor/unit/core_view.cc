@@ -119,6 +119,7 @@ void UnitCore::Impl::promote() {
   primary_ = true;
   arrivals_.clear();
   host_->go_live();
+  quarantine_suspect();
   for (const Socket& socket : sockets_) {
     if (socket.answered && !socket.answer_logged && !mutated(Mutation::kForgetBound)) {
       Arrival item;
@@ -131,7 +132,7 @@ void UnitCore::Impl::promote() {
   }
   std::vector<Connection*> opens;  // in the order in which they came
   connections_.for_each([&opens](Connection& connection) {
-    if (!connection.open_logged) {
+    if (!connection.open_logged && !connection.held) {
       opens.push_back(&connection);
     }
   });
@@ -142,7 +143,14 @@ void UnitCore::Impl::promote() {
       put_open(*connection);
     }
   }
-  connections_.for_each([this](Connection& connection) { reoffer(connection); });
+  // What comes from the suspect's address comes last.
+  for (const bool quarantined : {false, true}) {
+    connections_.for_each([this, quarantined](Connection& connection) {
+      if (!connection.held && is_quarantined(connection.peer) == quarantined) {
+        reoffer(connection);
+      }
+    });
+  }
   for (const Signal& signal : pending_signals_) {
     if (!mutated(Mutation::kForgetSignals)) {
       put(ArrivalKind::kSignal, signal.sequence, static_cast<uint64_t>(signal.number));
@@ -328,10 +336,10 @@ void UnitCore::Impl::fail_application(std::string_view kind, const std::string& 
   event(kind, why);
   const std::string text = fmt::format("{}: {}", kind, why);
   host_->stop_application(text);
-  on_app_failed(text, 128 + 6);
+  on_app_failed(text, 128 + 6, 0);
 }
 
-void UnitCore::Impl::on_app_failed(std::string_view why, int status) {
+void UnitCore::Impl::on_app_failed(std::string_view why, int status, ConnectionId suspect) {
   app_ended_ = true;
   app_failed_ = true;
   app_status_ = status;
@@ -341,7 +349,7 @@ void UnitCore::Impl::on_app_failed(std::string_view why, int status) {
   }
   if (!alone()) {
     state_ = State::kAppFailed;
-    return send_to_others(FrameKind::kAppFailed, 0,
+    return send_to_others(FrameKind::kAppFailed, suspect,
                           {reinterpret_cast<const uint8_t*>(why.data()), why.size()});
   }
   event("lost", "the last replica has lost its application");
@@ -350,7 +358,7 @@ void UnitCore::Impl::on_app_failed(std::string_view why, int status) {
 
 void UnitCore::Impl::on_app_exited(int status) {
   if (!exit_issued_ || !exit_released_) {
-    return on_app_failed("ended without an exit in its output", status);
+    return on_app_failed("ended without an exit in its output", status, 0);
   }
   app_ended_ = true;
   app_status_ = status;

@@ -10,7 +10,8 @@
 
 namespace ftrun::sim {
 
-Client::Client(World* world, int number) : world_(world), number_(number) {
+Client::Client(World* world, int number, bool poisoner)
+    : world_(world), number_(number), poisoner_(poisoner) {
   Random& random = world->random;
   constexpr Farewell kKinds[] = {Farewell::kClose, Farewell::kHalfClose, Farewell::kQuit,
                                  Farewell::kReset, Farewell::kStay};
@@ -19,6 +20,7 @@ Client::Client(World* world, int number) : world_(world), number_(number) {
   total_ = static_cast<uint32_t>(bulk_ ? random.between(10, 40) : random.sized(40));
   pipeline_ = static_cast<uint32_t>(random.sized(64));
   send_buffer_ = !bulk_ && random.one_in(3) ? random.between(1, 100) : random.between(4000, 100000);
+  poison_ = poisoner ? static_cast<uint32_t>(random.between(1, total_)) : 0;
 }
 
 void Client::step() {
@@ -26,11 +28,11 @@ void Client::step() {
     return;
   }
   if (socket_ == nullptr) {
-    socket_ = world_->kernel.connect(7000, send_buffer_);
+    socket_ = world_->kernel.connect(7000, send_buffer_, make_peer(number_));
     served_ = done_ = socket_ == nullptr && world_->doomed();  // nobody listens any more
     return;
   }
-  if (aborts() && world_->random.one_in(200)) {
+  if (farewell_ == Farewell::kReset && world_->random.one_in(200)) {
     socket_->client_reset = true;
     served_ = done_ = true;
     return;
@@ -53,6 +55,9 @@ void Client::make_request() {
   }
   if (made_ == total_ && farewell_ == Farewell::kQuit) {
     operation = Operation::kQuit;
+  }
+  if (made_ == poison_) {
+    operation = Operation::kPoison;
   }
   put_request(&unsent_, made_, operation, pad);
 }
@@ -83,6 +88,9 @@ void Client::read_some() {
     served_ = done_ = true;
     return;
   }
+  if (socket_->server_reset && poison_ != 0 && made_ >= poison_) {
+    return come_again();
+  }
   if (socket_->server_reset) {
     return world_->fail(fmt::format("client {}: connection reset", number_));
   }
@@ -96,6 +104,13 @@ void Client::read_some() {
   if (!world_->failed()) {
     say_farewell();
   }
+}
+
+void Client::come_again() {
+  socket_ = nullptr;
+  poison_ = made_ = replies_ = 0;
+  unsent_.clear();
+  unparsed_.clear();
 }
 
 void Client::say_farewell() {

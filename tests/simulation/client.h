@@ -25,12 +25,13 @@ enum class Farewell : uint8_t {
 
 class Client {
  public:
-  Client(World* world, int number);
+  // A poisoner crashes the server with one of its requests; reset, it comes again and behaves.
+  Client(World* world, int number, bool poisoner);
   void step();
   // All it wanted has happened; a staying client stays for the server's FIN.
   bool served() const { return served_; }
   bool done() const { return done_; }
-  bool aborts() const { return farewell_ == Farewell::kReset; }
+  bool aborts() const { return farewell_ == Farewell::kReset || poisoner_; }
   bool stays() const { return farewell_ == Farewell::kStay && served_ && !done_; }
   bool lost() const { return socket_ != nullptr && socket_->lost; }
   uint32_t requests() const { return total_; }
@@ -44,13 +45,16 @@ class Client {
   void check_replies();
   bool check_reply(const uint8_t* reply, size_t available, size_t* length);
   void say_farewell();
+  void come_again();
 
   World* const world_;
   const int number_;
   Farewell farewell_;
   bool bulk_;
-  uint32_t total_;     // requests it will make
-  uint32_t pipeline_;  // most requests without a reply
+  const bool poisoner_;
+  uint32_t poison_ = 0;  // number of the request that is the poison; 0: none (any more)
+  uint32_t total_;       // requests it will make
+  uint32_t pipeline_;    // most requests without a reply
   uint64_t send_buffer_;
   KernelConnection* socket_ = nullptr;
   uint32_t made_ = 0;

@@ -17,11 +17,27 @@ namespace ftrun::sim {
 
 inline constexpr int kNobody = -1;
 
+// Ports are told to the core as ordinary socket addresses.
+inline Address make_address(uint16_t port) {
+  Address address;
+  address.length = 16;
+  address.bytes[0] = 2;
+  address.bytes[2] = static_cast<uint8_t>(port >> 8);
+  address.bytes[3] = static_cast<uint8_t>(port);
+  return address;
+}
+// Each client has a host of its own.
+inline Address make_peer(int client) {
+  Address address = make_address(static_cast<uint16_t>(1000 + client));
+  address.bytes[7] = static_cast<uint8_t>(1 + client);
+  return address;
+}
 struct KernelConnection {
   int number = 0;
   uint32_t listener = 0;  // socket id
-  int holder = kNobody;   // replica whose descriptor table (or keeper) has it
-  ConnectionId tag = 0;   // id in the table that supervisors share; 0: not entered yet
+  Address peer;
+  int holder = kNobody;  // replica whose descriptor table (or keeper) has it
+  ConnectionId tag = 0;  // id in the table that supervisors share; 0: not entered yet
   bool accepted = false;
   bool closed = false;  // by the unit
   bool no_delay = false;
@@ -53,7 +69,7 @@ struct KernelListener {
 class Kernel {
  public:
   // A client's connect. nullptr: refused.
-  KernelConnection* connect(uint16_t port, uint64_t send_buffer) {
+  KernelConnection* connect(uint16_t port, uint64_t send_buffer, const Address& peer) {
     for (KernelListener& listener : listeners) {
       if (listener.port == port && listener.listening && !listener.closed) {
         connections.push_back(std::make_unique<KernelConnection>());
@@ -61,6 +77,7 @@ class Kernel {
         connection.number = static_cast<int>(connections.size()) - 1;
         connection.listener = listener.socket;
         connection.send_buffer = send_buffer;
+        connection.peer = peer;
         listener.backlog.push_back(connection.number);
         return &connection;
       }
@@ -124,15 +141,6 @@ class Kernel {
   std::deque<KernelListener> listeners;  // stable addresses
 };
 
-// Ports are told to the core as ordinary socket addresses.
-inline Address make_address(uint16_t port) {
-  Address address;
-  address.length = 16;
-  address.bytes[0] = 2;
-  address.bytes[2] = static_cast<uint8_t>(port >> 8);
-  address.bytes[3] = static_cast<uint8_t>(port);
-  return address;
-}
 inline uint16_t port_of(const Address& address) {
   return static_cast<uint16_t>(address.bytes[2] << 8 | address.bytes[3]);
 }

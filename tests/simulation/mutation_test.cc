@@ -60,7 +60,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Named{"DropUnknownAdopted", unit::Mutation::kDropUnknownAdopted},
                     Named{"ForgetMissing", unit::Mutation::kForgetMissing},
                     Named{"NoCredit", unit::Mutation::kNoCredit},
-                    Named{"CreditTooMuch", unit::Mutation::kCreditTooMuch}),
+                    Named{"CreditTooMuch", unit::Mutation::kCreditTooMuch},
+                    Named{"ForgetQuarantine", unit::Mutation::kForgetQuarantine}),
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST(PlantedBugOfTheHost, SkippedKillIsFound) {

@@ -25,6 +25,9 @@ void Replica::step() {
   if (done() || paused_) {
     return;
   }
+  if (quarantine_steps_ != 0 && --quarantine_steps_ == 0) {
+    core_->on_quarantine_over();
+  }
   switch (world_->random.below(8)) {
     case 0:
       step_deferred();
@@ -167,7 +170,7 @@ void Replica::report_app_end() {
   if (app_.exited()) {
     core_->on_app_exited(app_.exit_status());
   } else {
-    core_->on_app_failed(app_.failure().empty() ? "killed" : app_.failure(), 137);
+    core_->on_app_failed(app_.failure().empty() ? "killed" : app_.failure(), 137, app_.suspect());
   }
 }
 
@@ -258,6 +261,7 @@ void Replica::take_sockets(unit::ReplicaId from) {
     adopted.output_written = socket->out.size();
     adopted.output_shut = socket->out_fin;
     adopted.listener = socket->listener;
+    adopted.peer = socket->peer;
     connections.push_back(adopted);
   }
   std::vector<unit::AdoptedListener> listeners;

@@ -70,6 +70,7 @@ class Replica : public unit::Host {
   void edge_input_limit(ConnectionId connection, uint64_t position) override;
   void edge_adopt(uint64_t handle, ConnectionId connection) override;
   void edge_discard(uint64_t handle) override;
+  void edge_quarantine(ConnectionId connection, uint64_t position) override;
   void console(int, unit::Bytes data) override { console_bytes_ += data.size(); }
   void event(std::string_view kind, std::string_view text) override;
   void finished(int status) override;
@@ -126,7 +127,8 @@ class Replica : public unit::Host {
   bool paused_ = false;
   bool finished_ = false;
   bool app_reported_ = false;
-  bool jumpy_ = false;  // woke from a pause: may suspect others wrongly
+  uint64_t quarantine_steps_ = 0;  // until it is over
+  bool jumpy_ = false;             // woke from a pause: may suspect others wrongly
   uint64_t console_bytes_ = 0;
   int status_ = -1;
   std::string last_event_;

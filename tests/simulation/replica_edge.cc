@@ -132,7 +132,7 @@ void Replica::step_accept() {
     KernelConnection* const socket = untagged_.front();
     untagged_.erase(untagged_.begin());
     EdgeConnection connection;
-    connection.id = core_->on_edge_open(socket->listener, make_address(7000), make_address(1));
+    connection.id = core_->on_edge_open(socket->listener, make_address(7000), socket->peer);
     connection.socket = socket;
     connection.limit = kReceiveWindowBytes;
     socket->tag = connection.id;
@@ -268,6 +268,13 @@ void Replica::edge_adopt(uint64_t handle, ConnectionId id) {
   connection.offered = socket.out.size();
   socket.tag = id;
   edge_.push_back(connection);
+}
+
+void Replica::edge_quarantine(ConnectionId id, uint64_t position) {
+  if (position > find(id).socket->in.size()) {
+    return world_->fail(fmt::format("connection {}: suspected of more than it sent", id));
+  }
+  quarantine_steps_ = 1 + world_->random.sized(400);
 }
 
 void Replica::edge_discard(uint64_t handle) {

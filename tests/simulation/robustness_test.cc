@@ -36,6 +36,7 @@ class IdleHost : public unit::Host {
   void edge_input_limit(ConnectionId, uint64_t) override {}
   void edge_adopt(uint64_t, ConnectionId) override {}
   void edge_discard(uint64_t) override {}
+  void edge_quarantine(ConnectionId, uint64_t) override {}
   void console(int, Bytes) override {}
   void event(std::string_view kind, std::string_view text) override {
     events += std::string(kind) + ": " + std::string(text) + "\n";

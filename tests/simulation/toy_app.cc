@@ -104,6 +104,9 @@ bool ToyApp::run_live_turn() {
   }
   for (const Arrival& item : items) {
     apply(item);
+    if (dead_) {
+      return true;  // in mid-turn
+    }
   }
   input_.consume(static_cast<size_t>(cursor - begin));
   process();
@@ -282,9 +285,7 @@ void ToyApp::apply(const Arrival& item) {
   }
   switch (item.kind) {
     case ArrivalKind::kData:
-      conn->in.insert(conn->in.end(), item.data, item.data + item.length);
-      FTRUN_ASSERT(conn->in.size() + conn->consumed - conn->reported <= kReceiveWindowBytes);
-      return;
+      return read(*conn, item);
     case ArrivalKind::kFin:
       conn->fin = true;
       return;
@@ -296,6 +297,19 @@ void ToyApp::apply(const Arrival& item) {
       return;
     default:
       return;
+  }
+}
+
+void ToyApp::read(ToyState::Conn& conn, const Arrival& item) {
+  conn.in.insert(conn.in.end(), item.data, item.data + item.length);
+  FTRUN_ASSERT(conn.in.size() + conn.consumed - conn.reported <= kReceiveWindowBytes);
+  for (size_t at = 0; at + kRequestBytes <= conn.in.size();) {
+    const uint32_t rest = read_u32(&conn.in[at + 4]);
+    if (static_cast<Operation>(rest & 255) == Operation::kPoison) {
+      suspect_ = conn.id;
+      return kill();
+    }
+    at += kRequestBytes + (rest >> 8);
   }
 }
 

@@ -96,6 +96,8 @@ class ToyApp {
   bool live() const { return live_; }
   // Nothing to do, nothing half published.
   bool idle() const;
+  // The connection whose input has crashed it; 0 if it did not crash.
+  ConnectionId suspect() const { return suspect_; }
   const std::string& failure() const { return failure_; }  // the replay does not fit the log
   const ToyState& state() const { return state_; }
   uint64_t turns() const { return turns_; }
@@ -110,6 +112,7 @@ class ToyApp {
   bool has_work() const;
   bool can_work(const ToyState::Conn& conn) const;
   void apply(const Arrival& item);
+  void read(ToyState::Conn& conn, const Arrival& item);
   void process();
   void process_connection(ToyState::Conn& conn);
   void answer(ToyState::Conn& conn);
@@ -131,6 +134,7 @@ class ToyApp {
   bool dead_ = false;
   bool exited_ = false;
   bool corrupt_ = false;
+  ConnectionId suspect_ = 0;
   bool started_ = false;
   std::string failure_;
   ToyState state_;

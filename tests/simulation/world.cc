@@ -32,21 +32,26 @@ World::World(const Options& chosen) : options(chosen), random(chosen.seed) {
     config.self = static_cast<unit::ReplicaId>(i);
     replicas_.push_back(std::make_unique<Replica>(this, config.self, config));
   }
-  const uint64_t clients = random.one_in(100) ? random.between(20, 40) : random.between(1, 5);
-  for (uint64_t i = 0; i < clients; ++i) {
-    clients_.push_back(std::make_unique<Client>(this, static_cast<int>(i)));
-  }
   patient_ = !random.one_in(4);
   loses_sockets_ = random.one_in(16);
   early_signals_ = random.one_in(3) ? static_cast<uint32_t>(random.between(1, 3)) : 0;
-  if (count == 2 && !random.one_in(10)) {
+  choose_fault(count);
+  const uint64_t clients = random.one_in(100) ? random.between(20, 40) : random.between(1, 5);
+  for (uint64_t i = 0; i < clients; ++i) {
+    const bool poisoner = fault_ == Fault::kPoison && i == 0;
+    clients_.push_back(std::make_unique<Client>(this, static_cast<int>(i), poisoner));
+  }
+}
+
+void World::choose_fault(size_t replicas) {
+  if (replicas == 2 && !random.one_in(10)) {
     constexpr Fault kFaults[] = {Fault::kKillApp, Fault::kKillSupervisor, Fault::kPause,
-                                 Fault::kCorrupt};
-    fault_ = kFaults[random.below(4)];
+                                 Fault::kCorrupt, Fault::kPoison};
+    fault_ = kFaults[random.below(std::size(kFaults))];
     victim_ = static_cast<unit::ReplicaId>(fault_ == Fault::kCorrupt ? 1 : random.below(2));
     strike_step_ = random.below(random.one_in(2) ? 200 : 4000);
     wake_step_ = strike_step_ + random.below(1000);
-    const bool twice = fault_ != Fault::kCorrupt && random.one_in(16);
+    const bool twice = fault_ != Fault::kCorrupt && fault_ != Fault::kPoison && random.one_in(16);
     second_step_ = twice ? strike_step_ + random.below(1000) : 0;
   }
 }
@@ -146,6 +151,7 @@ void World::strike() {
       case Fault::kCorrupt:
         victim.app().corrupt_next_write();
         break;
+      case Fault::kPoison:
       case Fault::kNone:
         break;
     }

@@ -25,6 +25,7 @@ enum class Fault : uint8_t {
   kKillSupervisor,  // and the application dies with it
   kPause,           // the supervisor; long enough to be suspected, then it wakes
   kCorrupt,         // the secondary computes other output than the primary
+  kPoison,          // a client crashes the primary by a request
 };
 
 struct Options {
@@ -68,6 +69,7 @@ class World {
   Kernel kernel;
 
  private:
+  void choose_fault(size_t replicas);
   void step();
   void strike();
   void strike_again();
