@@ -27,6 +27,14 @@ void describe(CLI::App* app, RunOptions* options) {
   app->add_option("--time-out-ms", options->time_out_ms,
                   "silence after which a supervisor counts as failed (default 150)")
       ->check(CLI::Range(kTimeOutMsMin, kTimeOutMsMax));
+  app->add_option("--on-crash", options->on_crash,
+                  "when a request has crashed the primary: quarantine (default) resets the "
+                  "connection that it came from, retry offers it to the survivor too")
+      ->check(CLI::IsMember({"quarantine", "retry"}));
+  app->add_option("--quarantine-hold", options->quarantine_hold_ms,
+                  "milliseconds for which new connections of that client's host wait then "
+                  "(default 5000)")
+      ->check(CLI::Range(0, kQuarantineHoldMsMax));
   app->add_flag("--recover", options->recover,
                 "after an unclean end: go on with the newest copy of the state directories");
   app->add_option("--record-log", options->record_log, "also write the log to this file");
@@ -46,7 +54,8 @@ int find_command(int argc, const char* const* argv) {
     const bool has_value =
         word.find('=') == std::string::npos &&
         (word == "--unit" || word == "--replicas" || word == "--state-dir" || word == "--run-dir" ||
-         word == "--time-out-ms" || word == "--record-log");
+         word == "--time-out-ms" || word == "--on-crash" || word == "--quarantine-hold" ||
+         word == "--record-log");
     i += has_value ? 1 : 0;
   }
   return argc;

@@ -14,12 +14,17 @@ inline constexpr int kTimeOutMsDefault = 150;
 inline constexpr int kTimeOutMsMin = 60;
 inline constexpr int kTimeOutMsMax = 60'000;
 
+inline constexpr int kQuarantineHoldMsDefault = 5'000;
+inline constexpr int kQuarantineHoldMsMax = 3'600'000;
+
 struct RunOptions {
   std::string unit;  // empty: named after the program
   int replicas = 2;
   std::vector<std::string> state_dirs;
   std::string run_dir;  // empty: units_directory()/unit
   int time_out_ms = kTimeOutMsDefault;
+  std::string on_crash = "quarantine";  // or "retry"
+  int quarantine_hold_ms = kQuarantineHoldMsDefault;
   bool recover = false;
   std::string record_log;
   std::vector<std::string> command;  // program and arguments

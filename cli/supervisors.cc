@@ -67,7 +67,11 @@ std::vector<std::string> supervisor_arguments(const std::string& path, const Run
                                         "--replicas",
                                         std::to_string(options.replicas),
                                         "--time-out-ms",
-                                        std::to_string(options.time_out_ms)};
+                                        std::to_string(options.time_out_ms),
+                                        "--on-crash",
+                                        options.on_crash,
+                                        "--quarantine-hold",
+                                        std::to_string(options.quarantine_hold_ms)};
   for (const std::string& directory : options.state_dirs) {
     arguments.insert(arguments.end(), {"--state-dir", directory});
   }

@@ -39,6 +39,10 @@ struct Address {
   uint8_t bytes[kAddressBytesMax] = {};
 };
 
+// The errno of a reset by the unit itself (ECONNABORTED): the application sees ECONNRESET, and
+// nothing of the input that it has not read.
+inline constexpr int kResetAndDiscard = 103;
+
 struct Arrival {
   ArrivalKind kind = ArrivalKind::kOpen;
   uint32_t id = 0;                // connection; signal sequence number; socket of a bound

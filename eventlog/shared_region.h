@@ -19,7 +19,7 @@
 namespace ftrun {
 
 inline constexpr uint64_t kRegionMagic = 0x314e4f4947455246;  // "FREGION1" little endian
-inline constexpr uint32_t kRegionVersion = 2;
+inline constexpr uint32_t kRegionVersion = 3;
 
 // The inherited descriptor of the memfd; the shim closes it once it is mapped.
 inline constexpr int kRegionFd = 198;
@@ -91,12 +91,26 @@ struct Control {
   // For tools that inspect a stopped process: its thread table (preload/thread.h) and its size.
   std::atomic<uint64_t> thread_table;
   std::atomic<uint64_t> thread_table_slots;
+  // Not 0: the application is dying of a crash; see make_crash().
+  std::atomic<uint64_t> crash;
   std::atomic<ShimFailure> failure;      // text below is complete when this is not kNone
   char failure_text[kFailureTextBytes];  // one or more lines, NUL-terminated
 
   alignas(128) RingControl rings[kRingCount];
 };
 static_assert(sizeof(Control) <= kControlBytes);
+
+// A crash in one word: its signal, and the connection that the crashed thread has read in the turn
+// that died (0: none). The application's own account: believed only if it ended by such a signal.
+constexpr uint64_t make_crash(int signal, uint32_t suspect) {
+  return static_cast<uint64_t>(signal) << 32 | suspect;
+}
+constexpr int crash_signal(uint64_t crash) {
+  return static_cast<int>(crash >> 32);
+}
+constexpr uint32_t crash_suspect(uint64_t crash) {
+  return static_cast<uint32_t>(crash);
+}
 
 // Offset of a ring's data in the memfd (each ring's data is there once; it is mapped twice).
 constexpr uint64_t ring_file_offset(uint32_t ring) {

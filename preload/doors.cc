@@ -9,6 +9,7 @@
 #include <linux/futex.h>
 #include <time.h>
 
+#include "preload/dying.h"
 #include "preload/failure.h"
 #include "preload/net/net.h"
 #include "preload/raw.h"
@@ -263,6 +264,7 @@ void emit_mark() {
 }
 
 void end_turn(RecordKind kind) {
+  note_turn_end();
   if (doors.live) {
     Record record;
     record.kind = kind;
@@ -348,9 +350,10 @@ bool cut_is_due() {
   if (!doors.live) {
     return next_is_here(RecordKind::kTurnEndCut);
   }
-  return doors.control->cut_requested.load(std::memory_order_relaxed) != 0 ||
-         doors.output.written() - doors.turn_output_start > kTurnOutputBytesMax ||
-         doors.log_out.written() - doors.turn_log_start > kTurnLogBytesMax;
+  return (doors.control->cut_requested.load(std::memory_order_relaxed) != 0 ||
+          doors.output.written() - doors.turn_output_start > kTurnOutputBytesMax ||
+          doors.log_out.written() - doors.turn_log_start > kTurnLogBytesMax) &&
+         !is_dying();
 }
 
 void cut_turn() {
@@ -448,15 +451,13 @@ int64_t doors_clock_ns() {
 int64_t virtual_now_ns() {
   return doors.now_ns;
 }
-int64_t doors_realtime_offset_ns() {
-  return doors.realtime_offset_ns;
-}
 int64_t realtime_offset_ns() {
   return doors.realtime_offset_ns;
 }
 
 void ingest_point() {
-  if (doors.live ? doors.input.available() == 0 : !next_is_here(RecordKind::kTurnEndIngest)) {
+  if (doors.live ? doors.input.available() == 0 || is_dying()
+                 : !next_is_here(RecordKind::kTurnEndIngest)) {
     return;
   }
   end_turn(RecordKind::kTurnEndIngest);
@@ -464,6 +465,7 @@ void ingest_point() {
 }
 
 int64_t doors_idle(int64_t deadline_ns) {
+  die_if_dying();
   end_turn(RecordKind::kTurnEndIdle);
   if (doors.live) {
     while (doors.input.available() == 0) {
@@ -521,16 +523,13 @@ void doors_switch(uint32_t thread_index) {
   }
   const Record& record = expect(RecordKind::kSwitch);
   if (record.count != thread_index) {
-    Record here;
-    here.kind = RecordKind::kSwitch;
-    here.delta = record.delta;
-    here.count = thread_index;
-    diverged(here);
+    diverged({.kind = RecordKind::kSwitch, .delta = record.delta, .count = thread_index});
   }
   finish_record(false);
 }
 
 void doors_exit(int status) {
+  die_if_dying();
   if (doors.live) {
     Record record;
     record.kind = RecordKind::kExit;
@@ -539,11 +538,9 @@ void doors_exit(int status) {
   } else {
     const Record& record = expect(RecordKind::kExit);
     if (record.count != static_cast<uint64_t>(status)) {
-      Record here;
-      here.kind = RecordKind::kExit;
-      here.delta = record.delta;
-      here.count = static_cast<uint64_t>(status);
-      diverged(here);
+      diverged({.kind = RecordKind::kExit,
+                .delta = record.delta,
+                .count = static_cast<uint64_t>(status)});
     }
     finish_record(true);
   }

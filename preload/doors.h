@@ -24,7 +24,6 @@ void doors_enter_call(Thread* thread, long number);
 
 // Reads that have no record: an ingest point (env.h) and the clock.
 int64_t doors_clock_ns();
-int64_t doors_realtime_offset_ns();
 
 // Nothing can run: ends the turn and waits until something arrives or `deadline_ns` (earliest of
 // all, or kNoDeadline) has passed; applies what arrived. Returns the new virtual time.

@@ -87,8 +87,4 @@ void shim_fail(const char* what, int64_t value1, int64_t value2) {
   doors_fail(ShimFailure::kInternal, text.c_str());
 }
 
-void note_read(uint32_t connection) {
-  self()->last_connection = connection;
-}
-
 }  // namespace ftrun::shim

@@ -228,14 +228,14 @@ long do_clock_gettime(long number, const long* a) {
     return 0;
   }
   if (is_realtime(a[0])) {
-    store_time(at<timespec>(a[1]), doors_clock_ns() + doors_realtime_offset_ns());
+    store_time(at<timespec>(a[1]), doors_clock_ns() + realtime_offset_ns());
     return 0;
   }
   return choose_struct(number, a, a[1], sizeof(struct timespec));
 }
 
 long do_gettimeofday(long, const long* a) {
-  const int64_t now = doors_clock_ns() + doors_realtime_offset_ns();
+  const int64_t now = doors_clock_ns() + realtime_offset_ns();
   if (a[0] != 0) {
     at<timeval>(a[0])->tv_sec = now / 1'000'000'000;
     at<timeval>(a[0])->tv_usec = now % 1'000'000'000 / 1000;
@@ -247,7 +247,7 @@ long do_gettimeofday(long, const long* a) {
 }
 
 long do_time(long, const long* a) {
-  const int64_t seconds = (doors_clock_ns() + doors_realtime_offset_ns()) / 1'000'000'000;
+  const int64_t seconds = (doors_clock_ns() + realtime_offset_ns()) / 1'000'000'000;
   if (a[0] != 0) {
     *at<time_t>(a[0]) = seconds;
   }
@@ -304,7 +304,7 @@ long do_clock_nanosleep(long, const long* a) {
   if ((a[1] & TIMER_ABSTIME) == 0) {
     return sleep_until_ns(doors_clock_ns() + ns, at<timespec>(a[3]));
   }
-  const int64_t deadline = is_realtime(a[0]) ? ns - doors_realtime_offset_ns() : ns;
+  const int64_t deadline = is_realtime(a[0]) ? ns - realtime_offset_ns() : ns;
   return deadline <= doors_clock_ns() ? 0 : sleep_until_ns(deadline, nullptr);
 }
 

@@ -365,7 +365,7 @@ int64_t futex_deadline(int command, int operation, long timeout) {
   if (command == FUTEX_WAIT) {
     return virtual_now_ns() + ns;
   }
-  return (operation & FUTEX_CLOCK_REALTIME) != 0 ? ns - doors_realtime_offset_ns() : ns;
+  return (operation & FUTEX_CLOCK_REALTIME) != 0 ? ns - realtime_offset_ns() : ns;
 }
 
 }  // namespace

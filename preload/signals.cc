@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "preload/doors.h"
+#include "preload/dying.h"
 #include "preload/pending.h"
 #include "preload/raw.h"
 #include "preload/scheduler.h"
@@ -34,6 +35,11 @@ constexpr SignalSet kStopsByDefault =
 // A crash is not logged: the turn it happens in dies with the replica (DESIGN section 9).
 constexpr SignalSet kCrashes = kFaults | signal_bit(SIGABRT) | signal_bit(SIGQUIT);
 
+// Of these, those that a request may cause.
+constexpr SignalSet kRequestsOfDeath = signal_bit(SIGSEGV) | signal_bit(SIGBUS) |
+                                       signal_bit(SIGFPE) | signal_bit(SIGILL) |
+                                       signal_bit(SIGABRT);
+
 constexpr int kAutoDisarm = static_cast<int>(1u << 31);  // SS_AUTODISARM
 constexpr size_t kAlternateStackBytesMin = 2048;         // the kernel's MINSIGSTKSZ
 
@@ -58,15 +64,9 @@ void set_kernel_action(int number, void (*handler)(int, siginfo_t*, void*)) {
   raw(__NR_rt_sigaction, number, &action, nullptr, sizeof(SignalSet));
 }
 
-// Dies of `number` natively, so that the wait status is the true one.
-[[noreturn]] void die_of(int number) {
-  KernelAction action = {};
-  raw(__NR_rt_sigaction, number, &action, nullptr, sizeof(SignalSet));
-  const SignalSet only = signal_bit(number);
-  raw(__NR_rt_sigprocmask, SIG_UNBLOCK, &only, nullptr, sizeof(SignalSet));
-  raw(__NR_tgkill, raw(__NR_getpid), raw(__NR_gettid), number);
-  for (;;) {
-    raw(__NR_exit_group, 128 + number);
+void begin_crash(int number, uint64_t handler_stack) {
+  if ((kRequestsOfDeath & signal_bit(number)) != 0) {
+    dying_begin(number, handler_stack);
   }
 }
 
@@ -74,6 +74,7 @@ void set_kernel_action(int number, void (*handler)(int, siginfo_t*, void*)) {
   if ((kCrashes & signal_bit(number)) == 0) {
     doors_exit(128 + number);
   }
+  begin_crash(number, 0);
   die_of(number);
 }
 
@@ -109,7 +110,12 @@ void handle_fault(int number, siginfo_t* info, void* context) {
     return;
   }
   const KernelAction& action = signals.actions[number];
-  if (action.handler == kDefault || action.handler == kIgnore || self() == nullptr ||
+  const bool again = is_dying() && (action.flags & SA_NODEFER) == 0;
+  const auto handler_stack = reinterpret_cast<uint64_t>(__builtin_frame_address(0));
+  if (info->si_code > 0) {  // else another process sent it
+    begin_crash(number, handler_stack);
+  }
+  if (action.handler == kDefault || action.handler == kIgnore || self() == nullptr || again ||
       on_shim_stack(static_cast<uint64_t>(registers[REG_RSP]))) {
     die_of(number);
   }
@@ -118,6 +124,7 @@ void handle_fault(int number, siginfo_t* info, void* context) {
     signals.actions[number].handler = kDefault;
   }
   handler(number, info, context);
+  dying_end(handler_stack);
 }
 
 Thread* thread_for(int number) {
@@ -473,6 +480,7 @@ extern "C" __attribute__((visibility("hidden"))) ftrun::shim::HandlerStart shim_
   if ((action.flags & SA_NODEFER) == 0) {
     thread->mask |= signal_bit(number);
   }
+  begin_crash(number, reinterpret_cast<uint64_t>(frame));
   const uint64_t handler = action.handler;
   if ((action.flags & SA_RESETHAND) != 0) {
     action.handler = kDefault;
@@ -484,6 +492,7 @@ extern "C" __attribute__((visibility("hidden"))) ftrun::shim::HandlerStart shim_
 extern "C" __attribute__((visibility("hidden"))) void shim_signal_end(uint8_t* frame) {
   using namespace ftrun::shim;
   Thread* thread = self();
+  dying_end(reinterpret_cast<uint64_t>(frame));
   const auto* context = reinterpret_cast<const ucontext_t*>(frame + FTRUN_FRAME_UCONTEXT);
   __builtin_memcpy(&thread->mask, &context->uc_sigmask, sizeof(SignalSet));
   bool restart = false;

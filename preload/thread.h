@@ -45,7 +45,8 @@ struct Thread {
   uint64_t caller_address;   // after the system call instruction of the trapped call
   uint64_t calls;            // the call counter
   uint64_t calls_at_record;  // its value at this thread's last record
-  uint32_t last_connection;  // from which it read last; 0: none yet (for reports)
+  uint32_t last_connection;  // from which it read last; 0: none yet
+  uint64_t last_read_turn;   // in which it did so (preload/dying.cc)
 
   // Scheduling.
   std::atomic<uint32_t> token;  // futex: 1 = this thread may run

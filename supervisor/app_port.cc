@@ -84,7 +84,7 @@ void AppPort::feed_log(unit::Bytes turns) {
 
 void AppPort::go_live() {
   log_base_ = log_fed_;
-  control_->go_live.store(1, std::memory_order_release);
+  going_live_ = true;
   fed_ = true;
 }
 
@@ -129,6 +129,12 @@ bool AppPort::pump() {
   // A ring whose tail is impossible has no room, so that what is fed is staged.
   if (staged() && (input_ring_.corrupt() || log_in_.corrupt())) {
     return false;
+  }
+  // ORDER: the whole log first; the application goes live as soon as it finds no more of it.
+  if (going_live_ && log_.empty()) {
+    going_live_ = false;
+    fed_ = true;
+    control_->go_live.store(1, std::memory_order_release);
   }
   if (!fed_) {
     return true;

@@ -79,6 +79,7 @@ class AppPort {
   RingConsumer log_out_, output_;
   Staged input_, log_;
   bool fed_ = false;            // published something since the last pump()
+  bool going_live_ = false;     // told so by the core; waits for the log to be in the ring
   uint64_t log_fed_ = 0;        // bytes handed to feed_log()
   uint64_t log_base_ = 0;       // log position of byte 0 of the log_out ring
   size_t log_seen_ = 0;         // of log_out: what the last drain() found and left

@@ -32,6 +32,14 @@ void describe(CLI::App* app, Parsed* parsed) {
       ->check(CLI::Range(1u, 2u));
   app->add_option("--time-out-ms", options.time_out_ms, "silence after which a peer is suspected")
       ->check(CLI::Range(60, 60'000));
+  app->add_option_function<std::string>(
+         "--on-crash",
+         [&options](const std::string& policy) { options.quarantine = policy == "quarantine"; },
+         "after a crash by a request: quarantine or retry")
+      ->check(CLI::IsMember({"quarantine", "retry"}));
+  app->add_option("--quarantine-hold", options.quarantine_hold_ms,
+                  "ms for which new connections of whoever crashed the primary wait")
+      ->check(CLI::Range(0, 3'600'000));
   app->add_option("--record-log", options.record_log, "file that gets the log");
   app->add_option("--preload", options.preload, "libftpreload.so (default: as installed)");
   // One value each: a greedy option would take the "--" before the program for its own end.

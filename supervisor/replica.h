@@ -38,9 +38,11 @@ struct ReplicaOptions {
   unit::ReplicaId replica = 0;
   unsigned replicas = 2;
   int time_out_ms = 150;
-  std::string record_log;               // file that gets all published turns, or empty
-  std::string preload;                  // libftpreload.so
-  std::string program;                  // what execve is given
+  bool quarantine = true;         // on a crash by a request: reset whose it was, else just retry
+  int quarantine_hold_ms = 5000;  // how long its address is kept away then
+  std::string record_log;         // file that gets all published turns, or empty
+  std::string preload;            // libftpreload.so
+  std::string program;            // what execve is given
   std::vector<std::string> arguments;   // argv
   std::vector<std::string> state_dirs;  // canonical
 };
@@ -91,6 +93,8 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void check_application();
   void application_lost(const std::string& why, int status);
   void deliver_application_end();
+  bool check_dying();
+  ConnectionId suspect() const;
   void keeper_died();
   void update_markers();
   void settle_state_dirs();
@@ -149,6 +153,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void edge_input_limit(ConnectionId connection, uint64_t position) override;
   void edge_adopt(uint64_t handle, ConnectionId connection) override;
   void edge_discard(uint64_t handle) override;
+  void edge_quarantine(ConnectionId connection, uint64_t position) override;
   void console(int stream, unit::Bytes data) override;
   void event(std::string_view kind, std::string_view text) override;
   void finished(int status) override;
@@ -191,11 +196,13 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   int stop_signal_ = 0;  // the application is stopped by it,
   Silence stopped_;      // for so long
   int64_t stop_grace_ns_ = 0;
-  uint64_t turns_seen_ = 0;       // AppPort::turns_published() when it last moved,
-  int64_t turn_started_ns_ = 0;   // and when that was
-  bool exit_entry_seen_ = false;  // the application announced its end (kExit)
-  bool rings_broken_ = false;     // something in them did not decode: they are not read any more
-  bool app_gone_ = false;         // its process is gone; its end is delivered once rings are empty
+  uint64_t turns_seen_ = 0;         // AppPort::turns_published() when it last moved,
+  int64_t turn_started_ns_ = 0;     // and when that was
+  int64_t dying_since_ns_ = 0;      // the application is busy with its crash; 0: it is not
+  int64_t quarantine_over_ns_ = 0;  // 0: nobody is kept away
+  bool exit_entry_seen_ = false;    // the application announced its end (kExit)
+  bool rings_broken_ = false;       // something in them did not decode: they are not read any more
+  bool app_gone_ = false;  // its process is gone; its end is delivered once rings are empty
   bool app_end_delivered_ = false;
   size_t recent_turns_bytes_ = 0;  // of the log: what was shipped or received lately, decaying
   Evidence evidence_;

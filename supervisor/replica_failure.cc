@@ -21,6 +21,14 @@ namespace {
 constexpr int kKillDeadlineMs = 10'000;  // for a killed process to be gone
 constexpr int kLastFlushMs = 1'000;      // for the last frames at the end
 constexpr int kStopGraceMs = 50;         // for a stopped application to be continued
+constexpr int kDyingMsMax = 1'000;       // for a crashed application's own handlers
+
+// Signals by which a request may crash an application.
+bool is_crash(int exit_status) {
+  const int signal = exit_status - 128;
+  return signal == SIGSEGV || signal == SIGABRT || signal == SIGBUS || signal == SIGILL ||
+         signal == SIGFPE;
+}
 }  // namespace
 
 void Replica::peer_lost(link::Peer* peer, const std::string& why) {
@@ -115,6 +123,9 @@ void Replica::check_application() {
   if (app_gone_ || evidence_.collects() || core_->status().view.replicas.size() == 1) {
     return;
   }
+  if (check_dying()) {
+    return;
+  }
   const bool late = peers_.late(now_ns_);
   const int64_t time_out_ns = int64_t{options_.time_out_ms} * 1'000'000;
   if (stop_signal_ != 0) {
@@ -175,8 +186,31 @@ void Replica::deliver_application_end() {
   if (exit_entry_seen_) {
     core_->on_app_exited(app_end_status_);
   } else {
-    core_->on_app_failed(app_end_why_, app_end_status_);
+    core_->on_app_failed(app_end_why_, app_end_status_, suspect());
   }
+}
+
+// The application has crashed, and its handlers write a report, perhaps. Clients are waiting.
+bool Replica::check_dying() {
+  const int signal = crash_signal(port_->control()->crash.load(std::memory_order_acquire));
+  if (signal == 0) {
+    dying_since_ns_ = 0;
+    return false;
+  }
+  dying_since_ns_ = dying_since_ns_ == 0 ? now_ns_ : dying_since_ns_;
+  if (now_ns_ - dying_since_ns_ >= int64_t{kDyingMsMax} * 1'000'000) {
+    application_lost(
+        fmt::format("crashed by signal {} and not gone {} ms later", signal, kDyingMsMax),
+        128 + signal);
+  }
+  return true;
+}
+
+// The connection whose input has crashed our application while it was live, by its own account.
+ConnectionId Replica::suspect() const {
+  const uint64_t crash = port_->control()->crash.load(std::memory_order_acquire);
+  return options_.quarantine && is_crash(app_end_status_) && core_->live() ? crash_suspect(crash)
+                                                                           : 0;
 }
 
 // Without a keeper the clients would not survive us: start another and tell the peers.

@@ -102,6 +102,15 @@ void Replica::edge_discard(uint64_t handle) {
   edge_->discard(handle);
 }
 
+void Replica::edge_quarantine(ConnectionId connection, uint64_t position) {
+  const edge::Edge::Suspect suspect = edge_->quarantine(connection, position);
+  event("quarantine",
+        fmt::format("connection {} of {} has crashed the primary and is reset; others from there "
+                    "come last, new ones wait for {} ms; its last input: {}",
+                    connection, suspect.peer, options_.quarantine_hold_ms, suspect.last_bytes));
+  quarantine_over_ns_ = now_ns_ + int64_t{options_.quarantine_hold_ms} * 1'000'000;
+}
+
 void Replica::console(int stream, unit::Bytes data) {
   console_.append(stream, data);
 }

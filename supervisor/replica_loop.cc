@@ -232,6 +232,11 @@ void Replica::tick() {
     peer_lost(peers_.find(silent), fmt::format("silent for {} ms", options_.time_out_ms));
   }
   next_tick_ns_ = peers_.next_tick_ns(now_ns_, options_.time_out_ms);
+  if (quarantine_over_ns_ != 0 && now_ns_ >= quarantine_over_ns_) {
+    quarantine_over_ns_ = 0;
+    core_->on_quarantine_over();
+  }
+  edge_->part(now_ns_);
   note_state();
   flush_links();
   if (++ticks_ % kDropTicks == 0) {

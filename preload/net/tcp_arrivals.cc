@@ -64,6 +64,10 @@ void apply_reset(TcpSocket* socket, int error) {
   if (socket->state != TcpState::kOpen) {
     return;
   }
+  if (error == kResetAndDiscard) {
+    socket->input.take(nullptr, socket->input.size());
+    error = ECONNRESET;
+  }
   // tcp_reset(): after the peer's FIN the error is a broken pipe.
   socket->error = socket->input_ended && error == ECONNRESET ? EPIPE : error;
   socket->state = TcpState::kClosed;

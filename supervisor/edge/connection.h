@@ -36,6 +36,10 @@ struct Edge::Connection {
   bool linger_zero = false;  // SO_LINGER 0: close discards output and resets
   uint64_t consumed = 0;     // close_wanted: input that the application took
 
+  bool quarantined = false;
+  bool parting = false;          // in Edge::parting_
+  int64_t parting_until_ns = 0;  // 0: not determined yet
+
   bool in_pending = false;
   bool in_reports = false;
   bool in_droppable = false;

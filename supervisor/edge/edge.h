@@ -33,6 +33,7 @@ inline constexpr size_t kPeekBytesMax = 64 * 1024;  // most input handed over in
 inline constexpr size_t kDropBytesMin = 64 * 1024;  // drop from the kernel from here on,
 inline constexpr unsigned kDropPeeksMin = 64;       // or after as many peeks
 inline constexpr unsigned kAcceptBatchMax = 256;    // connections accepted in one go
+inline constexpr size_t kSuspectBytesMax = 64;      // of a suspect's last input, for the report
 
 class EdgeSink {
  public:
@@ -95,6 +96,17 @@ class Edge {
   void adopt(uint64_t handle, ConnectionId connection);
   void discard(uint64_t handle);
 
+  // --- the request of death ---
+  struct Suspect {
+    std::string peer;        // address and port
+    std::string last_bytes;  // before `position`, made printable
+  };
+  // Reads no more from this connection. When it is closed, its peer first gets what was written
+  // (for a second at most), then a reset.
+  Suspect quarantine(ConnectionId connection, uint64_t position);
+  // Ends such connections. Call it at every tick.
+  void part(int64_t now_ns);
+
   // --- takeover ---
   // Takes over the sockets (and closes those that are unusable). What is returned goes to the core.
   struct Adopted {
@@ -146,6 +158,7 @@ class Edge {
   std::vector<Connection*> reports_;    // written position has moved
   std::vector<Connection*> droppable_;  // with released input that is not dropped yet
   std::vector<Connection*> closed_;     // to be reported, then their slots are free
+  std::vector<Connection*> parting_;    // closed by the core, peer still gets its last answers
   std::vector<Connection*> working_;    // one of these lists while it is gone through
   bool accept_pending_ = false;         // some listener has not been emptied
   struct Bound {

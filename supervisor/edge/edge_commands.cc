@@ -255,7 +255,12 @@ void Edge::finish_output(Connection* connection) {
     table_.line(connection->fd).flags.fetch_or(kSocketShut, std::memory_order_release);
     ::shutdown(connection->fd, SHUT_WR);
   }
-  if (connection->close_wanted) {
+  if (connection->close_wanted && connection->quarantined) {
+    if (!connection->parting) {
+      connection->parting = true;
+      parting_.push_back(connection);
+    }
+  } else if (connection->close_wanted) {
     // Exactly what the application took: closing with undropped input would reset the connection
     // and discard queued answers; input that it left unread must reset it, as for a bare server.
     drop_input(connection, connection->consumed);

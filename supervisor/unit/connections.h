@@ -55,6 +55,7 @@ struct Connection {
   bool at_edge : 1 = false;  // this supervisor's edge has the socket
   bool gone : 1 = false;     // no edge has the socket any more
   bool held : 1 = false;     // kept from the application (core_quarantine.cc)
+  bool offered : 1 = false;  // a promotion needs to offer nothing of it: it is the suspect
   bool in_sent_list : 1 = false;
   bool in_held_list : 1 = false;
 };

@@ -91,9 +91,10 @@ class Host {
   virtual void kill_replica(ReplicaId replica, bool take_connections) = 0;
 
   // --- the own application ---
-  virtual void feed_input(Bytes arrivals) = 0;  // whole encoded items; from go_live() on at once
-  virtual void feed_log(Bytes turns) = 0;       // whole turns; only while secondary
-  virtual void go_live() = 0;                   // become primary at the end of the fed log
+  // Whole encoded items, for a live application or one that is told to go live right after.
+  virtual void feed_input(Bytes arrivals) = 0;
+  virtual void feed_log(Bytes turns) = 0;  // whole turns; only while secondary
+  virtual void go_live() = 0;              // become primary at the end of the fed log
   // Kill it. `why`: what it did wrong (then on_app_failed() with the same text is already the
   // core's own conclusion); empty when this replica was excluded.
   virtual void stop_application(std::string_view why) = 0;

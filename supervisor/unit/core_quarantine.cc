@@ -8,7 +8,6 @@
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 
 #include "supervisor/unit/core_impl.h"
@@ -38,7 +37,8 @@ bool UnitCore::Impl::is_quarantined(const Address& peer) const {
 }
 
 // The reset is an arrival like any other: it is logged, and every replica closes the connection at
-// the same point.
+// the same point. The application has it before it goes live: its last shipped turn may have logged
+// the poison, without reading it.
 void UnitCore::Impl::quarantine_suspect() {
   Connection* suspect = connections_.find(suspect_);
   suspect_ = 0;
@@ -46,9 +46,15 @@ void UnitCore::Impl::quarantine_suspect() {
     return;
   }
   quarantined_ = suspect->peer;
-  if (!suspect->reset_seen && !suspect->closed) {
+  suspect->offered = true;
+  if (!suspect->closed) {
+    if (!suspect->open_logged) {
+      put_open(*suspect);
+    }
     suspect->reset_seen = true;
-    suspect->reset_error = ECONNRESET;
+    suspect->reset_error = kResetAndDiscard;
+    put(ArrivalKind::kReset, suspect->id, kResetAndDiscard);
+    deliver();
   }
   host_->edge_quarantine(suspect->id, suspect->received);
   const ConnectionId id = suspect->id;

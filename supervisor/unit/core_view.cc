@@ -118,8 +118,8 @@ void UnitCore::Impl::on_replica_gone(ReplicaId replica) {
 void UnitCore::Impl::promote() {
   primary_ = true;
   arrivals_.clear();
-  host_->go_live();
   quarantine_suspect();
+  host_->go_live();
   for (const Socket& socket : sockets_) {
     if (socket.answered && !socket.answer_logged && !mutated(Mutation::kForgetBound)) {
       Arrival item;
@@ -132,7 +132,7 @@ void UnitCore::Impl::promote() {
   }
   std::vector<Connection*> opens;  // in the order in which they came
   connections_.for_each([&opens](Connection& connection) {
-    if (!connection.open_logged && !connection.held) {
+    if (!connection.open_logged && !connection.held && !connection.offered) {
       opens.push_back(&connection);
     }
   });
@@ -146,7 +146,8 @@ void UnitCore::Impl::promote() {
   // What comes from the suspect's address comes last.
   for (const bool quarantined : {false, true}) {
     connections_.for_each([this, quarantined](Connection& connection) {
-      if (!connection.held && is_quarantined(connection.peer) == quarantined) {
+      if (!connection.held && !connection.offered &&
+          is_quarantined(connection.peer) == quarantined) {
         reoffer(connection);
       }
     });

@@ -88,6 +88,7 @@ class Replica : public unit::Host {
     bool reset_reported = false;
     bool shutdown = false;
     bool close = false;
+    bool quarantined = false;
     uint64_t consumed = 0;
   };
   struct Mark {

@@ -121,6 +121,7 @@ bool Replica::edge_finish(EdgeConnection& connection) {
   }
   socket.dropped = std::max(socket.dropped, connection.consumed);
   Kernel::close(socket);
+  socket.server_reset |= connection.quarantined;
   return true;
 }
 
@@ -271,6 +272,7 @@ void Replica::edge_adopt(uint64_t handle, ConnectionId id) {
 }
 
 void Replica::edge_quarantine(ConnectionId id, uint64_t position) {
+  find(id).quarantined = true;
   if (position > find(id).socket->in.size()) {
     return world_->fail(fmt::format("connection {}: suspected of more than it sent", id));
   }

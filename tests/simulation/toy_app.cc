@@ -104,12 +104,13 @@ bool ToyApp::run_live_turn() {
   }
   for (const Arrival& item : items) {
     apply(item);
-    if (dead_) {
-      return true;  // in mid-turn
-    }
   }
   input_.consume(static_cast<size_t>(cursor - begin));
   process();
+  if (suspect_ != 0) {
+    kill();  // in mid-turn
+    return true;
+  }
   end_turn();
   return true;
 }
@@ -285,7 +286,9 @@ void ToyApp::apply(const Arrival& item) {
   }
   switch (item.kind) {
     case ArrivalKind::kData:
-      return read(*conn, item);
+      conn->in.insert(conn->in.end(), item.data, item.data + item.length);
+      FTRUN_ASSERT(conn->in.size() + conn->consumed - conn->reported <= kReceiveWindowBytes);
+      return;
     case ArrivalKind::kFin:
       conn->fin = true;
       return;
@@ -297,19 +300,6 @@ void ToyApp::apply(const Arrival& item) {
       return;
     default:
       return;
-  }
-}
-
-void ToyApp::read(ToyState::Conn& conn, const Arrival& item) {
-  conn.in.insert(conn.in.end(), item.data, item.data + item.length);
-  FTRUN_ASSERT(conn.in.size() + conn.consumed - conn.reported <= kReceiveWindowBytes);
-  for (size_t at = 0; at + kRequestBytes <= conn.in.size();) {
-    const uint32_t rest = read_u32(&conn.in[at + 4]);
-    if (static_cast<Operation>(rest & 255) == Operation::kPoison) {
-      suspect_ = conn.id;
-      return kill();
-    }
-    at += kRequestBytes + (rest >> 8);
   }
 }
 
@@ -374,7 +364,8 @@ void ToyApp::process_connection(ToyState::Conn& conn) {
   if (conn.reset || !write_out(conn)) {
     return;
   }
-  while (work_left_ > 0 && !conn.quit && conn.out.empty() && conn.in.size() >= kRequestBytes &&
+  while (work_left_ > 0 && suspect_ == 0 && !conn.quit && conn.out.empty() &&
+         conn.in.size() >= kRequestBytes &&
          conn.in.size() >= kRequestBytes + (read_u32(conn.in.data() + 4) >> 8)) {
     --work_left_;
     answer(conn);
@@ -398,6 +389,10 @@ void ToyApp::answer(ToyState::Conn& conn) {
   conn.consumed += size;
   ++conn.requests;
   ++state_.counter;
+  if (operation == Operation::kPoison) {
+    suspect_ = conn.id;
+    return;
+  }
   if (operation == Operation::kConfigure) {
     configure();
   }

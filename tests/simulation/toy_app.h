@@ -112,7 +112,6 @@ class ToyApp {
   bool has_work() const;
   bool can_work(const ToyState::Conn& conn) const;
   void apply(const Arrival& item);
-  void read(ToyState::Conn& conn, const Arrival& item);
   void process();
   void process_connection(ToyState::Conn& conn);
   void answer(ToyState::Conn& conn);

@@ -19,7 +19,7 @@ enum class Operation : uint8_t {
   kConfigure = 3,  // opens a second listener, or closes it
   kDownload = 4,   // a reply of 40,000 bytes of filler
   kQuit = 5,       // reply, then the server closes
-  kPoison = 6,     // crashes the server as soon as it has read the header
+  kPoison = 6,     // crashes the server
 };
 inline constexpr size_t kRequestBytes = 8;
 inline constexpr size_t kReplyBytes = 24;
