@@ -346,14 +346,14 @@ void take_arrivals() {
   scheduler_expire(doors.now_ns);
 }
 
-bool cut_is_due() {
+bool cut_is_due(long number) {
   if (!doors.live) {
     return next_is_here(RecordKind::kTurnEndCut);
   }
   return (doors.control->cut_requested.load(std::memory_order_relaxed) != 0 ||
           doors.output.written() - doors.turn_output_start > kTurnOutputBytesMax ||
           doors.log_out.written() - doors.turn_log_start > kTurnLogBytesMax) &&
-         !is_dying();
+         !leads_to_crash(number) && !is_dying();
 }
 
 void cut_turn() {
@@ -425,7 +425,7 @@ void doors_enter_call(Thread* thread, long number) {
     here.delta = thread->calls - thread->calls_at_record;
     diverged(here);
   }
-  if (cut_is_due()) {
+  if (cut_is_due(number)) {
     cut_turn();
   }
 }

@@ -70,6 +70,11 @@ void die_if_dying() {
   }
 }
 
+bool leads_to_crash(long number) {
+  return number == __NR_rt_sigprocmask || number == __NR_tgkill || number == __NR_tkill ||
+         number == __NR_gettid || number == __NR_getpid;
+}
+
 void die_of(int number) {
   const uint64_t defaults[4] = {};  // the kernel's struct sigaction
   raw(__NR_rt_sigaction, number, defaults, nullptr, sizeof(SignalSet));

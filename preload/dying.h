@@ -22,6 +22,10 @@ bool is_dying();
 // For the places where a dying application would have to wait or to log its exit.
 void die_if_dying();
 
+// Calls that come between a request and the crash that it causes (abort): no turn is cut there, or
+// what was read would be shipped at the last moment.
+bool leads_to_crash(long number);
+
 // Dies of `number` natively, so that the wait status is the true one.
 [[noreturn]] void die_of(int number);
 

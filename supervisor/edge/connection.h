@@ -36,9 +36,14 @@ struct Edge::Connection {
   bool linger_zero = false;  // SO_LINGER 0: close discards output and resets
   uint64_t consumed = 0;     // close_wanted: input that the application took
 
+  // The last bytes that were dropped: what a suspect has sent, should it become one.
+  uint8_t tail[kSuspectBytesMax] = {};
+  size_t tail_bytes = 0;
   bool quarantined = false;
   bool parting = false;          // in Edge::parting_
   int64_t parting_until_ns = 0;  // 0: not determined yet
+
+  void keep_tail(Bytes bytes);
 
   bool in_pending = false;
   bool in_reports = false;

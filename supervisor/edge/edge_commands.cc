@@ -309,8 +309,12 @@ void Edge::destroy(Connection* connection) {
 
 void Edge::drop_input(Connection* connection, uint64_t position) {
   while (connection->dropped < position) {
+    const size_t left = position - connection->dropped;
+    const bool last = left <= kSuspectBytesMax;
+    uint8_t bytes[kSuspectBytesMax];
     const ssize_t got =
-        recv(connection->fd, nullptr, position - connection->dropped, MSG_TRUNC | MSG_DONTWAIT);
+        last ? recv(connection->fd, bytes, left, MSG_DONTWAIT)
+             : recv(connection->fd, nullptr, left - kSuspectBytesMax, MSG_TRUNC | MSG_DONTWAIT);
     if (got < 0 && errno == EINTR) {
       continue;
     }
@@ -318,6 +322,9 @@ void Edge::drop_input(Connection* connection, uint64_t position) {
       break;
     }
     connection->dropped += static_cast<uint64_t>(got);
+    if (last) {
+      connection->keep_tail({bytes, static_cast<size_t>(got)});
+    }
   }
   connection->peeks = 0;
 }

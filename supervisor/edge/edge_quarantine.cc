@@ -51,6 +51,15 @@ std::string peer_name(int fd) {
 
 }  // namespace
 
+void Edge::Connection::keep_tail(Bytes bytes) {
+  const size_t kept =
+      std::min(tail_bytes, kSuspectBytesMax - std::min(bytes.size(), kSuspectBytesMax));
+  std::memmove(tail, tail + tail_bytes - kept, kept);
+  const Bytes last = bytes.last(std::min(bytes.size(), kSuspectBytesMax));
+  std::memcpy(tail + kept, last.data(), last.size());
+  tail_bytes = kept + last.size();
+}
+
 Edge::Suspect Edge::quarantine(ConnectionId id, uint64_t position) {
   Suspect suspect;
   Connection* connection = find(id);
@@ -60,17 +69,8 @@ Edge::Suspect Edge::quarantine(ConnectionId id, uint64_t position) {
   connection->input_done = true;  // nobody will read from it again
   connection->quarantined = true;
   suspect.peer = peer_name(connection->fd);
-  const uint64_t from =
-      std::max(connection->dropped, position > kSuspectBytesMax ? position - kSuspectBytesMax : 0);
-  uint8_t bytes[kSuspectBytesMax];
-  const int offset = static_cast<int>(from - connection->dropped);
-  if (from < position &&
-      setsockopt(connection->fd, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof(offset)) == 0) {
-    const ssize_t got =
-        recv(connection->fd, bytes, std::min<size_t>(position - from, sizeof(bytes)),
-             MSG_PEEK | MSG_DONTWAIT);
-    suspect.last_bytes = printable({bytes, static_cast<size_t>(std::max<ssize_t>(got, 0))});
-  }
+  drop_input(connection, position);
+  suspect.last_bytes = printable({connection->tail, connection->tail_bytes});
   return suspect;
 }
 

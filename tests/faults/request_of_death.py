@@ -180,8 +180,7 @@ class RequestOfDeath(unittest.TestCase):
         client.sendall(b"gv\n")
         self.assertEqual(self.hear_until_reset(client), b"")
         self.check_others()
-        # The kernel may have forgotten the first packet meanwhile.
-        self.assertRegex(self.events("quarantine")[0], r"its last input: (crash se)?gv\\x0a$")
+        self.assertIn("its last input: crash segv\\x0a", self.events("quarantine")[0])
 
     def test_earned_answers_come_before_the_reset(self):
         self.start()
@@ -220,6 +219,9 @@ class RequestOfDeath(unittest.TestCase):
 
     def test_poisoner_in_a_loop(self):
         self.start(options=("--quarantine-hold", "3600000"))
+        client = self.poisoner()
+        client.sendall(b"crash segv\n")
+        self.hear_until_reset(client)
         deadline = time.monotonic() + 2
         resets = tries = 0
         while time.monotonic() < deadline:
@@ -234,7 +236,7 @@ class RequestOfDeath(unittest.TestCase):
                     resets += 1
             client.close()
         self.assertGreater(tries, 10)
-        self.assertEqual(resets, 1)
+        self.assertEqual(resets, 0)
         self.check_others()
         self.assertEqual(self.unit.protection(), "unprotected")
 

@@ -61,6 +61,10 @@ TEST(RunOptions, MisuseIsNamed) {
   for (const char* value : {"10", "59", "60001", "-150", "150ms", "1.5", "x", ""}) {
     expect_misuse({"--time-out-ms", value, "server"}, "--time-out-ms");
   }
+  expect_misuse({"--on-crash", "ignore", "server"}, "--on-crash");
+  for (const char* value : {"-1", "3600001", "5s", ""}) {
+    expect_misuse({"--quarantine-hold", value, "server"}, "--quarantine-hold");
+  }
   expect_misuse({"--run-dir", "relative", "server"}, "--run-dir must be absolute, not 'relative'");
   expect_misuse({"--unit", "a/b", "server"}, "'a/b' is no name for a unit");
   expect_misuse({"--unit"}, "--unit");
@@ -74,13 +78,16 @@ TEST(RunOptions, HelpAndVersionAreNoMisuse) {
 }
 
 TEST(SupervisorArguments, SayEverything) {
-  const auto parsed = parse({"--state-dir", "/s", "--record-log", "/log", "server", "-x"});
+  const auto parsed = parse({"--state-dir", "/s", "--on-crash", "retry", "--quarantine-hold", "70",
+                             "--record-log", "/log", "server", "-x"});
   const Words expected = {"/sup",   "--unit",
                           "server", "--run-dir",
                           "/run/u", "--replica",
                           "b",      "--replicas",
                           "2",      "--time-out-ms",
-                          "150",    "--state-dir",
+                          "150",    "--on-crash",
+                          "retry",  "--quarantine-hold",
+                          "70",     "--state-dir",
                           "/s",     "--record-log",
                           "/log.b", "--",
                           "server", "-x"};
