@@ -12,6 +12,7 @@
 #include <cstring>
 #include <vector>
 
+#include "supervisor/control_request.h"
 #include "supervisor/event_limit.h"
 
 namespace ftrun {
@@ -116,6 +117,33 @@ TEST_F(ControlTest, EndlessLineIsCutOff) {
   }
   EXPECT_EQ(send(endless, "x", 1, MSG_NOSIGNAL), -1);
   EXPECT_EQ(ask(other, "hello\n"), "got hello\n");
+}
+
+TEST(ControlRequestTest, EveryRequestRoundTrips) {
+  for (const ControlRequest& request :
+       {ControlRequest{ControlCommand::kStatus}, ControlRequest{ControlCommand::kStop},
+        ControlRequest{ControlCommand::kSignal, 64, UINT32_MAX}}) {
+    const Result<ControlRequest> again = decode_request(encode_request(request));
+    ASSERT_TRUE(again.ok());
+    EXPECT_EQ(*again, request);
+  }
+}
+
+TEST(ControlRequestTest, WhatIsNoRequestIsRefusedInOneLine) {
+  for (const std::string bad :
+       {"", "[", "1", "{}", R"({"cmd":1})", R"({"cmd":"st\nop"})", "{\"cmd\":\"\xff\"}",
+        R"({"cmd":"signal"})", R"({"cmd":"signal","number":0,"seq":1})",
+        R"({"cmd":"signal","number":65,"seq":1})", R"({"cmd":"signal","number":15,"seq":0})",
+        R"({"cmd":"signal","number":15,"seq":4294967296})",
+        R"({"cmd":"signal","number":-1,"seq":1})", R"({"cmd":"signal","number":15.0,"seq":1})",
+        R"({"cmd":"signal","number":"15","seq":true})"}) {
+    const Result<ControlRequest> request = decode_request(bad);
+    ASSERT_FALSE(request.ok()) << bad;
+    const std::string refusal = encode_refusal(request.error().message);
+    EXPECT_TRUE(refusal.starts_with(R"({"error":")")) << refusal;
+    EXPECT_EQ(refusal.find('\n'), std::string::npos);
+  }
+  EXPECT_FALSE(encode_refusal("\xff").empty());
 }
 
 TEST(EventLimitTest, BurstThenRateAndTheRestIsCounted) {
