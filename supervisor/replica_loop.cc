@@ -234,6 +234,7 @@ void Replica::tick() {
   }
   next_tick_ns_ = peers_.next_tick_ns(now_ns_, options_.time_out_ms);
   note_state();
+  control_->resume();
   flush_links();
   if (++ticks_ % kDropTicks == 0) {
     edge_->drop_released();

@@ -4,6 +4,7 @@
 #include "supervisor/control.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -102,6 +103,30 @@ TEST_F(ControlTest, IdleConnectionsKeepNobodyOut) {
   const int late = connect_client();
   clients_.push_back(late);
   serve();
+  EXPECT_EQ(ask(late, "hello\n"), "got hello\n");
+}
+
+TEST_F(ControlTest, WithoutDescriptorsItWaitsInsteadOfSpinning) {
+  const int before = connect_client();
+  const int late = connect_client();
+  clients_ = {before, late};
+  epoll_event event{};
+  ASSERT_EQ(epoll_wait(epoll_, &event, 1, 0), 1);
+  server_->process(event);
+  rlimit limit{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  const rlimit none{0, limit.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  ASSERT_EQ(epoll_wait(epoll_, &event, 1, 0), 1);
+  server_->process(event);
+  EXPECT_EQ(epoll_wait(epoll_, &event, 1, 0), 0) << "it is woken again at once";
+  EXPECT_EQ(ask(before, "hello\n"), "got hello\n");
+  server_->resume();
+  ASSERT_EQ(epoll_wait(epoll_, &event, 1, 0), 1);
+  server_->process(event);
+  EXPECT_EQ(epoll_wait(epoll_, &event, 1, 0), 0) << "and after a try that failed";
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  server_->resume();
   EXPECT_EQ(ask(late, "hello\n"), "got hello\n");
 }
 
