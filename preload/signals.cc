@@ -321,6 +321,9 @@ long call_sigsuspend(const SignalSet* set) {
 }
 
 long call_sigtimedwait(const SignalSet* set, siginfo_t* info, const struct timespec* timeout) {
+  if (set == nullptr) {
+    return -EFAULT;
+  }
   Thread* thread = self();
   const SignalSet wanted = *set & ~kUnblockable;
   ingest_point();
