@@ -14,6 +14,7 @@
 #include <filesystem>
 
 #include "cli/unit_dir.h"
+#include "cli/unit_status.h"
 #include "fmt/format.h"
 #include "supervisor/arbiter/views.h"
 #include "supervisor/process/launch.h"
@@ -74,9 +75,13 @@ Result<std::string> read_line(const std::string& path, int fd, Clock::time_point
   return line.substr(0, line.find('\n'));
 }
 
+std::string signals_path(const std::string& run_dir) {
+  return run_dir + "/signals";
+}
+
 // Exclusive among tools. They have no keeper, so the lock ends with its holder.
 Result<Descriptor> lock_signals(const std::string& run_dir) {
-  const std::string path = run_dir + "/signals";
+  const std::string path = signals_path(run_dir);
   Descriptor fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!fd.valid()) {
     return system_error(path, errno);
@@ -91,12 +96,17 @@ Result<Descriptor> lock_signals(const std::string& run_dir) {
   return fd;
 }
 
-Result<uint32_t> next_sequence(int fd) {
-  char text[32] = {};
-  if (pread(fd, text, sizeof text - 1, 0) < 0) {
+Result<uint32_t> next_sequence(const std::string& path, int fd) {
+  char text[32];
+  const ssize_t length = pread(fd, text, sizeof text, 0);
+  if (length < 0) {
     return system_error("reading the sequence of signals", errno);
   }
-  const uint32_t next = static_cast<uint32_t>(std::strtoul(text, nullptr, 10)) + 1;
+  auto last = decode_sequence({text, static_cast<size_t>(length)});
+  if (!last.ok()) {
+    return Error{path + " " + last.error().message};
+  }
+  const uint32_t next = *last + 1;
   const std::string line = fmt::format("{}\n", next);
   if (pwrite(fd, line.data(), line.size(), 0) != static_cast<ssize_t>(line.size())) {
     return system_error("writing the sequence of signals", errno);
@@ -139,11 +149,11 @@ void wait_until_started(const std::string& run_dir) {
 
 }  // namespace
 
-Result<nlohmann::json> ask(const std::string& path, const nlohmann::json& request, int timeout_ms) {
+Result<nlohmann::json> ask(const std::string& path, const ControlRequest& request, int timeout_ms) {
   auto fd = connect_to(path);
   FTRUN_TRY(fd);
   const auto deadline = Clock::now() + std::chrono::milliseconds(timeout_ms);
-  const std::string line = request.dump() + "\n";
+  const std::string line = encode_request(request) + "\n";
   // Short enough for any socket buffer: one send takes it all.
   if (send(fd->get(), line.data(), line.size(), MSG_NOSIGNAL) !=
       static_cast<ssize_t>(line.size())) {
@@ -151,14 +161,8 @@ Result<nlohmann::json> ask(const std::string& path, const nlohmann::json& reques
   }
   auto answer = read_line(path, fd->get(), deadline);
   FTRUN_TRY(answer);
-  nlohmann::json json = nlohmann::json::parse(*answer, nullptr, false);
-  if (!json.is_object()) {
-    return Error{path + " answered what is no JSON object"};
-  }
-  if (json.contains("ok") && !json.value("ok", false)) {
-    return Error{fmt::format("{} refused: {}", path, json.value("error", "no reason given"))};
-  }
-  return json;
+  Result<nlohmann::json> json = decode_answer(*answer);
+  return json.ok() ? std::move(json) : Error{path + " " + json.error().message};
 }
 
 Result<void> send_signal(const std::string& run_dir, int number,
@@ -166,7 +170,7 @@ Result<void> send_signal(const std::string& run_dir, int number,
   wait_until_started(run_dir);
   auto lock = lock_signals(run_dir);
   FTRUN_TRY(lock);
-  auto sequence = next_sequence(lock->get());
+  auto sequence = next_sequence(signals_path(run_dir), lock->get());
   FTRUN_TRY(sequence);
   size_t reached = 0;
   std::error_code error;
@@ -175,8 +179,7 @@ Result<void> send_signal(const std::string& run_dir, int number,
     if (!name.starts_with("sup.") || !name.ends_with(".sock")) {
       continue;
     }
-    const auto answer =
-        ask(entry.path(), {{"cmd", "signal"}, {"number", number}, {"seq", *sequence}});
+    const auto answer = ask(entry.path(), {ControlCommand::kSignal, number, *sequence});
     if (answer.ok()) {
       ++reached;
     } else {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "nlohmann/json.hpp"
+#include "supervisor/control_request.h"
 #include "supervisor/result.h"
 
 namespace ftrun::cli {
@@ -15,7 +16,7 @@ namespace ftrun::cli {
 inline constexpr int kControlTimeoutMs = 1'000;
 
 // Sends `request` to the supervisor whose socket is `path` and returns its answer.
-Result<nlohmann::json> ask(const std::string& path, const nlohmann::json& request,
+Result<nlohmann::json> ask(const std::string& path, const ControlRequest& request,
                            int timeout_ms = kControlTimeoutMs);
 
 // Gives every supervisor of the unit the signal `number`, under the unit's next sequence number. Ok

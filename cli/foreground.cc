@@ -9,11 +9,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <fstream>
+#include <iterator>
 
 #include "cli/control_client.h"
 #include "cli/unit_dir.h"
 #include "fmt/format.h"
-#include "nlohmann/json.hpp"
 
 namespace ftrun::cli {
 namespace {
@@ -41,15 +41,8 @@ std::string names(const std::vector<unit::ReplicaId>& replicas) {
 
 std::string last_event(const std::string& run_dir, const std::vector<std::string>& kinds) {
   std::ifstream file(run_dir + "/events.jsonl");
-  std::string found;
-  for (std::string line; std::getline(file, line);) {
-    const nlohmann::json event = nlohmann::json::parse(line, nullptr, false);
-    if (event.is_object() &&
-        std::find(kinds.begin(), kinds.end(), event.value("kind", "")) != kinds.end()) {
-      found = event.value("text", "");
-    }
-  }
-  return found;
+  const std::string lines{std::istreambuf_iterator<char>(file), {}};
+  return last_event_in(lines, kinds);
 }
 
 Result<std::unique_ptr<Foreground>> Foreground::create(std::string unit, std::string run_dir) {

@@ -16,6 +16,7 @@
 #include "fmt/format.h"
 #include "supervisor/arbiter/views.h"
 #include "supervisor/console_spool.h"
+#include "supervisor/json_fields.h"
 #include "supervisor/reports.h"
 
 namespace ftrun::cli {
@@ -35,7 +36,7 @@ Result<int> show_status(const std::string& run_dir, bool json) {
   auto status = read_unit_status(run_dir);
   FTRUN_TRY(status);
   if (json) {
-    fmt::print("{}\n", status_json(*status).dump());
+    fmt::print("{}\n", dump_json(status_json(*status)));
   } else {
     fmt::print("{}", status_text(*status));
   }

@@ -31,21 +31,18 @@ constexpr int kKeeperDeathMs = 5'000;
 // The longest file name in a run directory that is a Unix socket's: sup.a.sock and a slash.
 constexpr size_t kSocketPathBytesMax = 107 - 11;
 
-Result<nlohmann::json> read_json(const std::string& path) {
-  std::ifstream file(path);
+Result<std::string> read_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
   if (!file) {
     return system_error(path, errno);
   }
-  nlohmann::json json = nlohmann::json::parse(file, nullptr, false);
-  if (!json.is_object()) {
-    return Error{path + " is damaged: not a JSON object"};
-  }
-  return json;
+  return std::string{std::istreambuf_iterator<char>(file), {}};
 }
 
-std::string read_text(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+// What /proc says; nothing where there is no such process.
+std::string read_process(pid_t pid, const char* what) {
+  const auto text = read_text(fmt::format("/proc/{}/{}", pid, what));
+  return text.ok() ? *text : "";
 }
 
 Result<void> kill_keeper(const ReplicaFile& replica) {
@@ -115,13 +112,9 @@ Result<void> make_private_directory(const std::string& path) {
 }
 
 Result<void> write_unit_file(const std::string& run_dir, const UnitFile& unit) {
-  const nlohmann::ordered_json json = {{"unit", unit.unit},
-                                       {"replicas", unit.replicas},
-                                       {"program", unit.program},
-                                       {"ftrun", unit.ftrun}};
   const std::string path = run_dir + "/unit.json";
   std::ofstream file(path + ".tmp");
-  file << json.dump() << '\n';
+  file << encode_unit_file(unit);
   file.close();
   if (!file || rename((path + ".tmp").c_str(), path.c_str()) != 0) {
     return system_error("writing " + path, errno);
@@ -130,10 +123,11 @@ Result<void> write_unit_file(const std::string& run_dir, const UnitFile& unit) {
 }
 
 Result<UnitFile> read_unit_file(const std::string& run_dir) {
-  auto json = read_json(run_dir + "/unit.json");
-  FTRUN_TRY(json);
-  return UnitFile{json->value("unit", ""), json->value("replicas", 0), json->value("program", ""),
-                  json->value("ftrun", 0)};
+  const std::string path = run_dir + "/unit.json";
+  auto text = read_text(path);
+  FTRUN_TRY(text);
+  Result<UnitFile> unit = decode_unit_file(*text);
+  return unit.ok() ? unit : Error{path + " " + unit.error().message};
 }
 
 Result<std::vector<ReplicaFile>> read_replica_files(const std::string& run_dir) {
@@ -141,14 +135,17 @@ Result<std::vector<ReplicaFile>> read_replica_files(const std::string& run_dir) 
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(run_dir, error)) {
     const std::string name = entry.path().filename();
-    if (!name.starts_with("sup.") || !name.ends_with(".json")) {
+    const std::optional<std::string> id = replica_of_file(name);
+    if (!id) {
       continue;
     }
-    auto json = read_json(entry.path());
-    FTRUN_TRY(json);
-    replicas.push_back({name.substr(4, name.size() - 9), json->value("supervisor", 0),
-                        json->value("keeper", 0), json->value("init", 0),
-                        json->value("application", 0)});
+    auto text = read_text(entry.path());
+    FTRUN_TRY(text);
+    auto replica = decode_replica_file(*id, *text);
+    if (!replica.ok()) {
+      return Error{entry.path().string() + " " + replica.error().message};
+    }
+    replicas.push_back(std::move(*replica));
   }
   if (error) {
     return system_error(run_dir, error.value());
@@ -162,7 +159,7 @@ bool belongs_to(pid_t pid, const std::string& run_dir) {
   if (!process::process_runs(pid, 0)) {
     return false;
   }
-  const std::string command = read_text(fmt::format("/proc/{}/cmdline", pid));
+  const std::string command = read_process(pid, "cmdline");
   return ('\0' + command + '\0').find('\0' + run_dir + '\0') != std::string::npos;
 }
 
@@ -178,7 +175,7 @@ Result<std::optional<Owner>> find_owner(const std::string& run_dir) {
   // not name the directory.
   const auto unit = read_unit_file(run_dir);
   if (replicas->empty() && unit.ok() && process::process_runs(unit->ftrun, 0) &&
-      read_text(fmt::format("/proc/{}/comm", unit->ftrun)) == "ftrun\n") {
+      read_process(unit->ftrun, "comm") == "ftrun\n") {
     return std::optional<Owner>({"ftrun", unit->ftrun});
   }
   return std::optional<Owner>{};
@@ -272,9 +269,8 @@ Result<std::vector<RunningUnit>> find_running_units() {
 }
 
 std::optional<int> read_exit_status(const std::string& run_dir) {
-  std::ifstream file(run_dir + "/exit_status");
-  int status = 0;
-  return file >> status ? std::optional<int>(status) : std::nullopt;
+  const auto text = read_text(run_dir + "/exit_status");
+  return text.ok() ? decode_exit_status(*text) : std::nullopt;
 }
 
 }  // namespace ftrun::cli

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "nlohmann/json.hpp"
+#include "cli/unit_files.h"
 #include "supervisor/result.h"
 
 namespace ftrun::cli {
@@ -28,24 +28,10 @@ std::string units_directory();
 // enter, and symbolic links.
 Result<void> make_private_directory(const std::string& path);
 
-struct UnitFile {
-  std::string unit;
-  int replicas = 0;
-  std::string program;
-  pid_t ftrun = 0;
-};
 Result<void> write_unit_file(const std::string& run_dir, const UnitFile& unit);
 Result<UnitFile> read_unit_file(const std::string& run_dir);
 
-// One sup.<id>.json.
-struct ReplicaFile {
-  std::string id;
-  pid_t supervisor = 0;
-  pid_t keeper = 0;
-  pid_t init = 0;
-  pid_t application = 0;
-};
-// All of them, by id. A file that is damaged is an Error.
+// All sup.<id>.json, by id. A file that is damaged is an Error.
 Result<std::vector<ReplicaFile>> read_replica_files(const std::string& run_dir);
 
 // Whether `pid` is a process of the unit in `run_dir`: ftrun, a supervisor or a keeper.

@@ -7,9 +7,8 @@
 #include <climits>
 #include <map>
 
-#include "cli/control_client.h"
 #include "fmt/format.h"
-#include "supervisor/arbiter/views.h"
+#include "supervisor/json_fields.h"
 
 namespace ftrun::cli {
 namespace {
@@ -20,22 +19,22 @@ std::string own_host() {
   return name;
 }
 
+// What a supervisor of another version leaves out, or says otherwise, stays as it is here.
 ReplicaStatus from_answer(const std::string& id, const nlohmann::json& answer) {
   ReplicaStatus replica;
   replica.id = id;
-  replica.role = answer.value("role", "none");
-  replica.sender = answer.value("sender", false);
-  replica.state = answer.value("state", "failed");
-  replica.app_pid = answer.value("app_pid", 0);
-  replica.supervisor_pid = answer.value("supervisor_pid", 0);
-  replica.keeper_pid = answer.value("keeper_pid", 0);
-  replica.host = answer.value("host", "");
-  replica.lsn = answer.value("lsn", uint64_t{0});
-  replica.lag_records = answer.value("lag_records", uint64_t{0});
-  replica.log_bytes = answer.value("log_bytes", uint64_t{0});
-  replica.input_bytes = answer.value("input_bytes", uint64_t{0});
-  replica.kernel_calls = answer.value("kernel_calls", uint64_t{0});
-  replica.wake_calls = answer.value("wake_calls", uint64_t{0});
+  replica.state = "failed";
+  take_field(answer, "state", &replica.state);
+  take_field(answer, "app_pid", &replica.app_pid);
+  take_field(answer, "supervisor_pid", &replica.supervisor_pid);
+  take_field(answer, "keeper_pid", &replica.keeper_pid);
+  take_field(answer, "host", &replica.host);
+  take_field(answer, "lsn", &replica.lsn);
+  take_field(answer, "lag_records", &replica.lag_records);
+  take_field(answer, "log_bytes", &replica.log_bytes);
+  take_field(answer, "input_bytes", &replica.input_bytes);
+  take_field(answer, "kernel_calls", &replica.kernel_calls);
+  take_field(answer, "wake_calls", &replica.wake_calls);
   return replica;
 }
 
@@ -53,6 +52,17 @@ Protection protection_of(const std::vector<ReplicaStatus>& replicas) {
 }
 
 }  // namespace
+
+Result<nlohmann::json> decode_answer(std::string_view line) {
+  nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
+  if (!json.is_object()) {
+    return Error{"answered what is no JSON object"};
+  }
+  if (json.contains("ok") && !field_or(json, "ok", false)) {
+    return Error{"refused: " + field_or(json, "error", std::string("no reason given"))};
+  }
+  return json;
+}
 
 const char* protection_name(Protection protection) {
   switch (protection) {
@@ -111,41 +121,6 @@ UnitStatus combine_status(const std::string& unit, const std::vector<ReplicaFile
   }
   status.protection = protection_of(status.replicas);
   return status;
-}
-
-Result<UnitStatus> read_unit_status(const std::string& run_dir) {
-  auto files = read_replica_files(run_dir);
-  FTRUN_TRY(files);
-  const auto unit = read_unit_file(run_dir);
-  std::map<std::string, nlohmann::json> answers;
-  bool lives = false;
-  for (const ReplicaFile& file : *files) {
-    if (!belongs_to(file.supervisor, run_dir)) {
-      continue;
-    }
-    lives = true;
-    const auto answer = ask(fmt::format("{}/sup.{}.sock", run_dir, file.id), {{"cmd", "status"}});
-    if (answer.ok()) {
-      answers[file.id] = *answer;
-    }
-  }
-  if (!lives) {
-    return Error{fmt::format("no supervisor of the unit in {} is running", run_dir)};
-  }
-  auto view = arbiter::Views(run_dir).current();
-  FTRUN_TRY(view);
-  std::vector<std::string> names;
-  std::string sender;
-  uint64_t epoch = 0;
-  if (view->has_value()) {
-    epoch = (*view)->epoch;
-    sender = arbiter::replica_name((*view)->sender);
-    for (const unit::ReplicaId replica : (*view)->replicas) {
-      names.push_back(arbiter::replica_name(replica));
-    }
-  }
-  const std::string name = unit.ok() ? unit->unit : run_dir.substr(run_dir.rfind('/') + 1);
-  return combine_status(name, *files, answers, names, sender, epoch);
 }
 
 nlohmann::ordered_json status_json(const UnitStatus& status) {

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "cli/unit_dir.h"
+#include "cli/unit_files.h"
 #include "nlohmann/json.hpp"
 #include "supervisor/result.h"
 
@@ -45,6 +45,10 @@ struct UnitStatus {
 
 // An Error when no supervisor of the unit lives (number 0), or the directory cannot be read.
 Result<UnitStatus> read_unit_status(const std::string& run_dir);
+
+// A supervisor's answer, one line. An Error says what is wrong with it, or that it is a refusal, to
+// stand behind the supervisor's name.
+Result<nlohmann::json> decode_answer(std::string_view line);
 
 // What follows from answers and files alone (read_unit_status without the sockets). `answers` holds
 // the supervisors' status objects by replica; those that did not answer are not in it.

@@ -44,6 +44,9 @@ long call_getitimer(int which, void* value) {
   if (which != ITIMER_REAL) {
     return -EINVAL;
   }
+  if (value == nullptr) {
+    return -EFAULT;
+  }
   auto* out = static_cast<struct itimerval*>(value);
   const int64_t left = alarm.deadline_ns == kNoDeadline ? 0 : alarm.deadline_ns - virtual_now_ns();
   out->it_value = to_timeval(left > 0 ? left : 0);

@@ -11,6 +11,9 @@
 namespace ftrun::shim {
 namespace {
 
+// What a request may cause.
+constexpr SignalSet kCrashes = signal_bit(SIGSEGV) | signal_bit(SIGBUS) | signal_bit(SIGFPE) |
+                               signal_bit(SIGILL) | signal_bit(SIGABRT);
 // Handlers use less; who calls from elsewhere has left the handler.
 constexpr uint64_t kHandlerStackBytesMax = 1 << 20;
 
@@ -40,7 +43,8 @@ void note_read(uint32_t connection) {
 
 void dying_begin(int signal, uint64_t handler_stack) {
   const Thread* thread = self();
-  if (thread == nullptr || !doors_are_live() || is_dying()) {
+  if ((kCrashes & signal_bit(signal)) == 0 || thread == nullptr || !doors_are_live() ||
+      is_dying()) {
     return;
   }
   dying.signal = signal;

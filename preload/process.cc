@@ -223,15 +223,15 @@ bool is_monotonic(long clock) {
 }  // namespace
 
 long do_clock_gettime(long number, const long* a) {
-  if (is_monotonic(a[0])) {
-    store_time(at<timespec>(a[1]), doors_clock_ns());
-    return 0;
+  if (!is_monotonic(a[0]) && !is_realtime(a[0])) {
+    return choose_struct(number, a, a[1], sizeof(struct timespec));
   }
-  if (is_realtime(a[0])) {
-    store_time(at<timespec>(a[1]), doors_clock_ns() + realtime_offset_ns());
-    return 0;
+  if (a[1] == 0) {
+    return -EFAULT;
   }
-  return choose_struct(number, a, a[1], sizeof(struct timespec));
+  const int64_t offset_ns = is_realtime(a[0]) ? realtime_offset_ns() : 0;
+  store_time(at<timespec>(a[1]), doors_clock_ns() + offset_ns);
+  return 0;
 }
 
 long do_gettimeofday(long, const long* a) {
@@ -267,6 +267,14 @@ long do_clock_getres(long number, const long* a) {
 
 namespace {
 
+// What the kernel says of a time that is to be slept; 0 or -errno.
+int check_time(const timespec* time) {
+  if (time == nullptr) {
+    return -EFAULT;
+  }
+  return time->tv_nsec < 0 || time->tv_nsec >= 1'000'000'000 || time->tv_sec < 0 ? -EINVAL : 0;
+}
+
 long sleep_until_ns(int64_t deadline, timespec* remaining) {
   ingest_point();
   const int result = sched_wait(nullptr, deadline);
@@ -284,8 +292,8 @@ long sleep_until_ns(int64_t deadline, timespec* remaining) {
 
 long do_nanosleep(long, const long* a) {
   const auto* wanted = at<const timespec>(a[0]);
-  if (wanted->tv_nsec < 0 || wanted->tv_nsec >= 1'000'000'000 || wanted->tv_sec < 0) {
-    return -EINVAL;
+  if (const int error = check_time(wanted)) {
+    return error;
   }
   const int64_t ns = wanted->tv_sec * 1'000'000'000 + wanted->tv_nsec;
   return sleep_until_ns(doors_clock_ns() + ns, at<timespec>(a[1]));
@@ -297,8 +305,8 @@ long do_clock_nanosleep(long, const long* a) {
     const bool cpu = a[0] == CLOCK_PROCESS_CPUTIME_ID || static_cast<int>(a[0]) < 0;
     return cpu ? -EOPNOTSUPP : -EINVAL;
   }
-  if (wanted->tv_nsec < 0 || wanted->tv_nsec >= 1'000'000'000 || wanted->tv_sec < 0) {
-    return -EINVAL;
+  if (const int error = check_time(wanted)) {
+    return error;
   }
   const int64_t ns = wanted->tv_sec * 1'000'000'000 + wanted->tv_nsec;
   if ((a[1] & TIMER_ABSTIME) == 0) {

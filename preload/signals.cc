@@ -35,11 +35,6 @@ constexpr SignalSet kStopsByDefault =
 // A crash is not logged: the turn it happens in dies with the replica (DESIGN section 9).
 constexpr SignalSet kCrashes = kFaults | signal_bit(SIGABRT) | signal_bit(SIGQUIT);
 
-// Of these, those that a request may cause.
-constexpr SignalSet kRequestsOfDeath = signal_bit(SIGSEGV) | signal_bit(SIGBUS) |
-                                       signal_bit(SIGFPE) | signal_bit(SIGILL) |
-                                       signal_bit(SIGABRT);
-
 constexpr int kAutoDisarm = static_cast<int>(1u << 31);  // SS_AUTODISARM
 constexpr size_t kAlternateStackBytesMin = 2048;         // the kernel's MINSIGSTKSZ
 
@@ -64,17 +59,11 @@ void set_kernel_action(int number, void (*handler)(int, siginfo_t*, void*)) {
   raw(__NR_rt_sigaction, number, &action, nullptr, sizeof(SignalSet));
 }
 
-void begin_crash(int number, uint64_t handler_stack) {
-  if ((kRequestsOfDeath & signal_bit(number)) != 0) {
-    dying_begin(number, handler_stack);
-  }
-}
-
 [[noreturn]] void terminate_by(int number) {
   if ((kCrashes & signal_bit(number)) == 0) {
     doors_exit(128 + number);
   }
-  begin_crash(number, 0);
+  dying_begin(number, 0);
   die_of(number);
 }
 
@@ -113,7 +102,7 @@ void handle_fault(int number, siginfo_t* info, void* context) {
   const bool again = is_dying() && (action.flags & SA_NODEFER) == 0;
   const auto handler_stack = reinterpret_cast<uint64_t>(__builtin_frame_address(0));
   if (info->si_code > 0) {  // else another process sent it
-    begin_crash(number, handler_stack);
+    dying_begin(number, handler_stack);
   }
   if (action.handler == kDefault || action.handler == kIgnore || self() == nullptr || again ||
       on_shim_stack(static_cast<uint64_t>(registers[REG_RSP]))) {
@@ -328,6 +317,9 @@ long call_sigsuspend(const SignalSet* set) {
 }
 
 long call_sigtimedwait(const SignalSet* set, siginfo_t* info, const struct timespec* timeout) {
+  if (set == nullptr) {
+    return -EFAULT;
+  }
   Thread* thread = self();
   const SignalSet wanted = *set & ~kUnblockable;
   ingest_point();
@@ -480,7 +472,7 @@ extern "C" __attribute__((visibility("hidden"))) ftrun::shim::HandlerStart shim_
   if ((action.flags & SA_NODEFER) == 0) {
     thread->mask |= signal_bit(number);
   }
-  begin_crash(number, reinterpret_cast<uint64_t>(frame));
+  dying_begin(number, reinterpret_cast<uint64_t>(frame));
   const uint64_t handler = action.handler;
   if ((action.flags & SA_RESETHAND) != 0) {
     action.handler = kDefault;

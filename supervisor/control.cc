@@ -94,9 +94,22 @@ void ControlServer::process(const epoll_event& event) {
   }
 }
 
+void ControlServer::resume() {
+  pause(false);
+}
+
+void ControlServer::pause(bool paused) {
+  if (paused != paused_) {
+    paused_ = paused;
+    watch(EPOLL_CTL_MOD, fd_, paused ? 0u : EPOLLIN);
+  }
+}
+
 void ControlServer::accept_clients() {
   const int fd = accept4(fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (fd < 0) {
+    // The client waits on and would wake us at once, again and again.
+    pause(errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM);
     return;
   }
   const std::string why = refusal_of(fd);

@@ -44,6 +44,8 @@ class ControlServer {
   ControlServer& operator=(const ControlServer&) = delete;
   ~ControlServer();
   void process(const epoll_event& event);
+  // Now and then: without descriptors for a new client, nobody is waited for until this is called.
+  void resume();
 
  private:
   struct Client {
@@ -52,6 +54,7 @@ class ControlServer {
   };
   ControlServer() = default;
   void accept_clients();
+  void pause(bool paused);
   void evict_idlest();
   bool serve(int fd, Client* client, uint32_t events);  // false: the client is gone
   bool read_lines(int fd, Client* client);
@@ -64,6 +67,7 @@ class ControlServer {
   Handler handler_;
   Refused refused_;
   uint64_t heard_ = 0;
+  bool paused_ = false;
   std::map<int, Client> clients_;
 };
 

@@ -6,8 +6,9 @@
 
 #include <atomic>
 #include <cerrno>
-#include <nlohmann/json.hpp>
 
+#include "supervisor/control_request.h"
+#include "supervisor/json_fields.h"
 #include "supervisor/replica.h"
 #include "supervisor/tags.h"
 
@@ -238,6 +239,7 @@ void Replica::tick() {
   }
   edge_->part(now_ns_);
   note_state();
+  control_->resume();
   flush_links();
   if (++ticks_ % kDropTicks == 0) {
     edge_->drop_released();
@@ -258,34 +260,22 @@ void Replica::check_turn_length() {
 }
 
 std::string Replica::handle_command(const std::string& line) {
-  const auto refuse = [](const std::string& why) {
-    return nlohmann::json{{"ok", false}, {"error", why}}.dump();
-  };
-  const nlohmann::json request = nlohmann::json::parse(line, nullptr, false);
-  if (!request.is_object() || !request.contains("cmd") || !request["cmd"].is_string()) {
-    return refuse("not an object with a string \"cmd\"");
+  const Result<ControlRequest> request = decode_request(line);
+  if (!request.ok()) {
+    return encode_refusal(request.error().message);
   }
-  const std::string command = request["cmd"];
-  if (command == "status") {
-    return status_json();
+  switch (request->command) {
+    case ControlCommand::kStatus:
+      return status_json();
+    case ControlCommand::kSignal:
+      core_->on_signal(request->sequence, request->number);
+      break;
+    case ControlCommand::kStop:
+      event("stopped", "by the operator");
+      done_ = true;
+      break;
   }
-  if (command == "signal") {
-    const bool numbers = request.contains("number") && request["number"].is_number_unsigned() &&
-                         request.contains("seq") && request["seq"].is_number_unsigned();
-    const uint64_t number = numbers ? request["number"].get<uint64_t>() : 0;
-    const uint64_t sequence = numbers ? request["seq"].get<uint64_t>() : 0;
-    if (number < 1 || number > 64 || sequence < 1 || sequence > UINT32_MAX) {
-      return refuse("signal needs \"number\" 1 to 64 and \"seq\" from 1");
-    }
-    core_->on_signal(static_cast<uint32_t>(sequence), static_cast<int>(number));
-    return R"({"ok":true})";
-  }
-  if (command == "stop") {
-    event("stopped", "by the operator");
-    done_ = true;
-    return R"({"ok":true})";
-  }
-  return refuse("unknown command \"" + command + "\"");
+  return R"({"ok":true})";
 }
 
 std::string Replica::status_json() const {
@@ -316,7 +306,7 @@ std::string Replica::status_json() const {
       {"connections", status.connections},
       {"epoch", status.view.epoch},
       {"protection", status.view.replicas.size() >= 2 && !failed ? "protected" : "unprotected"}};
-  return answer.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return dump_json(answer);
 }
 
 }  // namespace ftrun

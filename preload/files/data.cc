@@ -3,6 +3,7 @@
 // did; what it reads is compared by hash, or taken from the log. Runs in the application on the
 // shim's stack with the token held; no libc.
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -174,6 +175,16 @@ long do_pwritev2(long number, const long* a) {
   return a[5] != 0 ? -EOPNOTSUPP : a[3] == -1 ? do_writev(number, a) : do_pwritev(number, a);
 }
 
+namespace {
+
+// A file that is written at its end alone: sendfile(2) refuses it, write(2) does not.
+bool appends(int fd) {
+  const long flags = is_virtual(fd) ? 0 : raw(__NR_fcntl, fd, F_GETFL, 0);
+  return flags > 0 && (flags & O_APPEND) != 0 && (flags & O_ACCMODE) != O_RDONLY;
+}
+
+}  // namespace
+
 long do_sendfile(long, const long* a) {
   static uint8_t* buffer = nullptr;
   constexpr size_t kChunk = 64 * 1024;
@@ -184,6 +195,9 @@ long do_sendfile(long, const long* a) {
   auto* offset = static_cast<int64_t*>(pointer(a[2]));
   if (fd_kind(out) == FdKind::kFree || fd_kind(static_cast<int>(a[1])) == FdKind::kFree) {
     return -EBADF;
+  }
+  if (appends(out)) {
+    return -EINVAL;
   }
   long sent = 0;
   while (sent < a[3]) {

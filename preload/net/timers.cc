@@ -165,6 +165,9 @@ long net_timerfd_create(int clock, int flags) {
 
 long net_timerfd_settime(int fd, int flags, const struct itimerspec* value,
                          struct itimerspec* old_value) {
+  if (value == nullptr) {
+    return -EFAULT;
+  }
   if ((flags & ~(TFD_TIMER_ABSTIME | kCancelOnSet)) != 0 || !is_valid(value->it_value) ||
       !is_valid(value->it_interval)) {
     return -EINVAL;
@@ -204,6 +207,9 @@ long net_timerfd_gettime(int fd, struct itimerspec* value) {
   Timer* timer = timer_of(fd, &error);
   if (timer == nullptr) {
     return error;
+  }
+  if (value == nullptr) {
+    return -EFAULT;
   }
   fill_current(timer, value);
   return 0;

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <sstream>
@@ -26,6 +27,10 @@ std::optional<uint64_t> parse_number(std::string_view text) {
     return std::nullopt;
   }
   return value;
+}
+
+bool is_member(const unit::View& view, unit::ReplicaId replica) {
+  return std::find(view.replicas.begin(), view.replicas.end(), replica) != view.replicas.end();
 }
 
 Result<void> write_file(const std::string& path, const std::string& text) {
@@ -65,7 +70,7 @@ std::string encode_view(const unit::View& view) {
 }
 
 Result<unit::View> decode_view(std::string_view text) {
-  const Error bad{fmt::format("not a view: \"{}\"", text)};
+  const Error bad{"not a view"};
   std::istringstream words{std::string(text)};
   std::string key[3];
   std::string epoch, replicas, sender, rest;
@@ -81,24 +86,36 @@ Result<unit::View> decode_view(std::string_view text) {
   }
   view.epoch = *number;
   view.sender = *last;
-  bool sender_is_member = false;
   std::istringstream names{replicas};
   for (std::string name; std::getline(names, name, ',');) {
     const std::optional<unit::ReplicaId> replica = replica_from_name(name);
-    if (!replica) {
+    if (!replica || is_member(view, *replica)) {
       return bad;
     }
     view.replicas.push_back(*replica);
-    sender_is_member = sender_is_member || *replica == view.sender;
   }
-  if (!sender_is_member) {
+  // Only encode_view() writes views: what reads otherwise, or was cut off, is not one.
+  if (!is_member(view, view.sender) || encode_view(view) != text) {
     return bad;
   }
   return view;
 }
 
+std::string file_of_epoch(uint64_t epoch) {
+  return fmt::format("{}{}", kFilePrefix, epoch);
+}
+
+std::optional<uint64_t> epoch_of_file(std::string_view name) {
+  if (!name.starts_with(kFilePrefix)) {
+    return std::nullopt;
+  }
+  const std::optional<uint64_t> epoch = parse_number(name.substr(kFilePrefix.size()));
+  // With zeros in front it would be the name of a file that nobody wrote.
+  return epoch && file_of_epoch(*epoch) == name ? epoch : std::nullopt;
+}
+
 std::string Views::path(uint64_t epoch) const {
-  return fmt::format("{}/{}{}", directory_, kFilePrefix, epoch);
+  return directory_ + "/" + file_of_epoch(epoch);
 }
 
 Result<unit::View> Views::publish(const unit::View& view) const {
@@ -154,11 +171,7 @@ Result<std::optional<unit::View>> Views::current() const {
   }
   std::optional<uint64_t> newest;
   while (const dirent* entry = readdir(directory)) {
-    const std::string_view name = entry->d_name;
-    if (!name.starts_with(kFilePrefix)) {
-      continue;
-    }
-    const std::optional<uint64_t> epoch = parse_number(name.substr(kFilePrefix.size()));
+    const std::optional<uint64_t> epoch = epoch_of_file(entry->d_name);
     if (epoch && (!newest || *epoch > *newest)) {
       newest = epoch;
     }

@@ -37,7 +37,13 @@ class Views {
 
 // One line of text: `epoch 2 replicas b sender b`.
 std::string encode_view(const unit::View& view);
+// Accepts what encode_view() writes for a view of distinct replicas with the sender among them, and
+// nothing else.
 Result<unit::View> decode_view(std::string_view text);
+
+// The name of an epoch's file, "view.2", and back; nothing for the name of any other file.
+std::string file_of_epoch(uint64_t epoch);
+std::optional<uint64_t> epoch_of_file(std::string_view name);
 
 // Replica 0 is "a"; letters are what operators see.
 std::string replica_name(unit::ReplicaId replica);

@@ -19,6 +19,7 @@
 #include "fmt/format.h"
 #include "supervisor/process/environment.h"
 #include "supervisor/process/init.h"
+#include "supervisor/process/init_message.h"
 #include "supervisor/process/launch_error.h"
 
 extern char** environ;
@@ -143,7 +144,8 @@ struct Received {
 Result<std::optional<Received>> receive(int fd) {
   Received received;
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(ucred))];
-  iovec vector{&received.message, sizeof received.message};
+  uint8_t bytes[sizeof(InitMessage) + 1];  // so that a longer message is seen to be one
+  iovec vector{bytes, sizeof bytes};
   msghdr header{};
   header.msg_iov = &vector;
   header.msg_iovlen = 1;
@@ -162,9 +164,9 @@ Result<std::optional<Received>> receive(int fd) {
   if (length < 0) {
     return system_error("reading from the application's init", errno);
   }
-  if (length != sizeof received.message || received.message.version != kInitMessageVersion) {
-    return Error{fmt::format("the application's init sent {} bytes that are no message", length)};
-  }
+  auto message = decode_init_message({bytes, static_cast<size_t>(length)});
+  FTRUN_TRY(message);
+  received.message = *message;
   for (cmsghdr* item = CMSG_FIRSTHDR(&header); item != nullptr; item = CMSG_NXTHDR(&header, item)) {
     if (item->cmsg_level == SOL_SOCKET && item->cmsg_type == SCM_CREDENTIALS) {
       ucred credentials;
@@ -274,18 +276,9 @@ Result<std::optional<StatusEvent>> read_status(int status_fd) {
   if (!received->has_value()) {
     return std::optional<StatusEvent>{};
   }
-  const InitMessage& message = (*received)->message;
-  switch (message.kind) {
-    case InitMessageKind::kStopped:
-      return std::optional<StatusEvent>({StatusKind::kStopped, message.value});
-    case InitMessageKind::kContinued:
-      return std::optional<StatusEvent>({StatusKind::kContinued, message.value});
-    case InitMessageKind::kExited:
-      return std::optional<StatusEvent>({StatusKind::kExited, message.value});
-    default:
-      return Error{fmt::format("the application's init failed (step {}): {}",
-                               static_cast<unsigned>(message.step), std::strerror(message.value))};
-  }
+  auto event = status_event((*received)->message);
+  FTRUN_TRY(event);
+  return std::optional<StatusEvent>{*event};
 }
 
 int doorbell_number(const rlimit& descriptors) {

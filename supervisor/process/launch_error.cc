@@ -18,7 +18,9 @@ Error launch_error(const LaunchPlan& plan, const InitMessage& message) {
       return failed("making the mount namespace private");
     case InitStep::kMount: {
       const size_t index = static_cast<size_t>(message.detail);
-      FTRUN_ASSERT(index < plan.mounts.size());
+      if (index >= plan.mounts.size()) {
+        return failed("mounting a state directory");
+      }
       return failed(
           fmt::format("mounting {} over {}", plan.mounts[index].source, plan.mounts[index].target));
     }

@@ -6,46 +6,66 @@
 
 #include <cerrno>
 #include <fstream>
-#include <sstream>
+#include <iterator>
 
 #include "fmt/format.h"
-#include "nlohmann/json.hpp"
+#include "supervisor/json_fields.h"
 
 namespace ftrun::process {
+
+namespace {
+
+template <typename T>
+bool has(const nlohmann::json& json, const char* name, T* into) {
+  return take_field(json, name, into) == Field::kTaken;
+}
+
+}  // namespace
+
+Result<StateMarker> decode_marker(std::string_view text) {
+  const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
+  int version = 0;
+  if (!json.is_object() || !has(json, "version", &version)) {
+    return Error{"is damaged: no JSON object with a version"};
+  }
+  if (version != kMarkerVersion) {
+    return Error{
+        fmt::format("has version {}; this ftrun knows version {}", version, kMarkerVersion)};
+  }
+  StateMarker marker;
+  pid_t supervisor = 0;
+  if (!has(json, "unit", &marker.unit) || !has(json, "replica", &marker.replica) ||
+      !has(json, "epoch", &marker.epoch) || !has(json, "lsn", &marker.lsn) ||
+      !has(json, "inode", &marker.inode) || !has(json, "supervisor", &supervisor) ||
+      !has(json, "started", &marker.started)) {
+    return Error{"is damaged: a field is missing or no field of a marker"};
+  }
+  marker.supervisor = supervisor;
+  return marker;
+}
+
+std::string encode_marker(const StateMarker& marker) {
+  const nlohmann::ordered_json json = {
+      {"version", kMarkerVersion},       {"unit", marker.unit},      {"replica", marker.replica},
+      {"epoch", marker.epoch},           {"lsn", marker.lsn},        {"inode", marker.inode},
+      {"supervisor", marker.supervisor}, {"started", marker.started}};
+  return dump_json(json) + "\n";
+}
 
 Result<StateMarker> read_marker(const std::string& path) {
   std::ifstream file(path);
   if (!file) {
     return system_error(path, errno);
   }
-  const nlohmann::json json = nlohmann::json::parse(file, nullptr, false);
-  try {
-    if (json.at("version").get<int>() != kMarkerVersion) {
-      return Error{fmt::format("{} has version {}; this ftrun knows version {}", path,
-                               json.at("version").dump(), kMarkerVersion)};
-    }
-    StateMarker marker;
-    marker.unit = json.at("unit").get<std::string>();
-    marker.replica = json.at("replica").get<std::string>();
-    marker.epoch = json.at("epoch").get<uint64_t>();
-    marker.lsn = json.at("lsn").get<uint64_t>();
-    marker.inode = json.at("inode").get<uint64_t>();
-    marker.supervisor = json.at("supervisor").get<int64_t>();
-    marker.started = json.at("started").get<uint64_t>();
-    return marker;
-  } catch (const nlohmann::json::exception& exception) {
-    return Error{fmt::format("{} is damaged: {}", path, exception.what())};
-  }
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  Result<StateMarker> marker = decode_marker(text);
+  return marker.ok() ? marker : Error{path + " " + marker.error().message};
 }
 
 namespace {
 
 Result<void> replace_file(const std::string& path, const StateMarker& marker, bool durable) {
-  const nlohmann::ordered_json json = {
-      {"version", kMarkerVersion},       {"unit", marker.unit},      {"replica", marker.replica},
-      {"epoch", marker.epoch},           {"lsn", marker.lsn},        {"inode", marker.inode},
-      {"supervisor", marker.supervisor}, {"started", marker.started}};
-  const std::string text = json.dump() + "\n";
+  const std::string text = encode_marker(marker);
   const std::string temporary = path + ".tmp";
   const Descriptor fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (!fd.valid() || write(fd.get(), text.data(), text.size()) != ssize_t(text.size()) ||

@@ -17,6 +17,10 @@ inline std::string marker_path(const std::string& copy) {
   return copy + std::string(kMarkerSuffix);
 }
 
+// The file's text and back. An Error says what is wrong with the file, to stand behind its name.
+std::string encode_marker(const StateMarker& marker);
+Result<StateMarker> decode_marker(std::string_view text);
+
 Result<StateMarker> read_marker(const std::string& path);
 // Atomic, but not synced to disk.
 Result<void> replace_marker(const std::string& path, const StateMarker& marker);

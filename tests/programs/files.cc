@@ -60,6 +60,8 @@ void content() {
   say("append", fcntl(copy, F_SETFL, O_APPEND));
   lseek(copy, 0, SEEK_SET);
   say("append", write(copy, "!", 1));
+  say("append by sendfile", sendfile(copy, fd, nullptr, 3));
+  say("append nothing by sendfile", sendfile(copy, fd, &offset, 0));
   say("size", lseek(copy, 0, SEEK_END));
   say("read what is write-only", read(copy, in, 1));
   say("write what is read-only", write(open("data", O_RDONLY), in, 1));

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/select.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/timerfd.h>
 #include <sys/times.h>
@@ -79,6 +80,31 @@ void sleeps() {
   printf(" own thread's CPU: %d\n", clock_nanosleep(CLOCK_THREAD_CPUTIME_ID, 0, &nap, nullptr));
 }
 
+// What the kernel says where a time or a set should be. By number: the C library's functions would
+// read some of them themselves.
+void missing() {
+  const auto say = [](const char* what, long result) {
+    printf("%s: %ld %s\n", what, result, result < 0 ? strerror(errno) : "");
+  };
+  const timespec nap = spec(kMs);
+  const int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+  say("no time to sleep", syscall(SYS_nanosleep, nullptr, nullptr));
+  say("no time to sleep", syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, nullptr, nullptr));
+  say("no time to wake",
+      syscall(SYS_clock_nanosleep, CLOCK_REALTIME, TIMER_ABSTIME, nullptr, nullptr));
+  say("no clock and no time", syscall(SYS_clock_nanosleep, 77, 0, nullptr, nullptr));
+  say("no room for the time", syscall(SYS_clock_gettime, CLOCK_MONOTONIC, nullptr));
+  say("no room for the time", syscall(SYS_clock_gettime, CLOCK_REALTIME_COARSE, nullptr));
+  say("no room for CPU time", syscall(SYS_clock_gettime, CLOCK_THREAD_CPUTIME_ID, nullptr));
+  say("no room for a resolution", syscall(SYS_clock_getres, CLOCK_MONOTONIC, nullptr));
+  say("no room for a timer", syscall(SYS_getitimer, ITIMER_REAL, nullptr));
+  say("no timer", syscall(SYS_setitimer, ITIMER_REAL, nullptr, nullptr));
+  say("no time for a timer", syscall(SYS_timerfd_settime, timer, 0, nullptr, nullptr));
+  say("no room for a timer", syscall(SYS_timerfd_gettime, timer, nullptr));
+  say("no set of signals", syscall(SYS_rt_sigtimedwait, nullptr, nullptr, &nap, 8));
+  close(timer);
+}
+
 volatile sig_atomic_t alarms = 0;
 
 void timers() {
@@ -139,6 +165,7 @@ void timer_descriptors() {
 int main() {
   clocks();
   sleeps();
+  missing();
   timers();
   timer_descriptors();
   return 0;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "supervisor/arbiter/views.h"
 
@@ -34,7 +35,32 @@ TEST_F(ViewsTest, TextRoundTrip) {
   for (const char* bad : {"", "epoch", "epoch x replicas a sender a", "epoch 1 replicas a sender b",
                           "epoch 1 replicas A sender A", "epoch 1 replicas a sender a more"}) {
     EXPECT_FALSE(decode_view(bad).ok()) << bad;
+    EXPECT_FALSE(decode_view(std::string(bad) + "\n").ok()) << bad;
   }
+}
+
+TEST_F(ViewsTest, OnlyTheWholeTextOfAViewIsOne) {
+  ASSERT_TRUE(decode_view("epoch 1 replicas a,b sender b\n").ok());
+  for (const char* bad :
+       {"epoch 1 replicas a,b sender b", "epoch 01 replicas a,b sender b\n",
+        "epoch 1 replicas a,b,b sender b\n", "epoch 1 replicas a,b, sender b\n",
+        "epoch  1 replicas a,b sender b\n", "epoch 1 replicas a,b sender b\n\n"}) {
+    const Result<unit::View> view = decode_view(bad);
+    ASSERT_FALSE(view.ok()) << bad;
+    EXPECT_EQ(view.error().message.find('\n'), std::string::npos);
+  }
+}
+
+TEST_F(ViewsTest, FilesThatNobodyPublishedAreNoViews) {
+  const Views views(directory_);
+  ASSERT_TRUE(views.publish(view(1, {0, 1})).ok());
+  for (const char* name :
+       {"view.", "view.007", "view.+9", "view.9x", "view.99999999999999999999"}) {
+    std::ofstream(directory_ + "/" + name) << "epoch 9 replicas a sender a\n";
+  }
+  const auto current = views.current();
+  ASSERT_TRUE(current.ok()) << current.error().message;
+  EXPECT_EQ(**current, view(1, {0, 1}));
 }
 
 TEST_F(ViewsTest, SecondPublisherOfAnEpochGetsTheFirstOnesView) {

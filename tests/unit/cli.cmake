@@ -8,7 +8,8 @@ if(TARGET ftrun_cli)
     cli_options_test.cc
     cli_program_test.cc
     cli_status_test.cc
-    cli_unit_dir_test.cc)
+    cli_unit_dir_test.cc
+    cli_unit_files_test.cc)
   target_link_libraries(cli_tests PRIVATE ftrun_cli GTest::gtest GTest::gtest_main)
   target_compile_definitions(cli_tests PRIVATE
     FTRUN="$<TARGET_FILE:ftrun>"

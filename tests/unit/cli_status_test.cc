@@ -65,5 +65,28 @@ TEST(UnitStatus, AJoiningReplicaMeansRepairing) {
   EXPECT_EQ(protection_exit_code(status.protection), 2);
 }
 
+TEST(UnitStatus, AnAnswerOfTheWrongTypesIsNotTrusted) {
+  const nlohmann::json strange = {{"state", 1},         {"app_pid", "x"},
+                                  {"host", nullptr},    {"lsn", -1},
+                                  {"lag_records", 1.5}, {"log_bytes", {1}},
+                                  {"keeper_pid", true}, {"supervisor_pid", 1ull << 40}};
+  const UnitStatus status = combine_status("u", kFiles, {{"a", strange}}, {"a"}, "a", 1);
+  EXPECT_EQ(status.protection, Protection::kUnprotected);
+  EXPECT_EQ(status.replicas[0].state, "failed");
+  EXPECT_EQ(status.replicas[0].app_pid, 0);
+  EXPECT_EQ(status.replicas[0].supervisor_pid, 0);
+  EXPECT_EQ(status.replicas[0].lsn, 0u);
+}
+
+TEST(UnitStatus, ARefusalNeedNotBeWellFormed) {
+  EXPECT_TRUE(decode_answer(R"({"ok":true})").ok());
+  EXPECT_TRUE(decode_answer(R"({"state":"live"})").ok());
+  EXPECT_EQ(decode_answer("[1]").error().message, "answered what is no JSON object");
+  EXPECT_EQ(decode_answer(R"({"ok":false,"error":"no"})").error().message, "refused: no");
+  for (const char* bad : {R"({"ok":false})", R"({"ok":"yes"})", R"({"ok":false,"error":7})"}) {
+    EXPECT_EQ(decode_answer(bad).error().message, "refused: no reason given") << bad;
+  }
+}
+
 }  // namespace
 }  // namespace ftrun::cli

@@ -4,6 +4,7 @@
 #include "supervisor/control.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -12,6 +13,7 @@
 #include <cstring>
 #include <vector>
 
+#include "supervisor/control_request.h"
 #include "supervisor/event_limit.h"
 
 namespace ftrun {
@@ -104,6 +106,30 @@ TEST_F(ControlTest, IdleConnectionsKeepNobodyOut) {
   EXPECT_EQ(ask(late, "hello\n"), "got hello\n");
 }
 
+TEST_F(ControlTest, WithoutDescriptorsItWaitsInsteadOfSpinning) {
+  const int before = connect_client();
+  const int late = connect_client();
+  clients_ = {before, late};
+  epoll_event event{};
+  ASSERT_EQ(epoll_wait(epoll_, &event, 1, 0), 1);
+  server_->process(event);
+  rlimit limit{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  const rlimit none{0, limit.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  ASSERT_EQ(epoll_wait(epoll_, &event, 1, 0), 1);
+  server_->process(event);
+  EXPECT_EQ(epoll_wait(epoll_, &event, 1, 0), 0) << "it is woken again at once";
+  EXPECT_EQ(ask(before, "hello\n"), "got hello\n");
+  server_->resume();
+  ASSERT_EQ(epoll_wait(epoll_, &event, 1, 0), 1);
+  server_->process(event);
+  EXPECT_EQ(epoll_wait(epoll_, &event, 1, 0), 0) << "and after a try that failed";
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  server_->resume();
+  EXPECT_EQ(ask(late, "hello\n"), "got hello\n");
+}
+
 TEST_F(ControlTest, EndlessLineIsCutOff) {
   const int endless = connect_client();
   const int other = connect_client();
@@ -116,6 +142,33 @@ TEST_F(ControlTest, EndlessLineIsCutOff) {
   }
   EXPECT_EQ(send(endless, "x", 1, MSG_NOSIGNAL), -1);
   EXPECT_EQ(ask(other, "hello\n"), "got hello\n");
+}
+
+TEST(ControlRequestTest, EveryRequestRoundTrips) {
+  for (const ControlRequest& request :
+       {ControlRequest{ControlCommand::kStatus}, ControlRequest{ControlCommand::kStop},
+        ControlRequest{ControlCommand::kSignal, 64, UINT32_MAX}}) {
+    const Result<ControlRequest> again = decode_request(encode_request(request));
+    ASSERT_TRUE(again.ok());
+    EXPECT_EQ(*again, request);
+  }
+}
+
+TEST(ControlRequestTest, WhatIsNoRequestIsRefusedInOneLine) {
+  for (const std::string bad :
+       {"", "[", "1", "{}", R"({"cmd":1})", R"({"cmd":"st\nop"})", "{\"cmd\":\"\xff\"}",
+        R"({"cmd":"signal"})", R"({"cmd":"signal","number":0,"seq":1})",
+        R"({"cmd":"signal","number":65,"seq":1})", R"({"cmd":"signal","number":15,"seq":0})",
+        R"({"cmd":"signal","number":15,"seq":4294967296})",
+        R"({"cmd":"signal","number":-1,"seq":1})", R"({"cmd":"signal","number":15.0,"seq":1})",
+        R"({"cmd":"signal","number":"15","seq":true})"}) {
+    const Result<ControlRequest> request = decode_request(bad);
+    ASSERT_FALSE(request.ok()) << bad;
+    const std::string refusal = encode_refusal(request.error().message);
+    EXPECT_TRUE(refusal.starts_with(R"({"error":")")) << refusal;
+    EXPECT_EQ(refusal.find('\n'), std::string::npos);
+  }
+  EXPECT_FALSE(encode_refusal("\xff").empty());
 }
 
 TEST(EventLimitTest, BurstThenRateAndTheRestIsCounted) {

@@ -8,6 +8,7 @@ target_link_options(process_probe_static PRIVATE -static)
 add_executable(process_tests
   process_call_stacks_test.cc
   process_environment_test.cc
+  process_init_message_test.cc
   process_launch_test.cc
   process_program_test.cc
   process_state_test.cc)

@@ -257,5 +257,25 @@ TEST(ProcInfo, APidWithItsStartNamesAProcess) {
   EXPECT_FALSE(process_start(child).has_value());
 }
 
+TEST(StateMarkers, WhatIsNoMarkerIsDamage) {
+  const StateMarker marker{"u", "a", 3, 7, UINT64_MAX, 4711, 99};
+  EXPECT_EQ(*decode_marker(encode_marker(marker)), marker);
+  const std::string text = encode_marker(marker);
+  for (size_t length = 0; length + 2 < text.size(); ++length) {
+    EXPECT_FALSE(decode_marker(text.substr(0, length)).ok()) << length;
+  }
+  const auto with = [&text](const std::string& from, const std::string& to) {
+    std::string changed = text;
+    return decode_marker(changed.replace(changed.find(from), from.size(), to));
+  };
+  EXPECT_EQ(with(":1,", ":2,").error().message, "has version 2; this ftrun knows version 1");
+  EXPECT_FALSE(with(":1,", ":true,").ok());
+  EXPECT_FALSE(with(":1,", ":1.0,").ok());
+  EXPECT_FALSE(with("\"a\"", "1").ok());
+  EXPECT_FALSE(with(":3,", ":-3,").ok());
+  EXPECT_FALSE(with(":7,", ":1e300,").ok());
+  EXPECT_FALSE(with(":4711,", ":4294971999,").ok()) << "it would name another process";
+}
+
 }  // namespace
 }  // namespace ftrun::process

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "supervisor/control_request.h"
+
+#include "supervisor/json_fields.h"
+
+namespace ftrun {
+
+Result<ControlRequest> decode_request(std::string_view line) {
+  const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
+  std::string command;
+  if (!json.is_object() || take_field(json, "cmd", &command) != Field::kTaken) {
+    return Error{"not an object with a string \"cmd\""};
+  }
+  ControlRequest request;
+  if (command == "status") {
+    return request;
+  }
+  if (command == "stop") {
+    request.command = ControlCommand::kStop;
+    return request;
+  }
+  if (command == "signal") {
+    request.command = ControlCommand::kSignal;
+    if (take_field(json, "number", &request.number) != Field::kTaken ||
+        take_field(json, "seq", &request.sequence) != Field::kTaken || request.number < 1 ||
+        request.number > kControlSignalMax || request.sequence < 1) {
+      return Error{"signal needs \"number\" 1 to 64 and \"seq\" from 1"};
+    }
+    return request;
+  }
+  return Error{"unknown command \"" + command + "\""};
+}
+
+std::string encode_request(const ControlRequest& request) {
+  switch (request.command) {
+    case ControlCommand::kStatus:
+      return R"({"cmd":"status"})";
+    case ControlCommand::kStop:
+      return R"({"cmd":"stop"})";
+    case ControlCommand::kSignal:
+      break;
+  }
+  return nlohmann::ordered_json{
+      {"cmd", "signal"}, {"number", request.number}, {"seq", request.sequence}}
+      .dump();
+}
+
+std::string encode_refusal(const std::string& why) {
+  return dump_json(nlohmann::json{{"ok", false}, {"error", why}});
+}
+
+}  // namespace ftrun
