@@ -86,7 +86,7 @@ void Foreground::wait_for_events() {
       waited.push_back({supervisor.pidfd.get(), POLLIN, 0});
     }
   }
-  poll(waited.data(), waited.size(), quiet_rounds_ < kQuietRounds ? kLookMs : kLookIdleMs);
+  poll(waited.data(), waited.size(), quiet_rounds_ < kQuietRounds || look_ ? kLookMs : kLookIdleMs);
 }
 
 void Foreground::collect_supervisors() {
@@ -106,6 +106,7 @@ void Foreground::pass_signals() {
     return;
   }
   for (const int number : pending_signals_) {
+    ended_by_ = number == SIGTERM || number == SIGINT || number == SIGQUIT ? number : ended_by_;
     std::vector<std::string> unreached;
     const Result<void> sent = send_signal(run_dir_, number, &unreached);
     if (!sent.ok() && !all_ended()) {
@@ -235,6 +236,9 @@ int Foreground::run() {
     pass_signals();
     follow_view();
     quiet_rounds_ = show_console() ? 0 : quiet_rounds_ + 1;
+    if (look_ && started_ && !ended) {
+      look_();
+    }
     if (ended) {
       return final_status();
     }

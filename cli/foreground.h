@@ -3,6 +3,7 @@
 // protection is lost, and ends with the unit. It decides nothing: the unit runs on without it.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,6 +25,10 @@ class Foreground {
  public:
   // Takes over the supervisors; blocks the signals that it passes on. Make it before they start.
   static Result<std::unique_ptr<Foreground>> create(std::string unit, std::string run_dir);
+  // Called in every round of run(), some ten milliseconds apart.
+  void every_round(std::function<void()> look) { look_ = std::move(look); }
+  // The last signal that was passed on to end the program (SIGTERM, SIGINT, SIGQUIT); 0: none.
+  int ended_by() const { return ended_by_; }
   void add(Supervisor supervisor) { supervisors_.push_back(std::move(supervisor)); }
   // Returns ftrun's exit status, when the unit has ended. Kills the supervisors if one of them ends
   // before all have started.
@@ -54,6 +59,8 @@ class Foreground {
   bool broken_[3] = {};     // nobody reads our stdout (1) or stderr (2) any more
   bool started_ = false;
   int quiet_rounds_ = 0;
+  std::function<void()> look_;
+  int ended_by_ = 0;
 };
 
 // The last event of one of these kinds, as "replica a: text"; empty if there is none.

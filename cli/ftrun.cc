@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "cli/check.h"
 #include "cli/doctor.h"
 #include "cli/foreground.h"
 #include "cli/options.h"
@@ -94,6 +95,13 @@ Result<std::string> claim(const cli::RunOptions& options) {
   return run_dir;
 }
 
+// After the run of `ftrun check`: its report, and ftrun's exit status.
+int conclude(cli::Check* check, int asked_by) {
+  const cli::CheckReport report = check->finish(asked_by);
+  fmt::print("{}", report.text);
+  return report.exit_code;
+}
+
 Result<int> run_unit(const cli::RunOptions& options, const std::string& run_dir) {
   auto path = cli::find_supervisor();
   FTRUN_TRY(path);
@@ -105,7 +113,14 @@ Result<int> run_unit(const cli::RunOptions& options, const std::string& run_dir)
     FTRUN_TRY(supervisor);
     (*foreground)->add(std::move(*supervisor));
   }
-  return (*foreground)->run();
+  if (!options.check) {
+    return (*foreground)->run();
+  }
+  cli::Check check(options, run_dir);
+  (*foreground)->every_round([&check] { check.look(); });
+  const int status = (*foreground)->run();
+  return status == cli::kExitCannotRun ? cli::kCheckImpossible
+                                       : conclude(&check, (*foreground)->ended_by());
 }
 
 }  // namespace
@@ -125,17 +140,18 @@ int main(int argc, char** argv) {
   cli::RunOptions& options = parsed.options;
   const int refused = check_first(&options);
   if (refused != 0) {
-    return refused;
+    return options.check ? cli::kCheckImpossible : refused;
   }
+  const int failed = options.check ? cli::kCheckImpossible : cli::kExitFailed;
   // ORDER: the unit's name first; then nobody else of that name touches the state directories.
   const auto run_dir = claim(options);
   if (!run_dir.ok()) {
-    return complain(run_dir.error(), cli::kExitFailed);
+    return complain(run_dir.error(), failed);
   }
   const Result<void> settled = settle_state(&options);
   if (!settled.ok()) {
-    return complain(settled.error(), cli::kExitFailed);
+    return complain(settled.error(), failed);
   }
   const auto status = run_unit(options, *run_dir);
-  return status.ok() ? *status : complain(status.error(), cli::kExitFailed);
+  return status.ok() ? *status : complain(status.error(), failed);
 }

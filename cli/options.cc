@@ -54,8 +54,8 @@ int find_command(int argc, const char* const* argv) {
     const bool has_value =
         word.find('=') == std::string::npos &&
         (word == "--unit" || word == "--replicas" || word == "--state-dir" || word == "--run-dir" ||
-         word == "--time-out-ms" || word == "--on-crash" || word == "--quarantine-hold" ||
-         word == "--record-log");
+         word == "--for" || word == "--time-out-ms" || word == "--on-crash" ||
+         word == "--quarantine-hold" || word == "--record-log");
     i += has_value ? 1 : 0;
   }
   return argc;
@@ -71,7 +71,7 @@ ParsedOptions misuse(const std::string& what) {
 
 }  // namespace
 
-ParsedOptions parse_run_options(int argc, const char* const* argv) {
+ParsedOptions parse_run_options(int given_argc, const char* const* given_argv) {
   ParsedOptions parsed;
   CLI::App app("Runs copies of an unmodified server so that clients do not notice when one dies.",
                "ftrun");
@@ -80,10 +80,25 @@ ParsedOptions parse_run_options(int argc, const char* const* argv) {
   app.add_option("program", program, "the server and its arguments, unchanged (best after --)");
   app.set_version_flag("--version", std::string("ftrun ") + FTRUN_VERSION);
   app.footer(
+      "'ftrun check [--for SECONDS] -- PROGRAM' runs one copy while you put it under load, and "
+      "says "
+      "what would stand in the way of replicas: exit status 0 nothing, 1 something, 2 it could not "
+      "be "
+      "run.\n"
       "'ftrun doctor' says what this host lacks, and what that costs.\n"
       "Exit status: the program's own; 2 misuse; 125 ftrun failed; 126 the program cannot "
       "run under ftrun; 127 it was not found.");
-  describe(&app, &parsed.options);
+  RunOptions& options = parsed.options;
+  describe(&app, &options);
+  std::vector<const char*> words(given_argv, given_argv + given_argc);
+  options.check = words.size() > 1 && std::string_view(words[1]) == "check";
+  if (options.check) {
+    app.add_option("--for", options.check_seconds, "end the program after so many seconds")
+        ->check(CLI::Range(0.001, 1e6));
+    words.erase(words.begin() + 1);
+  }
+  const auto argc = static_cast<int>(words.size());
+  const char* const* const argv = words.data();
   const int command = find_command(argc, argv);
   try {
     app.parse(command, argv);
@@ -107,7 +122,10 @@ ParsedOptions parse_run_options(int argc, const char* const* argv) {
   if (!parsed.options.run_dir.empty() && parsed.options.run_dir[0] != '/') {
     return misuse(fmt::format("--run-dir must be absolute, not '{}'", parsed.options.run_dir));
   }
-  RunOptions& options = parsed.options;
+  if (options.check && app.count("--replicas") != 0) {
+    return misuse("check runs one copy: --replicas makes no sense with it");
+  }
+  options.replicas = options.check ? 1 : options.replicas;
   if (app.count("--unit") == 0) {
     const std::string& program = options.command[0];
     options.unit = program.substr(program.rfind('/') + 1);

@@ -27,6 +27,8 @@ struct RunOptions {
   int quarantine_hold_ms = kQuarantineHoldMsDefault;
   bool recover = false;
   std::string record_log;
+  bool check = false;                // `ftrun check`: one replica, watched
+  double check_seconds = 0;          // 0: until the program ends
   std::vector<std::string> command;  // program and arguments
 };
 
@@ -38,6 +40,8 @@ struct ParsedOptions {
   int exit_code = 0;
   std::string text;
 };
+// "check" as the first word stands before options; a program of that name is started by
+// `ftrun -- check`.
 ParsedOptions parse_run_options(int argc, const char* const* argv);
 
 }  // namespace ftrun::cli

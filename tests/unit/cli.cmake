@@ -5,6 +5,7 @@ if(TARGET ftrun_cli)
   target_link_libraries(cli_fake_supervisor PRIVATE ftrun_io)
 
   add_executable(cli_tests
+    cli_check_report_test.cc
     cli_instruction_scan_test.cc
     cli_options_test.cc
     cli_program_test.cc
