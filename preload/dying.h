@@ -13,8 +13,8 @@ namespace ftrun::shim {
 void note_turn_end();
 
 // The thread has crashed by `signal`; its handler, if it has one, runs on the stack below
-// `handler_stack`. Nothing if no request causes such a signal, if this replica is a secondary, or if
-// it is dying already.
+// `handler_stack`. Nothing if no request causes such a signal, if this replica is a secondary, or
+// if it is dying already.
 void dying_begin(int signal, uint64_t handler_stack);
 // The handler that began there has returned: the application goes on after all.
 void dying_end(uint64_t handler_stack);
