@@ -7,10 +7,10 @@
 
 #include <algorithm>
 #include <climits>
-#include <ctime>
 
 #include "cli/control_client.h"
 #include "cli/unit_dir.h"
+#include "supervisor/link/peers.h"
 #include "supervisor/process/proc_info.h"
 
 namespace ftrun::cli {
@@ -19,12 +19,6 @@ namespace {
 constexpr int64_t kSecondNs = 1'000'000'000;
 constexpr int64_t kObjectsEveryNs = kSecondNs / 4;  // libraries may come and go
 constexpr int64_t kStopPatienceNs = 10 * kSecondNs;
-
-int64_t monotonic_ns() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * kSecondNs + now.tv_nsec;
-}
 
 std::string executable_of(pid_t pid) {
   char path[PATH_MAX] = {};
@@ -41,7 +35,7 @@ Check::Check(const RunOptions& options, std::string run_dir)
 }
 
 void Check::look() {
-  const int64_t now_ns = monotonic_ns();
+  const int64_t now_ns = link::monotonic_ns();
   const Result<UnitStatus> status = read_unit_status(run_dir_);
   if (status.ok() && !status->replicas.empty() && status->replicas[0].app_pid > 0) {
     watch(status->replicas[0], now_ns);

@@ -81,9 +81,8 @@ ParsedOptions parse_run_options(int given_argc, const char* const* given_argv) {
   app.set_version_flag("--version", std::string("ftrun ") + FTRUN_VERSION);
   app.footer(
       "'ftrun check [--for SECONDS] -- PROGRAM' runs one copy while you put it under load, and "
-      "says "
-      "what would stand in the way of replicas: exit status 0 nothing, 1 something, 2 it could not "
-      "be "
+      "says\n"
+      "what would stand in the way of replicas: exit status 0 nothing, 1 something, 2 it was not "
       "run.\n"
       "'ftrun doctor' says what this host lacks, and what that costs.\n"
       "Exit status: the program's own; 2 misuse; 125 ftrun failed; 126 the program cannot "
