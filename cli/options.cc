@@ -35,6 +35,10 @@ void describe(CLI::App* app, RunOptions* options) {
                   "milliseconds for which new connections of that client's host wait then "
                   "(default 5000)")
       ->check(CLI::Range(0, kQuarantineHoldMsMax));
+  app->add_option("--transport", options->transport,
+                  "how input and log travel between the replicas: memory (default) lets the "
+                  "sender's supervisor read the primary's rings, tcp sends frames")
+      ->check(CLI::IsMember({"memory", "tcp"}));
   app->add_flag("--recover", options->recover,
                 "after an unclean end: go on with the newest copy of the state directories");
   app->add_option("--record-log", options->record_log, "also write the log to this file");
@@ -55,7 +59,7 @@ int find_command(int argc, const char* const* argv) {
         word.find('=') == std::string::npos &&
         (word == "--unit" || word == "--replicas" || word == "--state-dir" || word == "--run-dir" ||
          word == "--for" || word == "--time-out-ms" || word == "--on-crash" ||
-         word == "--quarantine-hold" || word == "--record-log");
+         word == "--quarantine-hold" || word == "--transport" || word == "--record-log");
     i += has_value ? 1 : 0;
   }
   return argc;

@@ -25,6 +25,7 @@ struct RunOptions {
   int time_out_ms = kTimeOutMsDefault;
   std::string on_crash = "quarantine";  // or "retry"
   int quarantine_hold_ms = kQuarantineHoldMsDefault;
+  std::string transport = "memory";  // or "tcp"
   bool recover = false;
   std::string record_log;
   bool check = false;                // `ftrun check`: one replica, watched

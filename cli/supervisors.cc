@@ -71,7 +71,9 @@ std::vector<std::string> supervisor_arguments(const std::string& path, const Run
                                         "--on-crash",
                                         options.on_crash,
                                         "--quarantine-hold",
-                                        std::to_string(options.quarantine_hold_ms)};
+                                        std::to_string(options.quarantine_hold_ms),
+                                        "--transport",
+                                        options.transport};
   for (const std::string& directory : options.state_dirs) {
     arguments.insert(arguments.end(), {"--state-dir", directory});
   }

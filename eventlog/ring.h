@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// A single-producer, single-consumer byte ring in memory shared by the shim and its supervisor.
-// The data area is mapped twice in a row, so any run of up to `capacity` bytes is contiguous and
-// nobody ever handles a wrap. Positions are byte counts since the ring was made and never wrap.
-// Runs in both processes: no libc, no allocation. The supervisor trusts nothing in here: a head
-// or tail that is out of bounds is reported (kRingCorrupt, corrupt()), never followed.
+// A byte ring with one producer in memory shared by the shim and supervisors. It has one consumer,
+// and may have a trailing one, which reads the same bytes in its own time; the producer writes over
+// what both have given back. The data area is mapped twice in a row, so any run of up to `capacity`
+// bytes is contiguous and nobody ever handles a wrap. Positions are byte counts since the ring was
+// made and never wrap. Runs in all these processes: no libc, no allocation. A supervisor trusts
+// nothing in here: a head or tail that is out of bounds is reported (kRingCorrupt, corrupt()),
+// never followed.
 //
-// ORDER: the producer writes bytes, then publishes `head` with release; the consumer reads `head`
-// with acquire and may use every byte before it. The consumer publishes `tail` with release after
+// ORDER: the producer writes bytes, then publishes `head` with release; a consumer reads `head`
+// with acquire and may use every byte before it. A consumer publishes its `tail` with release after
 // its last use of the bytes. Sleeping and waking is not the ring's business: see shared_region.h.
 #pragma once
 
@@ -17,11 +19,14 @@
 
 namespace ftrun {
 
+inline constexpr uint64_t kNoTrail = ~uint64_t{0};
+
 struct RingControl {
-  alignas(64) std::atomic<uint64_t> head;  // bytes published by the producer
-  alignas(64) std::atomic<uint64_t> tail;  // bytes given back by the consumer
+  alignas(64) std::atomic<uint64_t> head{0};          // bytes published by the producer
+  alignas(64) std::atomic<uint64_t> tail{0};          // bytes given back by the consumer
+  alignas(64) std::atomic<uint64_t> trail{kNoTrail};  // by the trailing consumer, if there is one
 };
-static_assert(sizeof(RingControl) == 128);
+static_assert(sizeof(RingControl) == 192);
 
 class RingProducer {
  public:
@@ -30,12 +35,12 @@ class RingProducer {
   RingProducer(RingControl* control, uint8_t* data, size_t capacity)
       : control_(control), data_(data), capacity_(capacity) {
     written_ = control->head.load(std::memory_order_relaxed);
-    tail_seen_ = control->tail.load(std::memory_order_acquire);
+    tail_seen_ = given_back();
   }
-  // Room for `bytes` more, or nullptr when the consumer has not given back enough.
+  // Room for `bytes` more, or nullptr when the consumers have not given back enough.
   uint8_t* reserve(size_t bytes) {
     if (!fits(bytes)) {
-      tail_seen_ = control_->tail.load(std::memory_order_acquire);
+      tail_seen_ = given_back();
       if (!fits(bytes)) {
         return nullptr;
       }
@@ -48,18 +53,16 @@ class RingProducer {
   // Position after the last advanced byte; published or not.
   uint64_t written() const { return written_; }
   uint64_t unpublished() const { return written_ - control_->head.load(std::memory_order_relaxed); }
-  // Published bytes that the consumer has not given back.
-  uint64_t unread() const {
-    return control_->head.load(std::memory_order_relaxed) -
-           control_->tail.load(std::memory_order_acquire);
-  }
   size_t capacity() const { return capacity_; }
-  // The consumer's tail is impossible: it has written there what it must not.
-  bool corrupt() const {
-    return written_ - control_->tail.load(std::memory_order_relaxed) > capacity_;
-  }
+  // A consumer's tail is impossible: it has written there what it must not.
+  bool corrupt() const { return written_ - given_back() > capacity_; }
 
  private:
+  uint64_t given_back() const {
+    const uint64_t tail = control_->tail.load(std::memory_order_acquire);
+    const uint64_t trail = control_->trail.load(std::memory_order_acquire);
+    return tail < trail ? tail : trail;
+  }
   // Each side of the comparison is bounded by itself: a tail beyond `written_`, or any size, must
   // not wrap around to something that fits.
   bool fits(size_t bytes) const {
@@ -80,26 +83,42 @@ class RingConsumer {
  public:
   RingConsumer() = default;
   RingConsumer(RingControl* control, const uint8_t* data, size_t capacity)
-      : control_(control), data_(data), capacity_(capacity) {
-    tail_ = control->tail.load(std::memory_order_relaxed);
+      : control_(control), end_(&control->tail), data_(data), capacity_(capacity) {
+    tail_ = end_->load(std::memory_order_relaxed);
+  }
+  // The trailing consumer, from the start of the ring. REQUIRES: nothing was written yet.
+  static RingConsumer trailing(RingControl* control, const uint8_t* data, size_t capacity) {
+    RingConsumer consumer(control, data, capacity);
+    consumer.end_ = &control->trail;
+    consumer.end_->store(0, std::memory_order_release);
+    return consumer;
+  }
+  // The trailing consumer takes the place of the other one, which is gone, and is the only one.
+  void lead() {
+    control_->tail.store(tail_, std::memory_order_release);
+    control_->trail.store(kNoTrail, std::memory_order_release);
+    end_ = &control_->tail;
   }
   // Published bytes not consumed yet (kRingCorrupt if the producer's head is impossible).
   size_t available() const {
     const uint64_t size = control_->head.load(std::memory_order_acquire) - tail_;
     return size <= capacity_ ? size : kRingCorrupt;
   }
+  // Nothing waits for this trailing consumer any more.
+  void stop() { end_->store(kNoTrail, std::memory_order_release); }
   // The bytes from the current position; valid until consume().
   const uint8_t* data() const { return data_ + (tail_ & (capacity_ - 1)); }
   // Gives `bytes` back to the producer.
   void consume(size_t bytes) {
     tail_ += bytes;
-    control_->tail.store(tail_, std::memory_order_release);
+    end_->store(tail_, std::memory_order_release);
   }
   uint64_t position() const { return tail_; }
   size_t capacity() const { return capacity_; }
 
  private:
   RingControl* control_ = nullptr;
+  std::atomic<uint64_t>* end_ = nullptr;  // where it says what it has given back
   const uint8_t* data_ = nullptr;
   size_t capacity_ = 0;
   uint64_t tail_ = 0;

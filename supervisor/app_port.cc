@@ -17,6 +17,7 @@ namespace {
 
 // Output is copied in pieces of this size: they stay in the cache, and hold the longest entry.
 constexpr size_t kCopyBytes = 256 * 1024;
+constexpr int64_t kTurnNsMax = 1'000'000;  // then the application is asked to end its turn
 static_assert(kCopyBytes >= kOutputHeaderBytesMax + kOutputDataBytesMax);
 
 // Longest run of whole items (or records) at the start of `bytes` that fits into `room`.
@@ -48,17 +49,62 @@ ptrdiff_t whole_prefix(unit::Bytes bytes, size_t room, bool is_log) {
 
 }  // namespace
 
-AppPort::AppPort(Region* region)
-    : control_(region->control()),
-      input_ring_(region->producer(kRingInput)),
-      log_in_(region->producer(kRingLogIn)),
-      log_out_(region->consumer(kRingLogOut)),
-      output_(region->consumer(kRingOutput)),
-      digest_(XXH3_createState()) {
+AppPort::AppPort(Region* region, Part part)
+    : region_(region), control_(region->control()), part_(part), digest_(XXH3_createState()) {
   XXH3_64bits_reset(digest_.get());
+  if (trails()) {
+    input_trail_ = region->trailing_consumer(kRingInput);
+    log_out_ = region->trailing_consumer(kRingLogOut);
+    output_ = region->trailing_consumer(kRingOutput);
+    return;
+  }
+  input_ring_ = region->producer(kRingInput);
+  log_in_ = region->producer(kRingLogIn);
+  log_out_ = region->consumer(kRingLogOut);
+  output_ = region->consumer(kRingOutput);
+}
+
+void AppPort::serve() {
+  FTRUN_ASSERT(trails());
+  part_ = Part::kServes;
+  input_trail_.stop();
+  log_out_.lead();
+  output_.lead();
+  input_ring_ = region_->producer(kRingInput);
+  log_in_ = region_->producer(kRingLogIn);
+  fed_ = true;  // whoever served may have died between feeding and waking
+  control_->app_asleep.store(1, std::memory_order_relaxed);
+}
+
+void AppPort::forget_input(uint64_t position) {
+  FTRUN_ASSERT(trails() && position >= input_trail_.position());
+  input_trail_.consume(position - input_trail_.position());
+}
+
+Result<unit::Bytes> AppPort::unlogged_input() const {
+  const size_t bytes = input_trail_.available();
+  if (bytes == kRingCorrupt) {
+    return Error{"input ring: impossible head"};
+  }
+  return unit::Bytes(input_trail_.data(), bytes);
+}
+
+void AppPort::set_clock(int64_t now_ns) {
+  control_->coarse_now_ns.store(static_cast<uint64_t>(now_ns), std::memory_order_relaxed);
+}
+
+void AppPort::check_turn_length(int64_t now_ns) {
+  if (log_out_.position() != turns_seen_ || app_asleep()) {
+    turns_seen_ = log_out_.position();
+    turn_started_ns_ = now_ns;
+  } else if (now_ns - turn_started_ns_ > kTurnNsMax) {
+    control_->cut_requested.store(1, std::memory_order_relaxed);
+    turn_started_ns_ = now_ns;
+  }
 }
 
 void AppPort::feed(unit::Bytes bytes, Staged* staged, RingProducer* ring) {
+  FTRUN_ASSERT(!trails());
   if (bytes.empty()) {
     return;
   }
@@ -155,8 +201,20 @@ bool AppPort::has_output() const {
 }
 
 bool AppPort::app_has_work() const {
-  return control_->app_asleep.load(std::memory_order_relaxed) == 0 &&
-         (input_ring_.unread() != 0 || log_in_.unread() != 0);
+  const auto unread = [this](RingId ring) {
+    const RingControl& control = control_->rings[ring];
+    return control.head.load(std::memory_order_relaxed) !=
+           control.tail.load(std::memory_order_relaxed);
+  };
+  return !app_asleep() && (unread(kRingInput) || unread(kRingLogIn)) && !unread(kRingOutput);
+}
+
+uint64_t AppPort::trail_lag() const {
+  const auto lag = [this](RingId ring, uint64_t position) -> uint64_t {
+    const uint64_t trail = control_->rings[ring].trail.load(std::memory_order_relaxed);
+    return trail < position ? position - trail : 0;
+  };
+  return std::max(lag(kRingLogOut, log_out_.position()), lag(kRingOutput, output_.position()));
 }
 
 uint64_t AppPort::app_progress() const {

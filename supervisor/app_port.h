@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The supervisor's end of the rings of one application: feeds arrivals and log, drains log and
-// output, keeps the running digest, rings the doorbell. Runs in the supervisor's event loop.
+// A supervisor's end of the rings of one application: feeds arrivals and log, drains log and
+// output, keeps the running digest, wakes the application, keeps its clock going. Runs in the
+// supervisor's event loop.
+//
+// One supervisor serves an application: its own, or the sender's if that runs on the primary's host
+// (primary_rings.h). In the latter case the own supervisor trails: it reads the same rings in its
+// own time, nothing is given back before it has, and it can serve from where it stands when the
+// sender has died.
 //
 // Nothing that comes out of a ring is trusted: what does not decode is an Error, and the
 // application is then stopped. Its bytes are copied once and then checked, hashed and used from the
@@ -33,8 +39,19 @@ class AppPort {
     virtual void app_turns(unit::Bytes turns, uint64_t lsn_end, uint64_t digest) = 0;
   };
 
-  // REQUIRES: `region` outlives this object.
-  explicit AppPort(Region* region);
+  enum class Part : uint8_t { kServes, kTrails };
+
+  // REQUIRES: `region` outlives this object. kTrails: the application has not been started yet.
+  AppPort(Region* region, Part part);
+
+  bool trails() const { return part_ == Part::kTrails; }
+  // Of a trailing port: serves from now on. REQUIRES: who served is gone; drain() has found nothing
+  // more, and unlogged_input() was read.
+  void serve();
+  // Of a trailing port: the log holds the input up to this position of its ring.
+  void forget_input(uint64_t position);
+  // Of a trailing port: what was fed and is not in any turn that drain() has handed over. Borrowed.
+  Result<unit::Bytes> unlogged_input() const;
 
   // Whole items or records. What does not fit into the ring waits in a staging queue.
   void feed_input(unit::Bytes arrivals);
@@ -52,15 +69,30 @@ class AppPort {
   // Something was published since the last drain() (asked before going to sleep).
   bool has_output() const;
 
+  // Before sleeping: what is published from now on rings the doorbell. The caller fences after it,
+  // and asks has_output() once more.
+  void announce_sleep() { control_->supervisor_asleep.store(1, std::memory_order_relaxed); }
+  void announce_awake() { control_->supervisor_asleep.store(0, std::memory_order_relaxed); }
+  // The application takes this for the time of what it finds in its input ring.
+  void set_clock(int64_t now_ns);
+  // How long the application looks around before it sleeps (shared_region.h: spin_rounds).
+  void set_spin_rounds(uint32_t rounds) {
+    control_->spin_rounds.store(rounds, std::memory_order_relaxed);
+  }
+  // A turn that takes long holds back its output; the shim ends it at its next intercepted call.
+  void check_turn_length(int64_t now_ns);
+  bool app_asleep() const { return control_->app_asleep.load(std::memory_order_relaxed) != 0; }
+
   Control* control() const { return control_; }
   bool staged() const { return !input_.empty() || !log_.empty(); }
-  // The application has been fed something that it has not read, and has not said that it sleeps.
+  // The application has been fed something that it has not read, has not said that it sleeps, and
+  // does not wait for whoever serves its rings.
   bool app_has_work() const;
+  // Most bytes by which the trailing consumer of a ring that we drain is behind; 0: there is none.
+  uint64_t trail_lag() const;
   // Moves whenever the application reads or writes in a ring.
   uint64_t app_progress() const;
   uint64_t log_bytes_fed() const { return log_fed_; }
-  // Log turns seen from the application so far; moves whenever a turn was published.
-  uint64_t turns_published() const { return log_out_.position(); }
 
  private:
   struct Staged {
@@ -74,9 +106,12 @@ class AppPort {
   size_t take_entries(size_t bytes, Sink* sink);
   Result<bool> drain_log(Sink* sink);
 
-  Control* control_;
+  Region* const region_;
+  Control* const control_;
+  Part part_;
   RingProducer input_ring_, log_in_;
   RingConsumer log_out_, output_;
+  RingConsumer input_trail_;
   Staged input_, log_;
   bool fed_ = false;            // published something since the last pump()
   bool going_live_ = false;     // told so by the core; waits for the log to be in the ring
@@ -86,7 +121,9 @@ class AppPort {
   uint64_t mark_position_ = 0;  // of the last mark that was drained
   uint64_t mark_lsn_ = 0;
   uint64_t mark_digest_ = 0;
-  std::vector<uint8_t> copy_;  // of what is being drained
+  uint64_t turns_seen_ = 0;      // log_out_.position() when it last moved,
+  int64_t turn_started_ns_ = 0;  // and when that was
+  std::vector<uint8_t> copy_;    // of what is being drained
   struct FreeDigest {
     void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
   };

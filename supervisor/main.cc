@@ -40,6 +40,11 @@ void describe(CLI::App* app, Parsed* parsed) {
   app->add_option("--quarantine-hold", options.quarantine_hold_ms,
                   "ms for which new connections of whoever crashed the primary wait")
       ->check(CLI::Range(0, 3'600'000));
+  app->add_option_function<std::string>(
+         "--transport",
+         [&options](const std::string& name) { options.shared_rings = name == "memory"; },
+         "how input and log travel between replicas on one host: memory or tcp")
+      ->check(CLI::IsMember({"memory", "tcp"}));
   app->add_option("--record-log", options.record_log, "file that gets the log");
   app->add_option("--preload", options.preload, "libftpreload.so (default: as installed)");
   // One value each: a greedy option would take the "--" before the program for its own end.

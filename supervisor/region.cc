@@ -41,6 +41,10 @@ RingConsumer Region::consumer(RingId ring) const {
   return {&control()->rings[ring], ring_data(ring), kRingBytes[ring]};
 }
 
+RingConsumer Region::trailing_consumer(RingId ring) const {
+  return RingConsumer::trailing(&control()->rings[ring], ring_data(ring), kRingBytes[ring]);
+}
+
 Result<void> Region::map() {
   void* base = mmap(nullptr, region_map_bytes(), PROT_NONE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -28,6 +28,7 @@ class Region {
   uint8_t* ring_data(RingId ring) const { return base_ + ring_map_offset(ring); }
   RingProducer producer(RingId ring) const;
   RingConsumer consumer(RingId ring) const;
+  RingConsumer trailing_consumer(RingId ring) const;
 
  private:
   Result<void> map();

@@ -76,12 +76,16 @@ Result<void> Replica::start_application(process::Inheritance inheritance,
     return region.error();
   }
   region_ = std::move(*region);
-  port_ = std::make_unique<AppPort>(&region_);
+  const bool trails = options_.shared_rings && options_.replicas > 1 && primary;
+  port_ =
+      std::make_unique<AppPort>(&region_, trails ? AppPort::Part::kTrails : AppPort::Part::kServes);
   doorbell_.reset(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!doorbell_.valid()) {
     return system_error("eventfd", errno);
   }
-  FTRUN_TRY(watch(doorbell_.get(), kTagDoorbell, EPOLLIN | EPOLLET));
+  if (!trails) {
+    FTRUN_TRY(watch(doorbell_.get(), kTagDoorbell, EPOLLIN | EPOLLET));
+  }
   process::LaunchPlan plan;
   plan.path = options_.program;
   plan.arguments = options_.arguments;
@@ -115,6 +119,8 @@ Result<link::Hello> Replica::own_hello(const link::Secret& secret) const {
   FTRUN_TRY(name(getpid(), &hello.supervisor));
   FTRUN_TRY(name(keeper_pid_, &hello.keeper));
   FTRUN_TRY(name(application_.init_pid, &hello.init));
+  hello.region_fd = static_cast<uint32_t>(region_.fd());
+  hello.doorbell_fd = static_cast<uint32_t>(doorbell_.get());
   return hello;
 }
 
@@ -130,6 +136,20 @@ Result<void> Replica::meet_peers(const link::Secret& secret) {
     FTRUN_TRY(watch(peer.supervisor.get(), kTagPeer | peer.replica, EPOLLIN | EPOLLET));
   }
   return {};
+}
+
+// Where the sender's supervisor is this one, on the primary's host.
+Result<void> Replica::open_primary_rings(const unit::View& view) {
+  const link::Peer* primary = peers_.find(view.replicas.front());
+  if (!options_.shared_rings || view.sender != options_.replica || primary == nullptr) {
+    return {};
+  }
+  Result<std::unique_ptr<PrimaryRings>> rings = PrimaryRings::open(*primary);
+  if (!rings.ok()) {
+    return Error{rings.error().message + " (--transport=tcp goes without)"};
+  }
+  primary_rings_ = std::move(*rings);
+  return watch(primary_rings_->doorbell(), kTagDoorbell, EPOLLIN | EPOLLET);
 }
 
 Result<void> Replica::publish_pids() const {
@@ -179,9 +199,11 @@ Result<void> Replica::start(process::Inheritance inheritance) {
   }
   edge_ = std::move(*edge);
   FTRUN_TRY(meet_peers(secret_));
+  FTRUN_TRY(open_primary_rings(view));
   unit::CoreConfig config;
   config.self = options_.replica;
   config.view = view;
+  config.sender_serves_primary = options_.shared_rings;
   core_.reset(new unit::UnitCore(config, this));  // make_unique cannot see the private base
   FTRUN_TRY(publish_pids());
   Result<std::unique_ptr<ControlServer>> control = ControlServer::create(

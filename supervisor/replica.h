@@ -24,6 +24,7 @@
 #include "supervisor/event_limit.h"
 #include "supervisor/link/peers.h"
 #include "supervisor/liveness.h"
+#include "supervisor/primary_rings.h"
 #include "supervisor/process/call_stacks.h"
 #include "supervisor/process/launch.h"
 #include "supervisor/region.h"
@@ -38,6 +39,7 @@ struct ReplicaOptions {
   unit::ReplicaId replica = 0;
   unsigned replicas = 2;
   int time_out_ms = 150;
+  bool shared_rings = true;       // the sender serves the primary's rings (primary_rings.h)
   bool quarantine = true;         // on a crash by a request: reset whose it was, else just retry
   int quarantine_hold_ms = 5000;  // how long its address is kept away then
   std::string record_log;         // file that gets all published turns, or empty
@@ -61,6 +63,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   // replica.cc
   Result<void> start_application(process::Inheritance inheritance, const link::Secret& secret);
   Result<void> meet_peers(const link::Secret& secret);
+  Result<void> open_primary_rings(const unit::View& view);
   Result<link::Hello> own_hello(const link::Secret& secret) const;
   Result<void> start_own_keeper();
   Result<void> publish_pids() const;
@@ -81,13 +84,19 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void run_deferred();
   void flush_links();
   void tick();
-  void check_turn_length();
+  template <typename Visit>
+  void for_served_ports(Visit&& visit) const;
+  void drain_primary();
+  void drain_shared_rings();
+  void primary_broken(const std::string& why);
+  void look_after_primary();
   std::string handle_command(const std::string& line);
   std::string status_json() const;
 
   // replica_failure.cc
   void peer_lost(link::Peer* peer, const std::string& why);
   void exclude(unit::ReplicaId replica, bool take_connections);
+  void serve_own_rings();
   void application_status();
   void application_stopped(int signal);
   void check_application();
@@ -137,6 +146,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void send(unit::ReplicaId to, const unit::Frame& frame) override;
   void propose_view(const unit::View& view) override;
   void kill_replica(unit::ReplicaId replica, bool take_connections) override;
+  void feed_primary(unit::Bytes arrivals) override;
   void feed_input(unit::Bytes arrivals) override;
   void feed_log(unit::Bytes turns) override;
   void go_live() override;
@@ -180,6 +190,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   process::Descriptor keeper_;
   Region region_;
   std::unique_ptr<AppPort> port_;
+  std::unique_ptr<PrimaryRings> primary_rings_;  // while this supervisor serves them
   process::Application application_;
   std::unique_ptr<edge::Edge> edge_;
   link::Peers peers_;
@@ -196,8 +207,6 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   int stop_signal_ = 0;  // the application is stopped by it,
   Silence stopped_;      // for so long
   int64_t stop_grace_ns_ = 0;
-  uint64_t turns_seen_ = 0;         // AppPort::turns_published() when it last moved,
-  int64_t turn_started_ns_ = 0;     // and when that was
   int64_t dying_since_ns_ = 0;      // the application is busy with its crash; 0: it is not
   int64_t quarantine_over_ns_ = 0;  // 0: nobody is kept away
   bool exit_entry_seen_ = false;    // the application announced its end (kExit)

@@ -61,8 +61,10 @@ void Replica::exclude(unit::ReplicaId replica, bool take_connections) {
     return;
   }
   peer->link.close();
+  primary_rings_.reset();
   edge::Edge::Adopted adopted;
   if (take_connections) {
+    serve_own_rings();
     Result<std::vector<edge::TakenSocket>> sockets =
         edge::take_sockets(peer->hello.keeper.pid, peer->keeper.get());
     if (!sockets.ok()) {
@@ -80,6 +82,29 @@ void Replica::exclude(unit::ReplicaId replica, bool take_connections) {
     core_->on_edge_adopted(adopted.connections, adopted.listeners);
   }
   core_->on_replica_gone(replica);
+}
+
+// The sender's supervisor is gone: from here on this one serves its application itself. ORDER:
+// what the application has published is read before what it has been fed and not published yet.
+void Replica::serve_own_rings() {
+  if (!port_->trails()) {
+    return;
+  }
+  drain_application();
+  if (!rings_broken_) {
+    const Result<unit::Bytes> fed = port_->unlogged_input();
+    if (fed.ok()) {
+      core_->on_fed_input(*fed);
+    } else {
+      rings_broken_ = true;
+      application_lost(fed.error().message, 1);
+    }
+  }
+  port_->serve();
+  const Result<void> watched = watch(doorbell_.get(), kTagDoorbell, EPOLLIN | EPOLLET);
+  if (!watched.ok()) {
+    event("trouble", watched.error().message);
+  }
 }
 
 void Replica::application_status() {
@@ -139,7 +164,7 @@ void Replica::check_application() {
   }
   const pid_t pid = application_.application_pid;
   ProgressWatch::Sample sample;
-  sample.has_work = port_->app_has_work() && !rings_have_output();
+  sample.has_work = port_->app_has_work();
   sample.done = port_->app_progress();
   sample.cpu_ns = sample.has_work ? process::process_cpu_ns(pid) : 0;
   const int64_t idle_ns = progress_.tick(now_ns_, late, sample);

@@ -43,6 +43,11 @@ void Replica::kill_replica(unit::ReplicaId replica, bool take_connections) {
   deferred_.push_back([this, replica, take_connections] { exclude(replica, take_connections); });
 }
 
+void Replica::feed_primary(unit::Bytes arrivals) {
+  if (primary_rings_ != nullptr) {
+    primary_rings_->port().feed_input(arrivals);
+  }  // else it is lost: everything that is not logged will be offered again
+}
 void Replica::feed_input(unit::Bytes arrivals) {
   port_->feed_input(arrivals);
 }

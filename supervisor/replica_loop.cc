@@ -17,9 +17,8 @@ namespace ftrun {
 namespace {
 
 constexpr int kEventsMax = 32;
-constexpr int64_t kTurnNsMax = 1'000'000;  // then the application is asked to end its turn
-constexpr unsigned kDropTicks = 4;         // heartbeat ticks between Edge::drop_released() calls
-constexpr int kRingPollMs = 1;             // while something waits for room in a ring
+constexpr unsigned kDropTicks = 4;  // heartbeat ticks between Edge::drop_released() calls
+constexpr int kRingPollMs = 1;      // while something waits for room in a ring
 // Spinning pays when requests come one by one: turns are then small. Measured on two cores: one
 // client gets half the latency; with 50 clients it would cost 5 % of the throughput.
 constexpr int kSpinRounds = 50;  // about a microsecond each
@@ -47,15 +46,35 @@ bool Replica::rings_have_output() const {
   return !rings_broken_ && port_->has_output();
 }
 
-bool Replica::has_work() const {
-  return (rings_have_output() && core_->may_read_app_log()) || edge_->has_pending() ||
-         edge_->has_reports() || !deferred_.empty() || done_;
+// The ports of the applications whose rings this supervisor serves.
+template <typename Visit>
+void Replica::for_served_ports(Visit&& visit) const {
+  if (!port_->trails()) {
+    visit(*port_);
+  }
+  if (primary_rings_ != nullptr) {
+    visit(primary_rings_->port());
+  }
 }
 
-// How long nothing can become due by time alone.
+// A port that trails waits for nothing: its rings are looked at whenever the loop comes around.
+bool Replica::has_work() const {
+  const bool own = !port_->trails() && rings_have_output() && core_->may_read_app_log();
+  const bool primary = primary_rings_ != nullptr && core_->may_read_primary_log() &&
+                       primary_rings_->port().has_output();
+  return own || primary || edge_->has_pending() || edge_->has_reports() || !deferred_.empty() ||
+         done_;
+}
+
+// How long nothing can become due by time alone. A live application's clock must go on while it
+// runs, and its turns must end.
 int Replica::sleep_ms() const {
-  if (port_->staged() || (core_->live() && !app_gone_ &&
-                          port_->control()->app_asleep.load(std::memory_order_relaxed) == 0)) {
+  bool poll = false;
+  for_served_ports([&](const AppPort& port) {
+    const bool live = &port != port_.get() || (core_->live() && !app_gone_);
+    poll = poll || port.staged() || (live && !port.app_asleep());
+  });
+  if (poll) {
     return kRingPollMs;
   }
   return static_cast<int>(std::max<int64_t>(0, (next_tick_ns_ - now_ns_) / 1'000'000)) + 1;
@@ -81,9 +100,8 @@ int Replica::spin(epoll_event* events) {
 
 // Sleeps until something happens or is due. Returns the number of events.
 int Replica::await(epoll_event* events) {
-  Control* shared = port_->control();
-  const bool few = recent_turns_bytes_ < kSpinTurnsBytes;
-  shared->spin_rounds.store(few ? kSpinRounds : 0, std::memory_order_relaxed);
+  const bool few = recent_turns_bytes_ < kSpinTurnsBytes && !port_->trails();
+  for_served_ports([few](AppPort& port) { port.set_spin_rounds(few ? kSpinRounds : 0); });
   if (few && !has_work()) {
     const int count = spin(events);
     if (count != 0) {
@@ -93,7 +111,7 @@ int Replica::await(epoll_event* events) {
   int timeout_ms = 0;
   if (!has_work()) {
     // ORDER: announce the sleep, full fence, look at the rings once more (shared_region.h).
-    shared->supervisor_asleep.store(1, std::memory_order_relaxed);
+    for_served_ports([](AppPort& port) { port.announce_sleep(); });
     std::atomic_thread_fence(std::memory_order_seq_cst);
     timeout_ms = has_work() ? 0 : sleep_ms();
   }
@@ -101,22 +119,25 @@ int Replica::await(epoll_event* events) {
 }
 
 void Replica::iterate() {
-  Control* shared = port_->control();
   epoll_event events[kEventsMax];
   const int count = await(events);
-  shared->supervisor_asleep.store(0, std::memory_order_relaxed);
   now_ns_ = link::monotonic_ns();
-  shared->coarse_now_ns.store(static_cast<uint64_t>(now_ns_), std::memory_order_relaxed);
+  for_served_ports([this](AppPort& port) {
+    port.announce_awake();
+    port.set_clock(now_ns_);
+  });
   for (int i = 0; i < count && !done_; ++i) {
     dispatch(events[i]);
   }
   edge_->read_pending();
+  drain_primary();
   pass_on();
   drain_application();
   edge_->report();
   run_deferred();
   pass_on();
-  check_turn_length();
+  for_served_ports([this](AppPort& port) { port.check_turn_length(now_ns_); });
+  look_after_primary();
   check_evidence();
   if (now_ns_ >= next_tick_ns_) {
     tick();
@@ -134,11 +155,48 @@ void Replica::pass_on() {
     core_->flush();
   }
   flush_links();
-  // The application takes this for the time of what it finds in its input ring.
-  port_->control()->coarse_now_ns.store(static_cast<uint64_t>(link::monotonic_ns()),
-                                        std::memory_order_relaxed);
-  if (!port_->pump()) {
+  const int64_t now_ns = link::monotonic_ns();
+  AppPort* broken = nullptr;
+  for_served_ports([&](AppPort& port) {
+    port.set_clock(now_ns);
+    broken = port.pump() ? broken : &port;
+  });
+  if (broken == port_.get()) {
     application_lost(kFeedProblem, 1);
+  } else if (broken != nullptr) {
+    primary_broken(kFeedProblem);
+  }
+}
+
+// The primary's turns go to the core as they are published.
+void Replica::drain_primary() {
+  if (primary_rings_ == nullptr || done_ || !core_->may_read_primary_log()) {
+    return;
+  }
+  const Result<bool> drained = primary_rings_->drain(core_.get());
+  if (!drained.ok()) {
+    primary_broken(drained.error().message);
+  }
+}
+
+// Something in the primary's rings is damaged: it cannot be followed any further.
+void Replica::primary_broken(const std::string& why) {
+  primary_rings_.reset();
+  peer_lost(&peers_.all().front(), why);
+}
+
+// ORDER: what a peer says in a frame rests on what stood in the rings before it.
+void Replica::drain_shared_rings() {
+  if (port_->trails()) {
+    drain_application();
+  }
+  drain_primary();
+}
+
+// The primary's own supervisor is told what its application does not tell it.
+void Replica::look_after_primary() {
+  if (primary_rings_ != nullptr && primary_rings_->wants_attention()) {
+    peers_.beat(&peers_.all().front(), core_->status().view.epoch);
   }
 }
 
@@ -158,6 +216,7 @@ void Replica::dispatch(const epoll_event& event) {
     if (link::Peer* peer = peers_.find(replica); peer != nullptr && !peer->suspected) {
       // What it had sent before it died is still worth reading.
       read_link(peer);
+      drain_primary();
       peer_lost(peer, "its supervisor died");
     }
   } else if (tag == kTagStatus) {
@@ -180,6 +239,7 @@ void Replica::read_link(link::Peer* peer) {
         [[maybe_unused]] const bool renewed = link::Peers::renew(peer, *hello).ok();
       }
     } else if (frame.kind != unit::FrameKind::kHeartbeat) {
+      drain_shared_rings();
       note_peer_failure(peer->replica, frame);
       core_->on_frame(peer->replica, frame);
     }
@@ -198,6 +258,8 @@ void Replica::drain_application() {
   if (!drained.ok()) {
     rings_broken_ = true;
     application_lost(drained.error().message, 1);
+  } else if (port_->trails()) {
+    port_->forget_input(core_->logged_input_bytes());
   }
 }
 
@@ -246,19 +308,6 @@ void Replica::tick() {
   }
 }
 
-// A turn that takes long holds back its output; the shim ends it at its next intercepted call.
-void Replica::check_turn_length() {
-  Control* shared = port_->control();
-  if (port_->turns_published() != turns_seen_ ||
-      shared->app_asleep.load(std::memory_order_relaxed) != 0) {
-    turns_seen_ = port_->turns_published();
-    turn_started_ns_ = now_ns_;
-  } else if (now_ns_ - turn_started_ns_ > kTurnNsMax) {
-    shared->cut_requested.store(1, std::memory_order_relaxed);
-    turn_started_ns_ = now_ns_;
-  }
-}
-
 std::string Replica::handle_command(const std::string& line) {
   const Result<ControlRequest> request = decode_request(line);
   if (!request.ok()) {
@@ -266,6 +315,7 @@ std::string Replica::handle_command(const std::string& line) {
   }
   switch (request->command) {
     case ControlCommand::kStatus:
+      drain_shared_rings();
       return status_json();
     case ControlCommand::kSignal:
       core_->on_signal(request->sequence, request->number);

@@ -15,7 +15,7 @@ namespace {
 
 bool known_kind(uint8_t kind) {
   return kind >= static_cast<uint8_t>(unit::FrameKind::kHello) &&
-         kind <= static_cast<uint8_t>(unit::FrameKind::kExited);
+         kind <= static_cast<uint8_t>(unit::FrameKind::kSignal);
 }
 
 template <typename T>
@@ -48,6 +48,16 @@ const uint8_t* read_process(const uint8_t* cursor, const uint8_t* end, ProcessNa
   }
   process->pid = static_cast<int32_t>(pid);
   return get_varint(cursor, end, &process->start_time);
+}
+
+const uint8_t* read_descriptor(const uint8_t* cursor, const uint8_t* end, uint32_t* descriptor) {
+  uint64_t value = 0;
+  cursor = cursor == nullptr ? nullptr : get_varint(cursor, end, &value);
+  if (cursor == nullptr || value > INT32_MAX) {
+    return nullptr;
+  }
+  *descriptor = static_cast<uint32_t>(value);
+  return cursor;
 }
 
 }  // namespace
@@ -105,6 +115,8 @@ std::string encode_hello(const Hello& hello) {
   append_process(&out, hello.supervisor);
   append_process(&out, hello.keeper);
   append_process(&out, hello.init);
+  append_varint(&out, hello.region_fd);
+  append_varint(&out, hello.doorbell_fd);
   return out;
 }
 
@@ -129,8 +141,11 @@ Result<Hello> decode_hello(unit::Bytes payload) {
   cursor = read_process(cursor, end, &hello.supervisor);
   cursor = read_process(cursor, end, &hello.keeper);
   cursor = read_process(cursor, end, &hello.init);
+  cursor = read_descriptor(cursor, end, &hello.region_fd);
+  cursor = read_descriptor(cursor, end, &hello.doorbell_fd);
   if (cursor != end) {
-    return Error{"hello: the process names do not decode or something follows them"};
+    return Error{
+        "hello: the names of processes and descriptors do not decode or something follows"};
   }
   return hello;
 }

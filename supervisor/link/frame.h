@@ -23,7 +23,7 @@
 namespace ftrun::link {
 
 inline constexpr uint16_t kFrameMagic = 0x4654;
-inline constexpr uint8_t kFrameVersion = 1;
+inline constexpr uint8_t kFrameVersion = 2;
 inline constexpr size_t kFrameHeaderBytes = 40;
 // A kTurns frame carries at most what the log ring holds; input batches are smaller.
 inline constexpr size_t kFramePayloadBytesMax = 8u << 20;
@@ -55,6 +55,10 @@ struct Hello {
   std::string unit;
   Secret secret{};
   ProcessName supervisor, keeper, init;
+  // Descriptors of the supervisor: the memory that it shares with its application, and the eventfd
+  // by which that wakes whoever serves its rings.
+  uint32_t region_fd = 0;
+  uint32_t doorbell_fd = 0;
 };
 std::string encode_hello(const Hello& hello);
 Result<Hello> decode_hello(unit::Bytes payload);

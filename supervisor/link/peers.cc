@@ -233,6 +233,14 @@ int64_t Peers::next_tick_ns(int64_t now_ns, int time_out_ms) const {
   return next_ns;
 }
 
+void Peers::beat(Peer* peer, uint64_t epoch) {
+  unit::Frame heartbeat;
+  heartbeat.epoch = epoch;
+  if (peer->link.open() && !peer->suspected) {
+    [[maybe_unused]] const bool sent = peer->link.send(heartbeat).ok();  // else flush() tells
+  }
+}
+
 std::vector<unit::ReplicaId> Peers::tick(int64_t now_ns, int time_out_ms, uint64_t epoch) {
   const bool is_late = late(now_ns);
   last_tick_ns_ = now_ns;

@@ -47,6 +47,8 @@ class Peers {
   // late itself (this process was stopped, or the machine was) suspects nobody and starts every
   // time-out anew, a bounded number of times (liveness.h).
   std::vector<unit::ReplicaId> tick(int64_t now_ns, int time_out_ms, uint64_t epoch);
+  // One heartbeat now: whoever gets it looks around.
+  static void beat(Peer* peer, uint64_t epoch);
   void heard(Peer* peer, int64_t now_ns) { peer->silence.heard(now_ns); }
   // Whether a tick at `now_ns` is late.
   bool late(int64_t now_ns) const {

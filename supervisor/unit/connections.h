@@ -24,7 +24,7 @@ struct SocketOption {
 
 // Positions are bytes since the connection was opened.
 //   input:  logged <= received;  consumed <= logged
-//   output: credited <= written <= released <= produced
+//   output: credited <= written <= released
 struct Connection {
   ConnectionId id = 0;  // 0: a free slot
   uint32_t listener = 0;
@@ -36,8 +36,7 @@ struct Connection {
   uint64_t fin_position = 0;  // of the peer's FIN, once fin_seen
   int reset_error = 0;
 
-  uint64_t produced = 0;  // output of the own application
-  uint64_t released = 0;  // of that, what may leave: given to the edge, or to the resend queue
+  uint64_t released = 0;  // output that may leave: given to the edge, or to the resend queue
   uint64_t written = 0;   // output that the edge has reported as taken by the kernel
   uint64_t relayed = 0;   // sender: of that, what the primary was told
   uint64_t credited = 0;  // credit as last fed to the application or found in the log

@@ -57,9 +57,10 @@ void UnitCore::Impl::note_progress(uint64_t replayed, uint64_t lsn, ReplicaId fr
 void UnitCore::Impl::on_frame(ReplicaId from, const Frame& frame) {
   const auto& members = view_.replicas;
   // Without an application of its own, a replica only has to learn that the others have none
-  // either.
+  // either, or that the unit has ended.
   const bool listens =
-      working() || (state_ == State::kAppFailed && frame.kind == FrameKind::kAppFailed);
+      working() || (state_ == State::kAppFailed &&
+                    (frame.kind == FrameKind::kAppFailed || frame.kind == FrameKind::kExited));
   if (!listens || frame.epoch != view_.epoch || from == config_.self ||
       std::find(members.begin(), members.end(), from) == members.end()) {
     return;  // of another time: its sender was excluded, or we are
@@ -71,7 +72,8 @@ void UnitCore::Impl::on_frame(ReplicaId from, const Frame& frame) {
     case FrameKind::kHeartbeat:
       return;
     case FrameKind::kTurns:
-      return from_primary ? on_turns_frame(frame) : protocol_error(from, "turns, not from primary");
+      return from_primary ? on_turns_frame(from, frame)
+                          : protocol_error(from, "turns, not from primary");
     case FrameKind::kInput:
       return primary_ && from_sender ? on_input_frame(from, frame)
                                      : protocol_error(from, "input, not from sender to primary");
@@ -91,12 +93,15 @@ void UnitCore::Impl::on_frame(ReplicaId from, const Frame& frame) {
     case FrameKind::kHeld:
       return primary_ ? note_progress(frame.number, frame.lsn, from)
                       : protocol_error(from, "progress, not to the primary");
+    case FrameKind::kSignal:
+      return on_signal_frame(from, frame);
     case FrameKind::kExited:
       if (!from_sender || frame.number > 255) {
         return protocol_error(from, fmt::format("exited with {}", frame.number));
       }
       unit_exited_ = true;
-      return finish_if_done();
+      unit_status_ = static_cast<int>(frame.number);
+      return state_ == State::kAppFailed ? finish(unit_status_) : finish_if_done();
   }
   protocol_error(from, fmt::format("a frame of unknown kind {}", static_cast<int>(frame.kind)));
 }
@@ -115,7 +120,7 @@ void UnitCore::Impl::flush() {
   }
   sent_list_.clear();
   deliver();
-  if (!primary_ && has_primary() &&
+  if (!primary_ && has_primary() && !serves_primary() &&
       mark_position_ - reported_position_ >= config_.progress_report_bytes) {
     reported_position_ = mark_position_;
     send(primary_id(), FrameKind::kHeld, mark_position_, mark_lsn_, 0, {});
@@ -167,8 +172,27 @@ void UnitCore::on_app_turns(Bytes turns, uint64_t lsn_end, uint64_t digest) {
 }
 bool UnitCore::may_read_app_log() const {
   const Impl& core = *impl_;
-  return !core.primary_ || core.alone() || !core.working() ||
+  return !core.primary_ || core.alone() || core.trails() || !core.working() ||
          core.log_end_ - core.peer_replayed_position_ <= core.config_.log_run_ahead_bytes_max;
+}
+bool UnitCore::trails() const {
+  return impl_->trails();
+}
+uint64_t UnitCore::logged_input_bytes() const {
+  return impl_->logged_input_bytes_;
+}
+void UnitCore::on_fed_input(Bytes arrivals) {
+  if (impl_->working() && !impl_->app_failed_) {
+    impl_->on_fed_input(arrivals);
+  }
+}
+void UnitCore::on_primary_turns(Bytes turns, uint64_t lsn_end, uint64_t digest) {
+  if (impl_->serves_primary()) {
+    impl_->on_primary_turns(turns, lsn_end, digest);
+  }
+}
+bool UnitCore::may_read_primary_log() const {
+  return impl_->may_read_primary_log();
 }
 void UnitCore::on_app_exited(int status) {
   if (impl_->state_ != State::kFinished && !impl_->app_ended_) {

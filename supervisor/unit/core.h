@@ -39,6 +39,7 @@ inline constexpr size_t kPendingOutputBytesMax = 64 << 20;
 inline constexpr size_t kArrivalBatchBytes = 256 << 10;
 // Operator signals waiting to stand in a logged turn.
 inline constexpr size_t kPendingSignalsMax = 64;
+inline constexpr uint64_t kSignalMax = 64;
 // Distinct socket options remembered for one listener until it is made anew.
 inline constexpr size_t kSocketOptionsMax = 32;
 // Sockets that an application may have bound, or set options of, at one time.
@@ -66,6 +67,7 @@ enum class FrameKind : uint8_t {
                    // suspect connection, 0 if none (only from the primary)
   kHeld = 7,       // number, lsn = log that the application of this frame's sender has replayed
   kExited = 8,     // number = status: the unit's application has exited and all its output is out
+  kSignal = 9,     // to the sender: number = sequence, lsn = number of an operator's signal
 };
 struct Frame {
   FrameKind kind = FrameKind::kHeartbeat;
@@ -89,6 +91,10 @@ class Host {
   // Kill an excluded replica's processes and wait; answered by on_replica_gone(). When
   // `take_connections`, its sockets are taken and offered through on_edge_adopted() before that.
   virtual void kill_replica(ReplicaId replica, bool take_connections) = 0;
+
+  // Whole encoded items, into the input ring of the primary's application. Only where
+  // CoreConfig::sender_serves_primary; kInput frames carry them elsewhere.
+  virtual void feed_primary(Bytes arrivals) = 0;
 
   // --- the own application ---
   // Whole encoded items, for a live application or one that is told to go live right after.
@@ -173,7 +179,7 @@ enum class Mutation : uint8_t {
   kDropUnknownAdopted,      // forget connections that were accepted just before the sender died
   kForgetMissing,           // do not reset connections that vanished with the dead sender
   kNoCredit,                // never tell the application that its output was written
-  kCreditTooMuch,           // credit what was produced instead of what was written
+  kCreditTooMuch,           // credit what was released instead of what was written
   kForgetQuarantine,        // offer the suspect's input to the survivor like all other
 };
 
@@ -182,6 +188,10 @@ struct CoreConfig {
   View view;                                                // the first view
   uint64_t log_run_ahead_bytes_max = kLogRunAheadBytesMax;  // REQUIRES: more than the next
   uint64_t progress_report_bytes = kProgressReportBytes;    // REQUIRES: equal in all replicas
+  // The sender's supervisor serves the rings of the first primary's application itself: arrivals
+  // and turns do not travel as frames, and the primary's core is told of both when its supervisor
+  // gets to it. The same in all replicas.
+  bool sender_serves_primary = false;
   Mutation mutation = Mutation::kNone;
 };
 
@@ -224,8 +234,17 @@ class UnitCore {
   // turns before; `lsn_end` and `digest` are that mark's. Not called while !may_read_app_log().
   void on_app_turns(Bytes turns, uint64_t lsn_end, uint64_t digest);
   // While false, the I/O layer leaves turns in the log ring and output in the output ring (the
-  // secondary is too far behind). Always true for a secondary and for a replica that is alone.
+  // secondary is too far behind). Always true for a secondary, for a replica that is alone, and
+  // for one that trails.
   bool may_read_app_log() const;
+  // Another supervisor serves the own application's rings. True in a primary until it takes over
+  // from the sender, if sender_serves_primary.
+  bool trails() const;
+  // While it trails: bytes of arrivals in the turns so far.
+  uint64_t logged_input_bytes() const;
+  // It trails no more: the sender's supervisor is gone. What that had fed beyond
+  // logged_input_bytes(), once; then on_edge_adopted(). REQUIRES: all published turns were told.
+  void on_fed_input(Bytes arrivals);
   // The process is gone and its rings are drained. Exited: it ended by itself after a kExit entry.
   // Failed: everything else (killed, stopped, refused, diverged); status as a shell has it.
   // `suspect`: the connection whose input crashed it, as far as is known; 0 if none. REQUIRES: 0
@@ -248,6 +267,12 @@ class UnitCore {
   // Exactly once between kill_replica(take_connections) and on_replica_gone(), even if empty.
   void on_edge_adopted(const std::vector<AdoptedConnection>& connections,
                        const std::vector<AdoptedListener>& listeners);
+
+  // --- the primary's application, where the sender serves it ---
+  // Whole turns as published, without gaps; see on_app_turns(). Not while !may_read_primary_log().
+  void on_primary_turns(Bytes turns, uint64_t lsn_end, uint64_t digest);
+  // False also when there is no primary to read from (any more).
+  bool may_read_primary_log() const;
 
   // --- the unit ---
   void on_frame(ReplicaId from, const Frame& frame);

@@ -32,6 +32,10 @@ struct UnitCore::Impl {
   // Another replica is the primary, as far as we know.
   bool has_primary() const { return state_ == State::kRunning && primary_id() != config_.self; }
   ReplicaId primary_id() const { return view_.replicas.front(); }
+  bool trails() const { return config_.sender_serves_primary && primary_ && !sender_; }
+  bool serves_primary() const {
+    return config_.sender_serves_primary && sender_ && !primary_ && has_primary();
+  }
   void send(ReplicaId to, FrameKind kind, uint64_t number, uint64_t lsn, uint64_t digest,
             Bytes bytes);
   void send_to_others(FrameKind kind, uint64_t number, Bytes bytes);
@@ -67,6 +71,8 @@ struct UnitCore::Impl {
   void on_edge_bound(uint32_t socket, int error, const Address& address);
   void on_signal(uint32_t sequence, int number);
   void on_input_frame(ReplicaId from, const Frame& frame);
+  void on_signal_frame(ReplicaId from, const Frame& frame);
+  void on_fed_input(Bytes arrivals);
   // Takes note of one relayed item; returns false with `*problem` when it cannot be true. `*feed`
   // says whether the application is to see it.
   bool accept_relayed(const Arrival& item, bool* feed, std::string* problem);
@@ -74,6 +80,7 @@ struct UnitCore::Impl {
   bool accept_open(const Arrival& item, std::string* problem);
   bool accept_credit(Connection& connection, uint64_t position, std::string* problem);
   bool accept_data(Connection& connection, size_t length, std::string* problem);
+  bool accept_signal(const Arrival& item, std::string* problem);
   void on_closed_frame(ReplicaId from, ConnectionId id);
   // Puts an item into the batch that flush() hands to the primary.
   void put(const Arrival& item);
@@ -85,18 +92,22 @@ struct UnitCore::Impl {
   void pass_credit(Connection& connection);
   // The application may be waiting for room, or soon will (DESIGN section 3, arrivals).
   static bool wants_credit(const Connection& connection) {
-    return connection.produced - connection.credited > kSendWindowBytes / 2 &&
+    return connection.released - connection.credited > kSendWindowBytes / 2 &&
            connection.written > connection.credited;
   }
 
   // --- the log (core_log.cc) ---
-  void on_turns_frame(const Frame& frame);
-  // Decodes whole turns and takes note of the arrivals in them. An empty result: the log is valid.
-  std::string note_logged(Bytes turns);
+  void on_turns_frame(ReplicaId from, const Frame& frame);
+  void on_primary_turns(Bytes turns, uint64_t lsn_end, uint64_t digest);
+  void replay_turns(Bytes turns, uint64_t lsn_end, uint64_t digest);
+  bool may_read_primary_log() const;
+  // Decodes the turn at the start of `log` and takes note of the arrivals in it. The length of the
+  // turn, or 0 with `*problem`: the log is not valid.
+  size_t note_turn(Bytes log, std::string* problem);
   std::string note_logged_items(const Record& record);
   std::string note_logged_item(const Arrival& item);
   std::string note_logged_open(const Arrival& item);
-  void note_logged_signal(uint32_t sequence);
+  void settle_noted();
   void release_held_input();
 
   // --- failures (core_view.cc) ---
@@ -105,6 +116,7 @@ struct UnitCore::Impl {
   void on_replica_gone(ReplicaId replica);
   void promote();
   void reoffer(Connection& connection);
+  void feed_signals(bool again);
   void on_edge_adopted(const std::vector<AdoptedConnection>& connections,
                        const std::vector<AdoptedListener>& listeners);
   void adopt_connection(const AdoptedConnection& adopted);
@@ -157,10 +169,22 @@ struct UnitCore::Impl {
   struct Signal {
     uint32_t sequence;
     int number;
+    bool fed;  // passed on to the primary
   };
-  std::vector<Signal> pending_signals_;         // not seen in a logged turn yet
-  std::vector<uint32_t> signals_logged_early_;  // seen in the log before the operator told us
-  uint32_t signal_sequence_max_ = 0;
+  std::vector<Signal> pending_signals_;  // not seen in a logged turn yet
+  uint32_t signal_sequence_max_ = 0;     // of all that were told, fed or logged
+  // An arrival found in turns that are being noted, and what its connection was before.
+  struct Noted {
+    ArrivalKind kind;
+    uint32_t id;
+    uint64_t logged;
+    uint64_t credited;
+    bool open_logged;
+    bool fin_logged;
+    bool reset_logged;
+  };
+  std::vector<Noted> noted_;
+  uint64_t logged_input_bytes_ = 0;  // of arrivals, in the turns so far
 
   PendingOutput pending_;
   struct FrameEnd {
@@ -182,7 +206,8 @@ struct UnitCore::Impl {
   bool app_ended_ = false;      // its process is gone (or was stopped)
   bool app_failed_ = false;     // gone, but not by an exit entry
   bool ending_ = false;         // sender: closing everything
-  bool unit_exited_ = false;    // the sender says that all output is out
+  bool unit_exited_ = false;    // the sender says that all output is out,
+  int unit_status_ = 0;         // and with which status its application has ended
   int app_status_ = 0;
 };
 

@@ -49,6 +49,8 @@ void UnitCore::Impl::deliver() {
     if (!app_ended_) {
       host_->feed_input(arrivals_);
     }
+  } else if (serves_primary()) {
+    host_->feed_primary(arrivals_);
   } else if (has_primary()) {
     reported_position_ = mark_position_;
     send(primary_id(), FrameKind::kInput, mark_position_, mark_lsn_, 0, arrivals_);
@@ -155,19 +157,21 @@ void UnitCore::Impl::mark_sent(Connection& connection) {
   }
 }
 
-// Tells the primary (which trims its resend queue), or the primary's own application, if it may be
-// waiting, how far output was written.
+// Tells the primary how far output was written: its supervisor trims its resend queue, and its
+// application may be waiting for room.
 void UnitCore::Impl::pass_credit(Connection& connection) {
-  if (primary_) {
-    if (!wants_credit(connection) || connection.closed || mutated(Mutation::kNoCredit)) {
-      return;
-    }
-    connection.credited =
-        mutated(Mutation::kCreditTooMuch) ? connection.produced : connection.written;
-    return put(ArrivalKind::kCredit, connection.id, connection.credited);
+  if (primary_ ? !wants_credit(connection) || connection.closed
+               : connection.written == connection.relayed) {
+    return;
   }
   connection.relayed = connection.written;
-  put(ArrivalKind::kCredit, connection.id, connection.written);
+  if (mutated(Mutation::kNoCredit)) {
+    return;
+  }
+  const uint64_t credit =
+      mutated(Mutation::kCreditTooMuch) ? connection.released : connection.written;
+  connection.credited = primary_ ? credit : connection.credited;  // else: once it is logged
+  put(ArrivalKind::kCredit, connection.id, credit);
 }
 
 void UnitCore::Impl::on_edge_closed(ConnectionId id) {
@@ -210,24 +214,33 @@ void UnitCore::Impl::on_signal(uint32_t sequence, int number) {
     return;  // told twice
   }
   signal_sequence_max_ = sequence;
-  auto early = std::find(signals_logged_early_.begin(), signals_logged_early_.end(), sequence);
-  if (early != signals_logged_early_.end()) {
-    signals_logged_early_.erase(early);
-    return;
-  }
-  if (primary_) {
-    return put(ArrivalKind::kSignal, sequence, static_cast<uint64_t>(number));
-  }
   if (pending_signals_.size() == kPendingSignalsMax) {
     return event("limit",
                  fmt::format("signal {} dropped: {} are waiting", number, kPendingSignalsMax));
   }
-  pending_signals_.push_back({sequence, number});
+  pending_signals_.push_back({sequence, number, sender_});
+  if (sender_) {
+    put(ArrivalKind::kSignal, sequence, static_cast<uint64_t>(number));
+  } else if (view_.sender != config_.self) {  // whoever told us may not get to tell the sender
+    send(view_.sender, FrameKind::kSignal, sequence, static_cast<uint64_t>(number), 0, {});
+  }
+}
+
+void UnitCore::Impl::on_signal_frame(ReplicaId from, const Frame& frame) {
+  if (!sender_ || frame.number == 0 || frame.number > UINT32_MAX || frame.lsn == 0 ||
+      frame.lsn > kSignalMax) {
+    return protocol_error(from, fmt::format("signal {} with sequence {}, {}to the sender",
+                                            frame.lsn, frame.number, sender_ ? "" : "not "));
+  }
+  on_signal(static_cast<uint32_t>(frame.number), static_cast<int>(frame.lsn));
 }
 
 // --- the link: arrivals from the sender's edge ---
 
 void UnitCore::Impl::on_input_frame(ReplicaId from, const Frame& frame) {
+  if (config_.sender_serves_primary) {
+    return protocol_error(from, "input in a frame, where it comes through the ring");
+  }
   note_progress(frame.number, frame.lsn, from);
   const uint8_t* cursor = frame.bytes.data();
   const uint8_t* const end = cursor + frame.bytes.size();
@@ -258,11 +271,28 @@ void UnitCore::Impl::on_input_frame(ReplicaId from, const Frame& frame) {
   feed_run(end);
 }
 
+// What the dead sender had put into the ring of our application goes on from there.
+void UnitCore::Impl::on_fed_input(Bytes arrivals) {
+  FTRUN_ASSERT(trails());
+  const uint8_t* cursor = arrivals.data();
+  const uint8_t* const end = cursor + arrivals.size();
+  std::string problem;
+  while (cursor != end) {
+    Arrival item;
+    bool feed = false;
+    cursor = get_arrival(cursor, end, &item);
+    if (cursor == nullptr || !accept_relayed(item, &feed, &problem)) {
+      return fail_application("invalid_input",
+                              problem.empty() ? "an arrival does not decode" : problem);
+    }
+  }
+}
+
 bool UnitCore::Impl::accept_relayed(const Arrival& item, bool* feed, std::string* problem) {
   switch (item.kind) {
     case ArrivalKind::kSignal:
-      *problem = "a signal, which every supervisor gets by itself";
-      return false;
+      *feed = true;
+      return accept_signal(item, problem);
     case ArrivalKind::kBound:
       return accept_bound(item, feed, problem);
     case ArrivalKind::kOpen:
@@ -278,7 +308,7 @@ bool UnitCore::Impl::accept_relayed(const Arrival& item, bool* feed, std::string
     }
     return problem->empty();  // else: closed meanwhile
   }
-  *feed = !connection->closed && !connection->reset_seen && item.kind != ArrivalKind::kCredit;
+  *feed = !connection->closed && !connection->reset_seen;
   switch (item.kind) {
     case ArrivalKind::kData:
       return accept_data(*connection, item.length, problem);
@@ -299,6 +329,23 @@ bool UnitCore::Impl::accept_relayed(const Arrival& item, bool* feed, std::string
     default:
       return false;
   }
+}
+
+bool UnitCore::Impl::accept_signal(const Arrival& item, std::string* problem) {
+  if (item.id == 0 || item.value == 0 || item.value > kSignalMax) {
+    *problem = fmt::format("signal {} with sequence {}", item.value, item.id);
+    return false;
+  }
+  const auto pending =
+      std::find_if(pending_signals_.begin(), pending_signals_.end(),
+                   [&item](const Signal& signal) { return signal.sequence == item.id; });
+  if (pending != pending_signals_.end()) {
+    pending->fed = true;
+  } else if (item.id > signal_sequence_max_) {
+    signal_sequence_max_ = item.id;
+    pending_signals_.push_back({item.id, static_cast<int>(item.value), true});
+  }
+  return true;
 }
 
 bool UnitCore::Impl::accept_bound(const Arrival& item, bool* feed, std::string* problem) {
@@ -337,9 +384,6 @@ bool UnitCore::Impl::accept_credit(Connection& connection, uint64_t position,
   connection.written = position;
   if (!mutated(Mutation::kNeverTrim)) {
     connection.resend.trim(position);
-  }
-  if (wants_credit(connection)) {
-    mark_sent(connection);
   }
   return true;
 }

@@ -10,66 +10,120 @@
 
 namespace ftrun::unit {
 
-void UnitCore::Impl::on_turns_frame(const Frame& frame) {
+void UnitCore::Impl::on_turns_frame(ReplicaId from, const Frame& frame) {
   if (app_ended_) {
     return;
   }
-  if (frame.number != log_end_ || frame.bytes.empty() || frame.lsn <= log_end_lsn_) {
-    return fail_application(
-        "invalid_log",
-        fmt::format("{} bytes of turns from log position {} to record {}, expected from {} and "
-                    "beyond record {}",
-                    frame.bytes.size(), frame.number, frame.lsn, log_end_, log_end_lsn_));
+  if (config_.sender_serves_primary && sender_) {
+    return protocol_error(from, "turns in a frame, where they come through the ring");
   }
-  const std::string problem = note_logged(frame.bytes);
+  if (frame.number != log_end_) {
+    return protocol_error(
+        from, fmt::format("turns from log position {}, expected from {}", frame.number, log_end_));
+  }
+  replay_turns(frame.bytes, frame.lsn, frame.digest);
+}
+
+void UnitCore::Impl::on_primary_turns(Bytes turns, uint64_t lsn_end, uint64_t digest) {
+  if (!app_ended_) {
+    replay_turns(turns, lsn_end, digest);
+  }
+}
+
+bool UnitCore::Impl::may_read_primary_log() const {
+  return serves_primary() && log_end_ - mark_position_ <= config_.log_run_ahead_bytes_max;
+}
+
+// A log that cannot be right is the primary's failure, and what was noted of it is undone: none of
+// it is fed, so all of it has to be offered again.
+void UnitCore::Impl::replay_turns(Bytes turns, uint64_t lsn_end, uint64_t digest) {
+  noted_.clear();
+  std::string problem;
+  if (turns.empty() || lsn_end <= log_end_lsn_) {
+    problem = fmt::format("{} bytes of turns to record {}, after record {}", turns.size(), lsn_end,
+                          log_end_lsn_);
+  }
+  for (Bytes rest = turns; problem.empty() && !rest.empty();) {
+    rest = rest.subspan(note_turn(rest, &problem));
+  }
   if (!problem.empty()) {
-    return fail_application("invalid_log", problem);
+    for (auto note = noted_.rbegin(); note != noted_.rend(); ++note) {
+      if (Connection* connection = connections_.find(note->id); connection != nullptr) {
+        connection->logged = note->logged;
+        connection->credited = note->credited;
+        connection->open_logged = note->open_logged;
+        connection->fin_logged = note->fin_logged;
+        connection->reset_logged = note->reset_logged;
+      }
+    }
+    return protocol_error(primary_id(), problem);
   }
-  log_end_ += frame.bytes.size();
-  log_end_lsn_ = frame.lsn;
+  settle_noted();
+  log_end_ += turns.size();
+  log_end_lsn_ = lsn_end;
   replicated_end_ = log_end_;
-  frame_ends_.push({log_end_, frame.digest, frame.lsn});
-  host_->feed_log(frame.bytes);
+  frame_ends_.push({log_end_, digest, lsn_end});
+  host_->feed_log(turns);
   release_held_input();
 }
 
-std::string UnitCore::Impl::note_logged(Bytes turns) {
-  const uint8_t* cursor = turns.data();
-  const uint8_t* const end = cursor + turns.size();
-  bool whole = false;
+// What needs no undoing was left for the end.
+void UnitCore::Impl::settle_noted() {
+  for (const Noted& note : noted_) {
+    if (note.kind == ArrivalKind::kSignal) {
+      std::erase_if(pending_signals_,
+                    [&note](const Signal& signal) { return signal.sequence == note.id; });
+      signal_sequence_max_ = std::max(signal_sequence_max_, note.id);
+    } else if (note.kind == ArrivalKind::kBound) {
+      Socket* socket = find_socket(note.id);
+      if (socket != nullptr && socket->answered) {
+        socket->answer_logged = true;
+      }
+    }
+  }
+  noted_.clear();
+}
+
+size_t UnitCore::Impl::note_turn(Bytes log, std::string* problem) {
+  const uint8_t* cursor = log.data();
+  const uint8_t* const end = cursor + log.size();
   while (cursor != end) {
     Record record;
     const uint8_t* const next = get_record(cursor, end, &record);
     if (next == nullptr) {
-      return fmt::format("no valid record at log position {}", log_end_ + (cursor - turns.data()));
+      break;
     }
-    whole = false;
     switch (record.kind) {
       case RecordKind::kTurnEndIngest:
       case RecordKind::kTurnEndIdle:
       case RecordKind::kTurnEndCut:
       case RecordKind::kExit:
-        whole = true;
-        break;
-      case RecordKind::kArrivals: {
-        std::string problem = note_logged_items(record);
-        if (!problem.empty()) {
-          return fmt::format("{} (log position {})", problem, log_end_ + (cursor - turns.data()));
+        return static_cast<size_t>(next - log.data());
+      case RecordKind::kArrivals:
+        *problem = note_logged_items(record);
+        if (!problem->empty()) {
+          *problem +=
+              fmt::format(" ({} bytes after log position {})", cursor - log.data(), log_end_);
+          return 0;
         }
         break;
-      }
       default:
         break;
     }
     cursor = next;
   }
-  return whole ? "" : fmt::format("no turn ends at log position {}", log_end_ + turns.size());
+  *problem = cursor == end ? fmt::format("no turn ends within {} bytes after log position {}",
+                                         log.size(), log_end_)
+                           : fmt::format("no valid record {} bytes after log position {}",
+                                         cursor - log.data(), log_end_);
+  return 0;
 }
 
 std::string UnitCore::Impl::note_logged_items(const Record& record) {
   const uint8_t* cursor = record.payload;
   const uint8_t* const end = cursor + record.length;
   uint64_t count = 0;
+  logged_input_bytes_ += record.length;
   for (; cursor != end; ++count) {
     Arrival item;
     cursor = get_arrival(cursor, end, &item);
@@ -85,16 +139,25 @@ std::string UnitCore::Impl::note_logged_items(const Record& record) {
 }
 
 std::string UnitCore::Impl::note_logged_item(const Arrival& item) {
-  if (item.kind == ArrivalKind::kSignal) {
-    note_logged_signal(item.id);
+  if (trails()) {  // we hear of it only now
+    bool feed = false;
+    std::string problem;
+    if (!accept_relayed(item, &feed, &problem)) {
+      return problem;
+    }
+  }
+  Noted note{item.kind, item.id, 0, 0, false, false, false};
+  if (item.kind == ArrivalKind::kSignal || item.kind == ArrivalKind::kBound) {
+    noted_.push_back(note);
     return "";
   }
-  if (item.kind == ArrivalKind::kBound) {
-    Socket* socket = find_socket(item.id);
-    if (socket != nullptr && socket->answered) {
-      socket->answer_logged = true;
-    }
-    return "";
+  if (Connection* connection = connections_.find(item.id); connection != nullptr) {
+    note.logged = connection->logged;
+    note.credited = connection->credited;
+    note.open_logged = connection->open_logged;
+    note.fin_logged = connection->fin_logged;
+    note.reset_logged = connection->reset_logged;
+    noted_.push_back(note);
   }
   if (item.kind == ArrivalKind::kOpen) {
     return note_logged_open(item);
@@ -148,20 +211,6 @@ std::string UnitCore::Impl::note_logged_open(const Arrival& item) {
   }
   connection->open_logged = true;
   return "";
-}
-
-void UnitCore::Impl::note_logged_signal(uint32_t sequence) {
-  auto pending =
-      std::find_if(pending_signals_.begin(), pending_signals_.end(),
-                   [sequence](const Signal& signal) { return signal.sequence == sequence; });
-  if (pending != pending_signals_.end()) {
-    pending_signals_.erase(pending);
-  } else if (!primary_ && sequence > signal_sequence_max_) {
-    if (signals_logged_early_.size() == kPendingSignalsMax) {
-      signals_logged_early_.erase(signals_logged_early_.begin());
-    }
-    signals_logged_early_.push_back(sequence);
-  }
 }
 
 // Ack-out: what stands in turns that f + 1 replicas hold may be forgotten outside.

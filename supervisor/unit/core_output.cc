@@ -17,23 +17,6 @@ namespace ftrun::unit {
 void UnitCore::Impl::on_app_output(const Output& entry) {
   FTRUN_ASSERT(entry.kind != OutputKind::kMark);
   switch (entry.kind) {
-    case OutputKind::kWrite: {
-      Connection* connection = connections_.find(entry.id);
-      if (connection == nullptr) {
-        return fail_application("app_output",
-                                fmt::format("output for unknown connection {}", entry.id));
-      }
-      connection->produced += entry.length;
-      if (connection->produced - connection->credited > kSendWindowBytes) {
-        return fail_application(
-            "app_output", fmt::format("connection {}: {} bytes written with credit for {} only",
-                                      entry.id, connection->produced, connection->credited));
-      }
-      if (primary_ && wants_credit(*connection)) {
-        mark_sent(*connection);
-      }
-      break;
-    }
     case OutputKind::kExit:
       exit_issued_ = true;
       break;
@@ -113,19 +96,27 @@ void UnitCore::Impl::on_app_turns(Bytes turns, uint64_t lsn_end, uint64_t digest
                                    primary_ ? "" : "not "));
   }
   const uint64_t begin = log_end_;
-  const std::string problem = note_logged(turns);
-  if (!problem.empty()) {
-    return fail_application("invalid_log", problem);
+  // Turn by turn: where the sender serves our application, arrivals rest on what earlier turns have
+  // put out, and we hear of both at once.
+  for (Bytes rest = turns; !rest.empty() && !app_failed_;) {
+    std::string problem;
+    const size_t length = note_turn(rest, &problem);
+    if (length == 0) {
+      return fail_application("invalid_log", problem);
+    }
+    log_end_ += length;
+    settle_noted();
+    release_up_to(log_end_);
+    rest = rest.subspan(length);
   }
-  log_end_ += turns.size();
   log_end_lsn_ = lsn_end;
-  release_up_to(log_end_);
   release_held_input();
   if (app_failed_) {
     return;  // a turn that cannot be right is not shipped
   }
   for (const ReplicaId replica : view_.replicas) {
-    if (replica != config_.self) {
+    const bool reads_itself = config_.sender_serves_primary && replica == view_.sender;
+    if (replica != config_.self && !reads_itself) {
       send(replica, FrameKind::kTurns, begin, lsn_end, digest, turns);
     }
   }
@@ -170,7 +161,8 @@ void UnitCore::Impl::apply_to_connection(const Output& entry) {
   Connection* connection = connections_.find(entry.id);
   if (connection == nullptr || connection->closed || app_failed_) {
     if (!app_failed_) {
-      fail_application("app_output", fmt::format("output for closed connection {}", entry.id));
+      fail_application("app_output", fmt::format("output for connection {}, which is {}", entry.id,
+                                                 connection == nullptr ? "unknown" : "closed"));
     }
     return;
   }
@@ -213,6 +205,14 @@ void UnitCore::Impl::apply_to_connection(const Output& entry) {
 void UnitCore::Impl::write(Connection& connection, Bytes data) {
   const uint64_t position = connection.released;
   connection.released += data.size();
+  if (connection.released - connection.credited > kSendWindowBytes) {
+    return fail_application("app_output",
+                            fmt::format("connection {}: {} bytes written with credit for {} only",
+                                        connection.id, connection.released, connection.credited));
+  }
+  if (sender_ && wants_credit(connection)) {
+    mark_sent(connection);
+  }
   if (connection.at_edge) {
     host_->edge_write(connection.id, position, data);
   } else if (!connection.gone) {

@@ -152,12 +152,17 @@ void UnitCore::Impl::promote() {
       }
     });
   }
-  for (const Signal& signal : pending_signals_) {
-    if (!mutated(Mutation::kForgetSignals)) {
+  feed_signals(true);
+}
+
+// Passes on the pending signals, or those of them that nobody has passed on before.
+void UnitCore::Impl::feed_signals(bool again) {
+  for (Signal& signal : pending_signals_) {
+    if ((again || !signal.fed) && !mutated(Mutation::kForgetSignals)) {
       put(ArrivalKind::kSignal, signal.sequence, static_cast<uint64_t>(signal.number));
     }
+    signal.fed = true;
   }
-  pending_signals_.clear();
 }
 
 void UnitCore::Impl::reoffer(Connection& connection) {
@@ -199,6 +204,7 @@ void UnitCore::Impl::on_edge_adopted(const std::vector<AdoptedConnection>& conne
     adopt_connection(adopted);
   }
   adopt_missing();
+  feed_signals(false);
 }
 
 void UnitCore::Impl::adopt_connection(const AdoptedConnection& adopted) {
@@ -347,6 +353,9 @@ void UnitCore::Impl::on_app_failed(std::string_view why, int status, ConnectionI
   event("app_failed", std::string(why));
   if (state_ != State::kRunning) {
     return;  // excluded; or alone in a moment: on_replica_gone() ends the unit
+  }
+  if (unit_exited_) {  // killed in its last moment: the sender has followed its exit already
+    return finish(unit_status_);
   }
   if (!alone()) {
     state_ = State::kAppFailed;

@@ -22,6 +22,9 @@ import uuid
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MARK = "FTRUN_TEST_MARK"
 NOBODY = 65534
+# How the replicas of a unit exchange input and log ("tcp"); by default as ftrun does.
+TRANSPORT = [f"--transport={os.environ['FTRUN_TEST_TRANSPORT']}"] \
+    if "FTRUN_TEST_TRANSPORT" in os.environ else []
 START_TIMEOUT_S = 20
 STOP_TIMEOUT_S = 15
 
@@ -201,7 +204,7 @@ class Unit(Server):
         wanted = ("protected",) if replicas > 1 else ("unprotected", "protected")
         super().__init__(
             [os.path.join(self.build, "ftrun"), "--unit", self.name, "--replicas", str(replicas),
-             *options, "--", *(command or redis_command(port, *more))],
+             *TRANSPORT, *options, "--", *(command or redis_command(port, *more))],
             port, as_user, ready=lambda: self.protection() in wanted and probe(port))
         self.env["XDG_RUNTIME_DIR"] = self.directory
         os.chmod(self.directory, 0o700)

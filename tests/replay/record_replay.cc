@@ -75,7 +75,7 @@ struct Replica {
       check();
     }
     loader_end = __builtin_ia32_rdtsc();
-    port = std::make_unique<AppPort>(&region);
+    port = std::make_unique<AppPort>(&region, AppPort::Part::kServes);
   }
 
   void check() {

@@ -17,7 +17,27 @@ Replica::Replica(World* world, unit::ReplicaId id, const unit::CoreConfig& confi
     : world_(world),
       id_(id),
       core_(std::make_unique<unit::UnitCore>(config, this)),
-      app_(config.view.replicas.front() == id, world->random.next()) {}
+      app_(config.view.replicas.front() == id, world->random.next()) {
+  if (core_->trails()) {
+    app_.input().begin_trail();
+    app_.log_out().begin_trail();
+    app_.output().begin_trail();
+  }
+}
+
+namespace {
+
+uint64_t extend_digest(uint64_t digest, const uint8_t* begin, const uint8_t* end) {
+  for (const uint8_t* byte = begin; byte < end; byte += 8) {
+    uint64_t word = 0;
+    std::memcpy(&word, byte, std::min<size_t>(8, static_cast<size_t>(end - byte)));
+    digest = (digest ^ word) * 0x9e3779b97f4a7c15u;
+    digest ^= digest >> 29;
+  }
+  return digest;
+}
+
+}  // namespace
 
 // --- the loop: one random thing ---
 
@@ -28,7 +48,10 @@ void Replica::step() {
   if (quarantine_steps_ != 0 && --quarantine_steps_ == 0) {
     core_->on_quarantine_over();
   }
-  switch (world_->random.below(8)) {
+  switch (world_->random.below(9)) {
+    case 8:
+      step_primary();
+      break;
     case 0:
       step_deferred();
       break;
@@ -54,6 +77,7 @@ void Replica::step() {
     default:  // a whole iteration of a loop
       step_deferred();
       step_receive();
+      step_primary();
       step_drain(64);
       step_ship();
       step_edge();
@@ -80,26 +104,26 @@ void Replica::step_receive() {
       SimFrame frame = std::move(link.front());
       link.pop_front();
       frame.frame.bytes = frame.bytes;
+      drain_shared();
       core_->on_frame(from, frame.frame);
     }
   }
 }
 
+// A primary that trails reads at other positions than the sender, which serves its application.
 void Replica::step_drain(size_t entries) {
   SimRing& ring = app_.output();
-  while (!done() && entries-- > 0 && ring.available() != 0 && core_->may_read_app_log()) {
-    const uint8_t* const begin = ring.data();
-    Output entry;
-    const uint8_t* const end = get_output(begin, begin + ring.available(), &entry);
-    FTRUN_ASSERT(end != nullptr);
-    uint64_t digest = digest_;
-    for (const uint8_t* byte = begin; byte < end; byte += 8) {
-      uint64_t word = 0;
-      std::memcpy(&word, byte, std::min<size_t>(8, static_cast<size_t>(end - byte)));
-      digest = (digest ^ word) * 0x9e3779b97f4a7c15u;
-      digest ^= digest >> 29;
+  const bool trails = this->trails();
+  while (!done() && entries-- > 0 && core_->may_read_app_log()) {
+    const uint8_t* const begin = trails ? ring.trail_data() : ring.data();
+    const size_t available = trails ? ring.trail_available() : ring.available();
+    if (available == 0) {
+      return;
     }
-    digest_ = digest;
+    Output entry;
+    const uint8_t* const end = get_output(begin, begin + available, &entry);
+    FTRUN_ASSERT(end != nullptr);
+    digest_ = extend_digest(digest_, begin, end);
     if (entry.kind != OutputKind::kMark) {
       core_->on_app_output(entry);
     } else {
@@ -108,12 +132,14 @@ void Replica::step_drain(size_t entries) {
       }
       core_->on_app_mark(entry.value, entry.value2, digest_);
     }
-    ring.consume(static_cast<size_t>(end - begin));
+    const auto bytes = static_cast<size_t>(end - begin);
+    trails ? ring.trail_to(ring.trail() + bytes) : ring.consume(bytes);
   }
 }
 
 void Replica::step_ship() {
   SimRing& ring = app_.log_out();
+  const bool trails = this->trails();
   const uint64_t base = log_fed_;
   size_t ready = 0;
   while (ready < marks_.size() && marks_[ready].position - base <= ring.published()) {
@@ -125,10 +151,73 @@ void Replica::step_ship() {
   const size_t count = world_->random.one_in(2) ? ready : 1 + world_->random.below(ready);
   const Mark mark = marks_[count - 1];
   const size_t bytes = mark.position - base - log_shipped_;
-  core_->on_app_turns({ring.data(), bytes}, mark.lsn, mark.digest);
-  ring.consume(bytes);
+  core_->on_app_turns({trails ? ring.trail_data() : ring.data(), bytes}, mark.lsn, mark.digest);
   log_shipped_ += bytes;
   marks_.erase(marks_.begin(), marks_.begin() + static_cast<long>(count));
+  if (trails) {
+    ring.trail_to(ring.trail() + bytes);
+    app_.input().trail_to(core_->logged_input_bytes());
+  } else {
+    ring.consume(bytes);
+  }
+}
+
+// The sender reads the rings of the primary's application.
+void Replica::step_primary() {
+  ToyApp& primary = world_->replica(0)->app();
+  SimRing& output = primary.output();
+  while (!done() && core_->may_read_primary_log() && output.available() != 0) {
+    const uint8_t* const begin = output.data();
+    Output entry;
+    const uint8_t* const end = get_output(begin, begin + output.available(), &entry);
+    FTRUN_ASSERT(end != nullptr);
+    primary_digest_ = extend_digest(primary_digest_, begin, end);
+    if (entry.kind == OutputKind::kMark) {
+      primary_marks_.push_back({entry.value, entry.value2, primary_digest_});
+    }
+    output.consume(static_cast<size_t>(end - begin));
+    if (world_->random.one_in(8)) {
+      break;
+    }
+  }
+  SimRing& log = primary.log_out();
+  size_t ready = 0;
+  while (ready < primary_marks_.size() && primary_marks_[ready].position <= log.published()) {
+    ++ready;
+  }
+  if (done() || ready == 0 || !core_->may_read_primary_log()) {
+    return;
+  }
+  const Mark mark = primary_marks_[ready - 1];
+  const size_t bytes = mark.position - primary_read_;
+  core_->on_primary_turns({log.data(), bytes}, mark.lsn, mark.digest);
+  log.consume(bytes);
+  primary_read_ += bytes;
+  primary_marks_.erase(primary_marks_.begin(), primary_marks_.begin() + static_cast<long>(ready));
+}
+
+// What a peer says rests on what stood in the rings before it.
+void Replica::drain_shared() {
+  if (trails()) {
+    step_drain(SIZE_MAX);
+    while (!marks_.empty() && marks_.front().position - log_fed_ <= app_.log_out().published() &&
+           !done()) {
+      step_ship();
+    }
+  }
+  step_primary();
+}
+
+// The sender is gone: this replica serves its application itself.
+void Replica::serve_own_rings() {
+  if (!trails()) {
+    return;
+  }
+  drain_shared();
+  core_->on_fed_input({app_.input().trail_data(), app_.input().trail_available()});
+  app_.input().end_trail();
+  app_.log_out().lead();
+  app_.output().lead();
 }
 
 void Replica::step_watch() {
@@ -162,7 +251,7 @@ void Replica::step_watch() {
 void Replica::report_app_end() {
   step_drain(SIZE_MAX);
   step_ship();
-  if (done() || app_.output().available() != 0 ||
+  if (done() || (trails() ? app_.output().trail_available() : app_.output().available()) != 0 ||
       (!marks_.empty() && marks_.front().position - log_fed_ <= app_.log_out().published())) {
     return;  // the rings are not drained yet
   }
@@ -232,6 +321,7 @@ void Replica::kill_replica(unit::ReplicaId replica, bool take_connections) {
     world_->link(replica, id_).clear();
     defer([this, replica, take_connections] {
       if (take_connections) {
+        serve_own_rings();
         take_sockets(replica);
       }
       defer([this, replica] { core_->on_replica_gone(replica); });
@@ -294,7 +384,13 @@ void Replica::finished(int status) {
 
 // --- Host: the application ---
 
+void Replica::feed_primary(unit::Bytes arrivals) {
+  world_->replica(0)->app().feed_input(arrivals.data(), arrivals.size());
+}
 void Replica::feed_input(unit::Bytes arrivals) {
+  if (trails()) {
+    world_->fail("two supervisors feed one application");
+  }
   app_.feed_input(arrivals.data(), arrivals.size());
 }
 void Replica::feed_log(unit::Bytes turns) {

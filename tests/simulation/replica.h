@@ -47,6 +47,7 @@ class Replica : public unit::Host {
   const ToyApp& app() const { return app_; }
   ToyApp& app() { return app_; }
   unit::UnitCore& core() { return *core_; }
+  bool trails() const { return core_->trails(); }
   std::string describe() const;  // for traces of runs that got stuck
   const std::string& last_event() const { return last_event_; }
 
@@ -54,6 +55,7 @@ class Replica : public unit::Host {
   void send(unit::ReplicaId to, const unit::Frame& frame) override;
   void propose_view(const unit::View& view) override;
   void kill_replica(unit::ReplicaId replica, bool take_connections) override;
+  void feed_primary(unit::Bytes arrivals) override;
   void feed_input(unit::Bytes arrivals) override;
   void feed_log(unit::Bytes turns) override;
   void go_live() override;
@@ -102,6 +104,9 @@ class Replica : public unit::Host {
   void step_receive();
   void step_drain(size_t entries);
   void step_ship();
+  void step_primary();
+  void drain_shared();
+  void serve_own_rings();
   void step_edge();
   void step_accept();
   void step_watch();
@@ -120,6 +125,10 @@ class Replica : public unit::Host {
   std::vector<EdgeConnection> edge_;
   std::vector<KernelConnection*> untagged_;  // accepted, not yet told to the core
   std::deque<Mark> marks_;                   // of live turns, not shipped
+  // The primary's rings, as the sender serves them.
+  std::deque<Mark> primary_marks_;
+  uint64_t primary_digest_ = 0;
+  uint64_t primary_read_ = 0;  // bytes of its log
   std::deque<std::pair<uint32_t, int>> signals_;
   uint64_t digest_ = 0;
   uint64_t log_fed_ = 0;      // bytes of log that came from the other replica

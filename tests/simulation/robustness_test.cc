@@ -20,7 +20,8 @@ class IdleHost : public unit::Host {
   void send(unit::ReplicaId, const unit::Frame&) override { ++frames; }
   void propose_view(const unit::View& view) override { proposed = view; }
   void kill_replica(unit::ReplicaId replica, bool) override { killed = replica; }
-  void feed_input(Bytes) override {}
+  void feed_primary(Bytes) override {}
+  void feed_input(Bytes arrivals) override { input_fed += arrivals.size(); }
   void feed_log(Bytes turns) override { log_fed += turns.size(); }
   void go_live() override {}
   void stop_application(std::string_view) override { ++stopped; }
@@ -31,8 +32,8 @@ class IdleHost : public unit::Host {
   void edge_write(ConnectionId, uint64_t, Bytes) override {}
   void edge_shutdown(ConnectionId) override {}
   void edge_close(ConnectionId, uint64_t) override {}
-  void edge_release_input(ConnectionId, uint64_t) override {}
-  void edge_reoffer_input(ConnectionId, uint64_t) override {}
+  void edge_release_input(ConnectionId, uint64_t position) override { released = position; }
+  void edge_reoffer_input(ConnectionId, uint64_t position) override { reoffered = position; }
   void edge_input_limit(ConnectionId, uint64_t) override {}
   void edge_adopt(uint64_t, ConnectionId) override {}
   void edge_discard(uint64_t) override {}
@@ -46,6 +47,9 @@ class IdleHost : public unit::Host {
   int frames = 0;
   int stopped = 0;
   uint64_t log_fed = 0;
+  uint64_t input_fed = 0;
+  uint64_t released = 0;
+  uint64_t reoffered = 0;
   unit::ReplicaId killed = unit::kNoReplica;
   unit::View proposed;
   std::string events;
@@ -203,36 +207,83 @@ class Secondary : public testing::Test {
   unit::UnitCore core{config_for(kB), &host};
 };
 
-TEST_F(Secondary, StopsAtALogThatDoesNotDecode) {
+TEST_F(Secondary, SuspectsAPrimaryWhoseLogDoesNotDecode) {
   receive(0, 1, {0xff, 0xff});
-  EXPECT_EQ(host.stopped, 1);
-  EXPECT_EQ(host.frames, 1);  // it tells the primary
-  EXPECT_EQ(host.events.find("invalid_log: no valid record at log position 0\n"), 0u);
-  EXPECT_EQ(core.status().state, unit::State::kAppFailed);
+  EXPECT_EQ(host.stopped, 0);
+  EXPECT_EQ(host.events.find("protocol: replica a: no valid record 0 bytes after log position 0"),
+            0u)
+      << host.events;
+  EXPECT_EQ(host.proposed, (unit::View{2, {kB}, kB}));
 }
 
-TEST_F(Secondary, StopsAtATurnWithoutItsEnd) {
+TEST_F(Secondary, SuspectsAPrimaryWhoseTurnHasNoEnd) {
   receive(0, 1, {static_cast<uint8_t>(RecordKind::kTime), 5});
-  EXPECT_EQ(host.stopped, 1);
-  EXPECT_NE(host.events.find("no turn ends at log position 2"), std::string::npos);
+  EXPECT_NE(host.events.find("no turn ends within 2 bytes"), std::string::npos) << host.events;
+  EXPECT_EQ(host.proposed, (unit::View{2, {kB}, kB}));
 }
 
-TEST_F(Secondary, StopsAtAGapInTheLog) {
+TEST_F(Secondary, SuspectsAPrimaryWhoseLogHasAGap) {
   receive(7, 1, {static_cast<uint8_t>(RecordKind::kTurnEndIdle)});
   EXPECT_EQ(host.log_fed, 0u);
   EXPECT_NE(host.events.find("from log position 7"), std::string::npos);
+  EXPECT_EQ(host.proposed, (unit::View{2, {kB}, kB}));
 }
 
-TEST_F(Secondary, StopsAtInputThatNeverCame) {
-  const ConnectionId id = core.on_edge_open(1, Address{}, Address{});
-  ASSERT_EQ(id, 1u);
-  std::vector<uint8_t> turn = {
-      static_cast<uint8_t>(RecordKind::kArrivals),   0, 1, 3, 1 * 8 + 1, 1, 'x',
-      static_cast<uint8_t>(RecordKind::kTurnEndIdle)};
-  receive(0, 2, turn);
-  EXPECT_NE(host.events.find("input of connection 1 up to 1, of 0 received (log position 0)"),
-            std::string::npos)
+// One byte of data for connection 1, which was opened without listener or addresses; and its turn.
+std::vector<uint8_t> one_byte_turn() {
+  constexpr uint8_t kItemsBytes = 7;
+  return {static_cast<uint8_t>(RecordKind::kArrivals),
+          0,
+          2,
+          kItemsBytes,
+          1 * 8 + 0,
+          0,
+          0,
+          0,
+          1 * 8 + 1,
+          1,
+          'x',
+          static_cast<uint8_t>(RecordKind::kTurnEndIdle)};
+}
+
+TEST_F(Secondary, SuspectsAPrimaryThatLogsInputThatNeverCame) {
+  ASSERT_EQ(core.on_edge_open(1, Address{}, Address{}), 1u);
+  receive(0, 2, one_byte_turn());
+  EXPECT_NE(host.events.find("input of connection 1 up to 1, of 0 received"), std::string::npos)
       << host.events;
+  EXPECT_EQ(host.proposed, (unit::View{2, {kB}, kB}));
+}
+
+// The first turn is right, but it came with one that is not: nothing of either was replayed, so
+// both replicas do not hold it, and all of it is offered to the survivor.
+TEST_F(Secondary, OffersAgainWhatADamagedLogHad) {
+  ASSERT_EQ(core.on_edge_open(1, Address{}, Address{}), 1u);
+  const std::vector<uint8_t> data = {'x'};
+  core.on_edge_data(1, 0, data);
+  std::vector<uint8_t> turns = one_byte_turn();
+  turns.push_back(0xff);
+  receive(0, 3, turns);
+  EXPECT_EQ(host.log_fed, 0u);
+  EXPECT_EQ(host.released, 0u);
+  host.reoffered = 99;
+  core.on_view(host.proposed);
+  core.on_replica_gone(kA);
+  EXPECT_GT(host.input_fed, 0u);  // the open
+  EXPECT_EQ(host.reoffered, 0u);
+}
+
+TEST_F(Secondary, KeepsWhatAWholeLogHad) {
+  ASSERT_EQ(core.on_edge_open(1, Address{}, Address{}), 1u);
+  const std::vector<uint8_t> data = {'x'};
+  core.on_edge_data(1, 0, data);
+  receive(0, 2, one_byte_turn());
+  EXPECT_EQ(host.log_fed, one_byte_turn().size());
+  EXPECT_EQ(host.released, 1u);
+  core.on_replica_suspected(kA, "dead");
+  core.on_view(host.proposed);
+  core.on_replica_gone(kA);
+  EXPECT_EQ(host.input_fed, 0u);
+  EXPECT_EQ(host.reoffered, 1u);
 }
 
 TEST_F(Secondary, StopsWhenItsOutputDiffers) {

@@ -5,6 +5,7 @@
 // Test program only.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -19,8 +20,9 @@ namespace ftrun::sim {
 
 inline constexpr uint16_t kToyExtraPort = 7001;
 
-// One direction of shared memory: bytes written, a published end, and a read position. All
-// positions count from the start; read bytes are forgotten now and then.
+// One direction of shared memory: bytes written, a published end, and a read position; and another
+// one of who trails (eventlog/ring.h). All positions count from the start; what both have read is
+// forgotten now and then.
 class SimRing {
  public:
   void append(const void* bytes, size_t count) {
@@ -31,22 +33,43 @@ class SimRing {
   uint64_t published() const { return published_; }
   void publish(uint64_t end) { published_ = end; }
   void discard_unpublished() { bytes_.resize(published_ - base_); }
-  const uint8_t* data() const { return bytes_.data() + (read_ - base_); }
+  const uint8_t* data() const { return at(read_); }
   size_t available() const { return published_ - read_; }
-  uint64_t position() const { return read_; }
   void consume(size_t count) {
     read_ += count;
-    if (read_ - base_ > 65536 && (read_ - base_) * 2 > bytes_.size()) {
-      bytes_.erase(bytes_.begin(), bytes_.begin() + static_cast<long>(read_ - base_));
-      base_ = read_;
-    }
+    forget();
+  }
+
+  void begin_trail() { trail_ = 0; }
+  void end_trail() { trail_ = UINT64_MAX; }
+  uint64_t trail() const { return trail_; }
+  const uint8_t* trail_data() const { return at(trail_); }
+  size_t trail_available() const { return published_ - trail_; }
+  void trail_to(uint64_t position) {
+    trail_ = position;
+    forget();
+  }
+  // Who trailed is the reader from now on.
+  void lead() {
+    read_ = trail_;
+    end_trail();
   }
 
  private:
+  const uint8_t* at(uint64_t position) const { return bytes_.data() + (position - base_); }
+  void forget() {
+    const uint64_t both = std::min(read_, trail_);
+    if (both - base_ > 65536 && (both - base_) * 2 > bytes_.size()) {
+      bytes_.erase(bytes_.begin(), bytes_.begin() + static_cast<long>(both - base_));
+      base_ = both;
+    }
+  }
+
   std::vector<uint8_t> bytes_;
   uint64_t base_ = 0;
   uint64_t published_ = 0;
   uint64_t read_ = 0;
+  uint64_t trail_ = UINT64_MAX;
 };
 
 // What the server knows; equal in all replicas at equal log positions.
@@ -85,6 +108,7 @@ class ToyApp {
   void feed_input(const uint8_t* bytes, size_t count);
   void feed_log(const uint8_t* bytes, size_t count);
   void go_live() { go_live_ = true; }
+  SimRing& input() { return input_; }
   SimRing& log_out() { return log_out_; }
   SimRing& output() { return output_; }
   // What is not published is lost with the process.

@@ -57,8 +57,9 @@ def function_lengths(text):
             continue
         if re.search(r"\[[^\[\]]*\]\s*(\([^()]*\))?[^()]*\{$", line):
             continue  # a lambda; it counts with its function
-        indent = len(line) - len(line.lstrip())
-        start = i
+        # Where a constructor's initialisers fit into one line, its body closes further left.
+        start = i - 1 if i > 0 and line.lstrip().startswith(": ") else i
+        indent = len(lines[start]) - len(lines[start].lstrip())
         while start > 0 and "(" not in lines[start]:
             start -= 1
         if "(" not in lines[start] or indent > 4 or i - start > 6:

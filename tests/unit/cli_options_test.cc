@@ -62,6 +62,7 @@ TEST(RunOptions, MisuseIsNamed) {
     expect_misuse({"--time-out-ms", value, "server"}, "--time-out-ms");
   }
   expect_misuse({"--on-crash", "ignore", "server"}, "--on-crash");
+  expect_misuse({"--transport", "udp", "server"}, "--transport");
   for (const char* value : {"-1", "3600001", "5s", ""}) {
     expect_misuse({"--quarantine-hold", value, "server"}, "--quarantine-hold");
   }
@@ -79,7 +80,7 @@ TEST(RunOptions, HelpAndVersionAreNoMisuse) {
 
 TEST(SupervisorArguments, SayEverything) {
   const auto parsed = parse({"--state-dir", "/s", "--on-crash", "retry", "--quarantine-hold", "70",
-                             "--record-log", "/log", "server", "-x"});
+                             "--transport", "tcp", "--record-log", "/log", "server", "-x"});
   const Words expected = {"/sup",   "--unit",
                           "server", "--run-dir",
                           "/run/u", "--replica",
@@ -87,7 +88,8 @@ TEST(SupervisorArguments, SayEverything) {
                           "2",      "--time-out-ms",
                           "150",    "--on-crash",
                           "retry",  "--quarantine-hold",
-                          "70",     "--state-dir",
+                          "70",     "--transport",
+                          "tcp",    "--state-dir",
                           "/s",     "--record-log",
                           "/log.b", "--",
                           "server", "-x"};

@@ -29,6 +29,8 @@ target_compile_definitions(supervisor_tests PRIVATE
   STUB_PRELOAD="$<TARGET_FILE:io_stub_preload>")
 add_dependencies(supervisor_tests ftrun-supervisor ring_echo io_stub_preload)
 gtest_discover_tests(supervisor_tests)
+gtest_discover_tests(supervisor_tests TEST_SUFFIX .tcp
+                     PROPERTIES ENVIRONMENT FTRUN_TEST_TRANSPORT=tcp)
 
 # Whole supervisors around an application that attacks them.
 add_executable(hostile_app hostile_app.cc ${CMAKE_SOURCE_DIR}/supervisor/region.cc)
@@ -44,3 +46,4 @@ target_compile_definitions(hostile_tests PRIVATE
   STUB_PRELOAD="$<TARGET_FILE:io_stub_preload>")
 add_dependencies(hostile_tests ftrun-supervisor ring_echo hostile_app io_stub_preload)
 gtest_discover_tests(hostile_tests)
+gtest_discover_tests(hostile_tests TEST_SUFFIX .tcp PROPERTIES ENVIRONMENT FTRUN_TEST_TRANSPORT=tcp)

@@ -69,7 +69,7 @@ TEST_F(RegionTest, SizeIsSealed) {
 }
 
 TEST_F(RegionTest, StagedInputArrivesWholeAndInOrder) {
-  AppPort port(&region_);
+  AppPort port(&region_, AppPort::Part::kServes);
   RingConsumer input = app_.consumer(kRingInput);
   // More than the ring holds, in items of odd sizes.
   uint64_t fed = 0;
@@ -106,7 +106,7 @@ TEST_F(RegionTest, StagedInputArrivesWholeAndInOrder) {
 }
 
 TEST_F(RegionTest, TurnsWaitForTheirMarkAndMarksForTheirTurns) {
-  AppPort port(&region_);
+  AppPort port(&region_, AppPort::Part::kServes);
   RingProducer output = app_.producer(kRingOutput);
   RingProducer log = app_.producer(kRingLogOut);
   const auto publish_turn = [&](size_t bytes) {
@@ -134,8 +134,8 @@ TEST_F(RegionTest, TurnsWaitForTheirMarkAndMarksForTheirTurns) {
 TEST_F(RegionTest, DigestDependsOnBytesAndNotOnWhenTheyAreRead) {
   auto second = Region::create(Role::kSecondary, {});
   ASSERT_TRUE(second.ok());
-  AppPort eager(&region_);
-  AppPort lazy(&*second);
+  AppPort eager(&region_, AppPort::Part::kServes);
+  AppPort lazy(&*second, AppPort::Part::kServes);
   RingProducer left = app_.producer(kRingOutput);
   RingProducer right = second->producer(kRingOutput);
   for (int i = 1; i <= 5; ++i) {
@@ -152,7 +152,7 @@ TEST_F(RegionTest, DigestDependsOnBytesAndNotOnWhenTheyAreRead) {
 }
 
 TEST_F(RegionTest, NonsenseInARingIsAnError) {
-  AppPort port(&region_);
+  AppPort port(&region_, AppPort::Part::kServes);
   RingProducer output = app_.producer(kRingOutput);
   std::memset(output.reserve(4), 0xff, 4);
   output.advance(4);

@@ -165,11 +165,14 @@ class SupervisorTest : public ::testing::TestWithParam<const char*> {
       const std::string replica(1, static_cast<char>('a' + i));
       const std::string count = std::to_string(replicas);
       const std::string port = std::to_string(port_);
+      const char* wanted = getenv("FTRUN_TEST_TRANSPORT");
+      const char* transport = wanted == nullptr ? "memory" : wanted;
       const pid_t child = fork();
       if (child == 0) {
         execl(kSupervisorProgram, kSupervisorProgram, "--unit", "test", "--run-dir",
               run_dir_.c_str(), "--replica", replica.c_str(), "--replicas", count.c_str(),
-              "--preload", kStubPreload, "--", program_of(replica).c_str(), port.c_str(), nullptr);
+              "--transport", transport, "--preload", kStubPreload, "--",
+              program_of(replica).c_str(), port.c_str(), nullptr);
         _exit(127);
       }
       children_.push_back(child);
