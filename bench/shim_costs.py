@@ -53,19 +53,24 @@ def run(command, port):
 
 
 def measure(build):
-    """[{operation, native_ns, shim_ns}] in the program's order."""
+    """[{operation, native_ns, filtered_ns, shim_ns}] in the program's order; filtered: natively, under
+    a seccomp filter like the shim's."""
     program = os.path.join(build, "bench-shim-cost")
     port = harness.free_port()
     native = run([program, str(port)], port)
+    port = harness.free_port()
+    filtered = run([program, str(port), "filtered"], port)
     with tempfile.TemporaryDirectory(prefix="ftrun-bench-") as directory:
         port = harness.free_port()
         recorded = run([os.path.join(build, "ftrun-record-replay"), "--log",
                         os.path.join(directory, "log"), "--", program, str(port)], port)
-    return [{"operation": name, "native_ns": ns, "shim_ns": recorded[name]}
+    return [{"operation": name, "native_ns": ns, "filtered_ns": filtered[name],
+             "shim_ns": recorded[name]}
             for name, ns in native.items()]
 
 
 def print_table(costs):
-    print(f"{'one call, ns of CPU time':36} {'native':>9} {'in the shim':>12}")
+    print(f"{'one call, ns of CPU time':36} {'native':>9} {'under a filter':>15} {'in the shim':>12}")
     for cost in costs:
-        print(f"{cost['operation']:36} {cost['native_ns']:9,.0f} {cost['shim_ns']:12,.0f}")
+        print(f"{cost['operation']:36} {cost['native_ns']:9,.0f} {cost['filtered_ns']:15,.0f} "
+              f"{cost['shim_ns']:12,.0f}")

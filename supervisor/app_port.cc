@@ -272,6 +272,8 @@ size_t AppPort::take_entries(size_t bytes, Sink* sink) {
     }
     XXH3_64bits_update(digest_.get(), hashed, static_cast<size_t>(cursor - hashed));
     hashed = cursor;
+    mark_ends_[marks_++ % kMarksKept] =
+        output_.position() + static_cast<uint64_t>(cursor - copy_.data());
     mark_position_ = entry.value;
     mark_lsn_ = entry.value2;
     mark_digest_ = XXH3_64bits_digest(digest_.get());

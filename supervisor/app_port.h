@@ -13,6 +13,7 @@
 // copy: an application that goes on writing there changes nothing that was decided.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -93,6 +94,11 @@ class AppPort {
   // Moves whenever the application reads or writes in a ring.
   uint64_t app_progress() const;
   uint64_t log_bytes_fed() const { return log_fed_; }
+  // Positions in the output ring: of the last mark's end, and of an earlier one's, some turns back.
+  uint64_t last_mark_end() const { return mark_ends_[(marks_ + kMarksKept - 1) % kMarksKept]; }
+  uint64_t oldest_mark_end() const {
+    return marks_ < kMarksKept ? 0 : mark_ends_[marks_ % kMarksKept];
+  }
 
  private:
   struct Staged {
@@ -119,6 +125,9 @@ class AppPort {
   uint64_t log_base_ = 0;       // log position of byte 0 of the log_out ring
   size_t log_seen_ = 0;         // of log_out: what the last drain() found and left
   uint64_t mark_position_ = 0;  // of the last mark that was drained
+  static constexpr size_t kMarksKept = 64;
+  std::array<uint64_t, kMarksKept> mark_ends_{};  // mark number n at n % kMarksKept
+  size_t marks_ = 0;
   uint64_t mark_lsn_ = 0;
   uint64_t mark_digest_ = 0;
   uint64_t turns_seen_ = 0;      // log_out_.position() when it last moved,

@@ -17,8 +17,7 @@ constexpr uint64_t kTrailLagMax = kRingBytes[kRingOutput] / 4;
 static_assert(kRingBytes[kRingOutput] <= kRingBytes[kRingLogOut]);
 
 Result<int> take(const link::Peer& primary, uint32_t number, const char* what) {
-  const int fd =
-      static_cast<int>(syscall(SYS_pidfd_getfd, primary.supervisor.get(), number, 0));
+  const int fd = static_cast<int>(syscall(SYS_pidfd_getfd, primary.supervisor.get(), number, 0));
   return fd < 0 ? system_error(what, errno) : Result<int>(fd);
 }
 

@@ -26,6 +26,7 @@ class PrimaryRings final : AppPort::Sink {
   static Result<std::unique_ptr<PrimaryRings>> open(const link::Peer& primary);
 
   int doorbell() const { return doorbell_.get(); }
+  const Region& region() const { return region_; }
   AppPort& port() { return *port_; }
   const AppPort& port() const { return *port_; }
 

@@ -121,6 +121,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
     bool wanted = false;  // kOfSurvivor: once the takeover is done
     uint64_t epoch = 0;   // in which it happened
     std::string why;
+    std::string difference;  // of the output, where both replicas' rings are at hand
     int64_t deadline_ns = 0;
     process::StackReader stacks;
     unit::ReplicaId to = unit::kNoReplica;  // gets the frame that was held back

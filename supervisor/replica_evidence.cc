@@ -10,6 +10,7 @@
 #include <poll.h>
 
 #include "supervisor/link/peers.h"
+#include "supervisor/output_difference.h"
 #include "supervisor/replica.h"
 #include "supervisor/reports.h"
 #include "supervisor/tags.h"
@@ -59,6 +60,12 @@ void Replica::begin_evidence(const std::string& why, Evidence::Subject subject) 
   evidence_.subject = subject;
   evidence_.wanted = false;
   evidence_.why = why;
+  evidence_.difference.clear();
+  // The digests that differ are those of the last mark; the primary may have gone on meanwhile.
+  if (subject == Evidence::kOfFailed && primary_rings_ != nullptr && why.starts_with(kDiverged)) {
+    evidence_.difference = describe_output_difference(
+        region_, primary_rings_->region(), port_->oldest_mark_end(), port_->last_mark_end());
+  }
   evidence_.deadline_ns = link::monotonic_ns() + int64_t{kEvidenceMs} * 1'000'000;
   if (subject != Evidence::kOfSurvivor) {
     evidence_.epoch = core_->status().view.epoch;
@@ -119,6 +126,9 @@ std::string Replica::evidence_text() const {
       fmt::format("unit {}, replica {}, epoch {}, program {}\n", options_.unit,
                   arbiter::replica_name(options_.replica), evidence_.epoch, options_.program);
   text += with_newline(evidence_.why);
+  if (!evidence_.difference.empty()) {
+    text += with_newline(evidence_.difference);
+  }
   text += fmt::format("\nCall stacks of this replica's application (pid {}), {}:\n",
                       application_.application_pid,
                       survivor ? "which was right to go on and has done so since"

@@ -31,6 +31,7 @@ class RingMemory {
   ~RingMemory() { munmap(data_, 2 * capacity_); }
   RingProducer producer() { return RingProducer(&control, data_, capacity_); }
   RingConsumer consumer() { return RingConsumer(&control, data_, capacity_); }
+  RingConsumer trailing() { return RingConsumer::trailing(&control, data_, capacity_); }
 
   RingControl control{};
 
@@ -105,6 +106,56 @@ TEST(Ring, BothEndsContinueWhereARingStands) {
   EXPECT_EQ(memory.consumer().position(), 999'990u);
   EXPECT_EQ(memory.producer().written(), 1'000'000u);
   EXPECT_EQ(memory.producer().reserve(kCapacity - 9), nullptr);
+}
+
+TEST(Ring, NothingIsOverwrittenThatTheTrailingConsumerHasNotRead) {
+  RingMemory memory(kCapacity);
+  RingConsumer trailing = memory.trailing();
+  RingProducer producer = memory.producer();
+  RingConsumer consumer = memory.consumer();
+  memcpy(producer.reserve(5), "hello", 5);
+  producer.advance(5);
+  producer.publish();
+  consumer.consume(5);
+  EXPECT_EQ(producer.reserve(kCapacity - 4), nullptr);
+  EXPECT_NE(producer.reserve(kCapacity - 5), nullptr);
+  ASSERT_EQ(trailing.available(), 5u);
+  EXPECT_EQ(memcmp(trailing.data(), "hello", 5), 0);
+  trailing.consume(5);
+  EXPECT_NE(producer.reserve(kCapacity), nullptr);
+}
+
+TEST(Ring, TheTrailingConsumerCanTakeTheOthersPlace) {
+  RingMemory memory(kCapacity);
+  RingConsumer trailing = memory.trailing();
+  RingProducer producer = memory.producer();
+  {
+    RingConsumer consumer = memory.consumer();
+    producer.advance(10);
+    producer.publish();
+    trailing.consume(10);
+    consumer.consume(4);  // and it is gone
+  }
+  trailing.lead();
+  producer.advance(kCapacity);
+  producer.publish();
+  EXPECT_EQ(producer.reserve(1), nullptr);
+  EXPECT_EQ(trailing.available(), kCapacity);
+  trailing.consume(1);
+  EXPECT_NE(producer.reserve(1), nullptr);
+}
+
+TEST(Ring, ATrailThatStopsHoldsNothingBack) {
+  RingMemory memory(kCapacity);
+  RingConsumer trailing = memory.trailing();
+  RingProducer producer = memory.producer();
+  RingConsumer consumer = memory.consumer();
+  producer.advance(kCapacity);
+  producer.publish();
+  consumer.consume(kCapacity);
+  EXPECT_EQ(producer.reserve(1), nullptr);
+  trailing.stop();
+  EXPECT_NE(producer.reserve(kCapacity), nullptr);
 }
 
 // The producer writes runs of random length of a known sequence, the consumer checks every byte.

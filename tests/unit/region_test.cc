@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "supervisor/app_port.h"
+#include "supervisor/output_difference.h"
 
 namespace ftrun {
 namespace {
@@ -149,6 +150,101 @@ TEST_F(RegionTest, DigestDependsOnBytesAndNotOnWhenTheyAreRead) {
   ASSERT_TRUE(lazy.drain(this).ok());
   EXPECT_EQ(digests_, eager_digests);
   EXPECT_EQ(digests_.size(), 5u);
+}
+
+// One supervisor serves, the other trails: both see the same turns with the same digests, and what
+// was fed stays until the one that trails has seen it in the log.
+TEST_F(RegionTest, WhoTrailsSeesTheSameAndTakesOverFromThere) {
+  AppPort trails(&app_, AppPort::Part::kTrails);
+  AppPort serves(&region_, AppPort::Part::kServes);
+  RingProducer output = app_.producer(kRingOutput);
+  RingProducer log = app_.producer(kRingLogOut);
+  RingConsumer input = app_.consumer(kRingInput);
+  const auto publish_turn = [&](uint64_t end) {
+    *log.reserve(1) = static_cast<uint8_t>(RecordKind::kTurnEndIdle);
+    log.advance(1);
+    log.publish();
+    put_output(&output, OutputKind::kMark, end, "");
+  };
+  const std::vector<uint8_t> fin = {1 * 8 + static_cast<uint8_t>(ArrivalKind::kFin)};
+  serves.feed_input(fin);
+  serves.feed_input(fin);
+  ASSERT_TRUE(serves.pump());
+  input.consume(1);  // the application has taken one of them
+  publish_turn(1);
+  publish_turn(2);
+  ASSERT_TRUE(serves.drain(this).ok());
+  const std::vector<uint64_t> served = std::exchange(digests_, {});
+  EXPECT_EQ(serves.trail_lag(), output.written());
+  ASSERT_TRUE(trails.drain(this).ok());
+  EXPECT_EQ(digests_, served);
+  EXPECT_EQ(serves.trail_lag(), 0u);
+  trails.forget_input(1);
+  ASSERT_EQ(trails.unlogged_input()->size(), 1u);
+
+  trails.serve();
+  EXPECT_FALSE(trails.trails());
+  trails.feed_input(fin);
+  ASSERT_TRUE(trails.pump());
+  EXPECT_EQ(input.available(), 2u);  // one by each
+  publish_turn(3);
+  ASSERT_TRUE(trails.drain(this).ok());
+  EXPECT_EQ(marks_.back(), 3u);
+}
+
+TEST_F(RegionTest, TheFirstDifferenceOfTwoOutputsIsShown) {
+  auto second = Region::create(Role::kSecondary, {});
+  ASSERT_TRUE(second.ok());
+  RingProducer here = app_.producer(kRingOutput);
+  RingProducer there = second->producer(kRingOutput);
+  for (RingProducer* ring : {&here, &there}) {
+    put_output(ring, OutputKind::kWrite, 0, "equal");
+    put_output(ring, OutputKind::kMark, 10, "");
+  }
+  const uint64_t begin = here.written();
+  const auto describe = [&] {
+    return describe_output_difference(app_, *second, 0, here.written());
+  };
+  EXPECT_NE(describe().find("equal by now"), std::string::npos) << describe();
+  put_output(&here, OutputKind::kWrite, 0, "sum 17\n");
+  put_output(&there, OutputKind::kWrite, 0, "sum 25\n");
+  EXPECT_EQ(describe(),
+            "first difference: write of 7 bytes for connection 1 here, of 7 there, byte 4: "
+            "31 37 0a \"17.\" here, 32 35 0a \"25.\" there");
+  EXPECT_EQ(describe_output_difference(app_, *second, begin, here.written()), describe());
+  put_output(&here, OutputKind::kWrite, 0, std::string(kRingBytes[kRingOutput] / 200, 'x'));
+  EXPECT_NE(describe_output_difference(app_, *second, there.written(), here.written())
+                .find("nothing there"),
+            std::string::npos);
+  for (int i = 0; i < 101; ++i) {
+    put_output(&here, OutputKind::kWrite, 0, std::string(kRingBytes[kRingOutput] / 200, 'x'));
+  }
+  EXPECT_NE(describe().find("a ring has gone on too far"), std::string::npos) << describe();
+}
+
+TEST_F(RegionTest, TheFirstDifferenceMayBeAnotherEntry) {
+  auto second = Region::create(Role::kSecondary, {});
+  ASSERT_TRUE(second.ok());
+  RingProducer here = app_.producer(kRingOutput);
+  RingProducer there = second->producer(kRingOutput);
+  put_output(&here, OutputKind::kShutdown, 0, "");
+  put_output(&there, OutputKind::kWrite, 0, "more");
+  EXPECT_EQ(describe_output_difference(app_, *second, 0, here.written()),
+            "first difference: shutdown for connection 1 here, write of 4 bytes for connection 1 "
+            "there");
+}
+
+TEST_F(RegionTest, AFullRingWaitsForWhoTrails) {
+  AppPort trails(&app_, AppPort::Part::kTrails);
+  AppPort serves(&region_, AppPort::Part::kServes);
+  RingProducer output = app_.producer(kRingOutput);
+  const std::string data(kOutputDataBytesMax, 'x');
+  while (output.reserve(kOutputHeaderBytesMax + data.size()) != nullptr) {
+    put_output(&output, OutputKind::kWrite, 0, data);
+    ASSERT_TRUE(serves.drain(this).ok());
+  }
+  ASSERT_TRUE(trails.drain(this).ok());
+  EXPECT_NE(output.reserve(kOutputHeaderBytesMax + data.size()), nullptr);
 }
 
 TEST_F(RegionTest, NonsenseInARingIsAnError) {

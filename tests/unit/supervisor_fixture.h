@@ -178,6 +178,12 @@ class SupervisorTest : public ::testing::TestWithParam<const char*> {
       children_.push_back(child);
     }
     wait_for([this] { return LineClient(port_).connected(); });
+    // The sender may serve clients before the other supervisor can be asked.
+    for (unsigned i = 0; i < replicas; ++i) {
+      const std::string socket =
+          run_dir_ + "/sup." + std::string(1, static_cast<char>('a' + i)) + ".sock";
+      wait_for([&socket] { return std::filesystem::exists(socket); });
+    }
   }
   template <typename Condition>
   void wait_for(const Condition& condition) {
