@@ -50,9 +50,10 @@ void on_crash(int number) {
   }
   char text[64];
   const int length = snprintf(text, sizeof text, "crashed by signal %d\n", number);
-  const timespec while_it_writes{0, 20'000'000};
-  nanosleep(&while_it_writes, nullptr);
-  _exit(write(2, text, static_cast<size_t>(length)) == length ? 1 : 2);
+  const bool written = write(2, text, static_cast<size_t>(length)) == length;
+  const timespec while_it_looks_around{0, 20'000'000};
+  nanosleep(&while_it_looks_around, nullptr);
+  _exit(written ? 1 : 2);
 }
 
 volatile int zero = 0;

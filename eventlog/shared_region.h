@@ -14,6 +14,7 @@
 // word and wakes. One of the two always sees the other.
 #pragma once
 
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -51,8 +52,9 @@ enum RingId : uint32_t {
 };
 
 inline constexpr size_t kRingBytes[kRingCount] = {2u << 20, 4u << 20, 4u << 20, 4u << 20};
-inline constexpr size_t kControlBytes = 16384;
+inline constexpr size_t kControlBytes = 32768;
 inline constexpr size_t kFailureTextBytes = 2048;
+inline constexpr size_t kLastWordsBytes = 16384;
 inline constexpr size_t kStateDirectoriesBytes = 4096;
 
 struct Control {
@@ -98,12 +100,21 @@ struct Control {
   std::atomic<uint64_t> thread_table_slots;
   // Not 0: the application is dying of a crash; see make_crash().
   std::atomic<uint64_t> crash;
+  // What a dying application has written to standard output and error: no turn takes it any more.
+  std::atomic<uint64_t> last_words_bytes;
+  char last_words[kLastWordsBytes];
   std::atomic<ShimFailure> failure;      // text below is complete when this is not kNone
   char failure_text[kFailureTextBytes];  // one or more lines, NUL-terminated
 
   alignas(128) RingControl rings[kRingCount];
 };
 static_assert(sizeof(Control) <= kControlBytes);
+
+// The signals by which a request may crash an application.
+constexpr bool is_crash_signal(int signal) {
+  return signal == SIGSEGV || signal == SIGBUS || signal == SIGFPE || signal == SIGILL ||
+         signal == SIGABRT;
+}
 
 // A crash in one word: its signal, and the connection that the crashed thread has read in the turn
 // that died (0: none). The application's own account: believed only if it ended by such a signal.

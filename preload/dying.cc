@@ -11,9 +11,6 @@
 namespace ftrun::shim {
 namespace {
 
-// What a request may cause.
-constexpr SignalSet kCrashes = signal_bit(SIGSEGV) | signal_bit(SIGBUS) | signal_bit(SIGFPE) |
-                               signal_bit(SIGILL) | signal_bit(SIGABRT);
 // Handlers use less; who calls from elsewhere has left the handler.
 constexpr uint64_t kHandlerStackBytesMax = 1 << 20;
 
@@ -43,8 +40,7 @@ void note_read(uint32_t connection) {
 
 void dying_begin(int signal, uint64_t handler_stack) {
   const Thread* thread = self();
-  if ((kCrashes & signal_bit(signal)) == 0 || thread == nullptr || !doors_are_live() ||
-      is_dying()) {
+  if (!is_crash_signal(signal) || thread == nullptr || !doors_are_live() || is_dying()) {
     return;
   }
   dying.signal = signal;
@@ -57,6 +53,7 @@ void dying_begin(int signal, uint64_t handler_stack) {
 void dying_end(uint64_t handler_stack) {
   if (dying.signal != 0 && dying.stack == handler_stack) {
     dying.signal = 0;
+    doors_control()->last_words_bytes.store(0, std::memory_order_relaxed);
     doors_control()->crash.store(0, std::memory_order_release);
   }
 }
@@ -66,6 +63,18 @@ bool is_dying() {
     dying_end(dying.stack);
   }
   return dying.signal != 0;
+}
+
+void note_console(const uint8_t* text, size_t length) {
+  if (!is_dying()) {
+    return;
+  }
+  Control* control = doors_control();
+  const uint64_t kept = control->last_words_bytes.load(std::memory_order_relaxed);
+  const size_t room = kept < kLastWordsBytes ? kLastWordsBytes - kept : 0;
+  const size_t more = length < room ? length : room;
+  __builtin_memcpy(control->last_words + kept, text, more);
+  control->last_words_bytes.store(kept + more, std::memory_order_release);
 }
 
 void die_if_dying() {

@@ -59,12 +59,14 @@ void PrimaryRings::app_turns(unit::Bytes turns, uint64_t lsn_end, uint64_t diges
 }
 
 bool PrimaryRings::wants_attention() {
-  const bool wanted =
-      port_->trail_lag() > kTrailLagMax ||
-      port_->control()->failure.load(std::memory_order_relaxed) != ShimFailure::kNone;
-  const bool first = wanted && !attention_asked_;
+  const uint64_t lag = port_->trail_lag();
+  const bool wanted = lag > kTrailLagMax || port_->control()->failure.load(
+                                                std::memory_order_relaxed) != ShimFailure::kNone;
+  const bool looked = lag < lag_seen_;  // since it was asked, and is behind again
+  const bool ask = wanted && (!attention_asked_ || looked);
   attention_asked_ = wanted;
-  return first;
+  lag_seen_ = lag;
+  return ask;
 }
 
 }  // namespace ftrun

@@ -47,6 +47,7 @@ class PrimaryRings final : AppPort::Sink {
   std::unique_ptr<AppPort> port_;
   unit::UnitCore* core_ = nullptr;  // while draining
   bool attention_asked_ = false;
+  uint64_t lag_seen_ = 0;
 };
 
 }  // namespace ftrun

@@ -103,6 +103,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void application_lost(const std::string& why, int status);
   void deliver_application_end();
   bool check_dying();
+  void report_crash();
   ConnectionId suspect() const;
   void keeper_died();
   void update_markers();

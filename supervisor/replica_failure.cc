@@ -13,6 +13,7 @@
 #include "supervisor/edge/keeper.h"
 #include "supervisor/process/state_dirs.h"
 #include "supervisor/replica.h"
+#include "supervisor/reports.h"
 #include "supervisor/tags.h"
 
 namespace ftrun {
@@ -22,13 +23,6 @@ constexpr int kKillDeadlineMs = 10'000;  // for a killed process to be gone
 constexpr int kLastFlushMs = 1'000;      // for the last frames at the end
 constexpr int kStopGraceMs = 50;         // for a stopped application to be continued
 constexpr int kDyingMsMax = 1'000;       // for a crashed application's own handlers
-
-// Signals by which a request may crash an application.
-bool is_crash(int exit_status) {
-  const int signal = exit_status - 128;
-  return signal == SIGSEGV || signal == SIGABRT || signal == SIGBUS || signal == SIGILL ||
-         signal == SIGFPE;
-}
 }  // namespace
 
 void Replica::peer_lost(link::Peer* peer, const std::string& why) {
@@ -211,6 +205,7 @@ void Replica::deliver_application_end() {
   if (exit_entry_seen_) {
     core_->on_app_exited(app_end_status_);
   } else {
+    report_crash();
     core_->on_app_failed(app_end_why_, app_end_status_, suspect());
   }
 }
@@ -231,11 +226,41 @@ bool Replica::check_dying() {
   return true;
 }
 
+// What a crash handler has written went with its turn: a report keeps it.
+void Replica::report_crash() {
+  const Control* shared = port_->control();
+  const uint64_t crash = shared->crash.load(std::memory_order_acquire);
+  if (crash == 0 || !is_crash_signal(app_end_status_ - 128) || !core_->live()) {
+    return;
+  }
+  const uint64_t bytes = shared->last_words_bytes.load(std::memory_order_acquire);
+  std::string words(shared->last_words, std::min<uint64_t>(bytes, kLastWordsBytes));
+  for (char& letter : words) {  // it goes to an operator's terminal
+    const auto code = static_cast<unsigned char>(letter);
+    letter = (code < 32 && letter != '\n' && letter != '\t') || code == 127 ? '?' : letter;
+  }
+  const uint64_t epoch = core_->status().view.epoch;
+  const std::string replica = arbiter::replica_name(options_.replica);
+  const ConnectionId of = crash_suspect(crash);
+  const Result<std::string> written = reports::write(
+      options_.run_dir, epoch, replica,
+      fmt::format(
+          "unit {}, replica {}, epoch {}, program {}\ncrashed: {}{}\n\nWhat it wrote while it "
+          "was dying{}:\n{}\n",
+          options_.unit, replica, epoch, options_.program, app_end_why_,
+          of == 0 ? "" : fmt::format(", having read from connection {} in the same turn", of),
+          bytes >= kLastWordsBytes ? fmt::format(" (the first {} bytes)", kLastWordsBytes) : "",
+          words.empty() ? "(nothing)" : words));
+  event("report", written.ok() ? fmt::format("crashed: {}: {}", app_end_why_, *written)
+                               : "cannot be kept: " + written.error().message);
+}
+
 // The connection whose input has crashed our application while it was live, by its own account.
 ConnectionId Replica::suspect() const {
   const uint64_t crash = port_->control()->crash.load(std::memory_order_acquire);
-  return options_.quarantine && is_crash(app_end_status_) && core_->live() ? crash_suspect(crash)
-                                                                           : 0;
+  return options_.quarantine && is_crash_signal(app_end_status_ - 128) && core_->live()
+             ? crash_suspect(crash)
+             : 0;
 }
 
 // Without a keeper the clients would not survive us: start another and tell the peers.

@@ -135,9 +135,9 @@ void Replica::iterate() {
   drain_application();
   edge_->report();
   run_deferred();
+  look_after_primary();
   pass_on();
   for_served_ports([this](AppPort& port) { port.check_turn_length(now_ns_); });
-  look_after_primary();
   check_evidence();
   if (now_ns_ >= next_tick_ns_) {
     tick();

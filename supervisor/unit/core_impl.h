@@ -184,6 +184,7 @@ struct UnitCore::Impl {
     bool reset_logged;
   };
   std::vector<Noted> noted_;
+  bool log_broken_ = false;          // secondary: the primary's log cannot be followed any further
   uint64_t logged_input_bytes_ = 0;  // of arrivals, in the turns so far
 
   PendingOutput pending_;

@@ -11,7 +11,7 @@
 namespace ftrun::unit {
 
 void UnitCore::Impl::on_turns_frame(ReplicaId from, const Frame& frame) {
-  if (app_ended_) {
+  if (app_ended_ || log_broken_) {
     return;
   }
   if (config_.sender_serves_primary && sender_) {
@@ -25,17 +25,18 @@ void UnitCore::Impl::on_turns_frame(ReplicaId from, const Frame& frame) {
 }
 
 void UnitCore::Impl::on_primary_turns(Bytes turns, uint64_t lsn_end, uint64_t digest) {
-  if (!app_ended_) {
+  if (!app_ended_ && !log_broken_) {
     replay_turns(turns, lsn_end, digest);
   }
 }
 
 bool UnitCore::Impl::may_read_primary_log() const {
-  return serves_primary() && log_end_ - mark_position_ <= config_.log_run_ahead_bytes_max;
+  return serves_primary() && !log_broken_ &&
+         log_end_ - mark_position_ <= config_.log_run_ahead_bytes_max;
 }
 
 // A log that cannot be right is the primary's failure, and what was noted of it is undone: none of
-// it is fed, so all of it has to be offered again.
+// it is fed, so all of it has to be offered again. What follows has no place to stand.
 void UnitCore::Impl::replay_turns(Bytes turns, uint64_t lsn_end, uint64_t digest) {
   noted_.clear();
   std::string problem;
@@ -56,6 +57,7 @@ void UnitCore::Impl::replay_turns(Bytes turns, uint64_t lsn_end, uint64_t digest
         connection->reset_logged = note->reset_logged;
       }
     }
+    log_broken_ = true;
     return protocol_error(primary_id(), problem);
   }
   settle_noted();

@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import selectors
 import socket
 import sys
@@ -126,7 +127,7 @@ class RequestOfDeath(unittest.TestCase):
         self.assertEqual(self.others.finish(), [])
         self.assertEqual(len(self.events("promoted")), at_least)
 
-    def check_crash(self, request, *arguments):
+    def check_crash(self, request, *arguments, signal=""):
         self.start(*arguments)
         client = self.poisoner()
         client.sendall(b"add\n")
@@ -137,29 +138,33 @@ class RequestOfDeath(unittest.TestCase):
         [event] = self.events("quarantine")
         self.assertIn(f"of {POISONER}:", event)
         self.assertIn("its last input: add\\x0a" + request.decode().replace("\n", "\\x0a"), event)
+        said = f"crashed by signal {signal}" if "handler" in arguments else "(nothing)"
+        self.assertRegex(self.unit.ctl("report").stdout,
+                         rf"crashed: signal {signal}.*, having read from connection \d+ in the same "
+                         rf"turn\n\nWhat it wrote while it was dying:\n{re.escape(said)}\n")
         print(f"{request!r} {arguments}: longest silence {self.others.longest_s * 1000:.1f} ms, "
               f"{self.others.added} requests", file=sys.stderr)
 
     def test_segmentation_fault(self):
-        self.check_crash(b"crash segv\n")
+        self.check_crash(b"crash segv\n", signal=11)
 
     def test_abort(self):
-        self.check_crash(b"crash abort\n")
+        self.check_crash(b"crash abort\n", signal=6)
 
     def test_stack_overflow(self):
-        self.check_crash(b"crash stack\n")
+        self.check_crash(b"crash stack\n", signal=11)
 
     def test_division_by_zero(self):
-        self.check_crash(b"crash fpe\n")
+        self.check_crash(b"crash fpe\n", signal=8)
 
     def test_illegal_instruction(self):
-        self.check_crash(b"crash ill\n")
+        self.check_crash(b"crash ill\n", signal=4)
 
     def test_fault_with_a_handler_that_waits_and_exits(self):
-        self.check_crash(b"crash segv\n", "handler")
+        self.check_crash(b"crash segv\n", "handler", signal=11)
 
     def test_abort_with_a_handler_that_waits_and_exits(self):
-        self.check_crash(b"crash abort\n", "handler")
+        self.check_crash(b"crash abort\n", "handler", signal=6)
 
     def test_fault_that_the_program_survives(self):
         self.start()

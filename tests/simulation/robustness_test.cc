@@ -154,7 +154,9 @@ TEST(Robustness, RandomLogsAndOutputOfTheOwnApplicationDoNotCrash) {
     Random random(seed);
     IdleHost host;
     const auto self = static_cast<unit::ReplicaId>(random.below(2));
-    unit::UnitCore core(config_for(self), &host);
+    unit::CoreConfig config = config_for(self);
+    config.sender_serves_primary = random.one_in(2);
+    unit::UnitCore core(config, &host);
     uint64_t position = 0;
     for (int i = 0; i < 40; ++i) {
       if (self == kB || random.one_in(2)) {
@@ -166,7 +168,9 @@ TEST(Robustness, RandomLogsAndOutputOfTheOwnApplicationDoNotCrash) {
       std::vector<uint8_t> turn = random_items(&random, true);
       damage(&random, &turn);
       position += turn.size();
-      if (self == kB) {
+      if (self == kB && config.sender_serves_primary) {
+        core.on_primary_turns(turn, static_cast<uint64_t>(i) + 1, random.below(2));
+      } else if (self == kB) {
         unit::Frame frame;
         frame.kind = unit::FrameKind::kTurns;
         frame.epoch = 1;
@@ -182,6 +186,11 @@ TEST(Robustness, RandomLogsAndOutputOfTheOwnApplicationDoNotCrash) {
         // The I/O layer hands over turns only behind their mark.
         core.on_app_mark(position + 100000, static_cast<uint64_t>(i) + 1, 0);
         core.on_app_turns(turn, static_cast<uint64_t>(i) + 1, 0);
+      }
+      if (core.trails() && random.one_in(8)) {
+        std::vector<uint8_t> fed = random_items(&random, false);
+        damage(&random, &fed);
+        core.on_fed_input(fed);
       }
       core.flush();
     }
@@ -270,6 +279,38 @@ TEST_F(Secondary, OffersAgainWhatADamagedLogHad) {
   core.on_replica_gone(kA);
   EXPECT_GT(host.input_fed, 0u);  // the open
   EXPECT_EQ(host.reoffered, 0u);
+}
+
+TEST(ServingSender, ReadsNothingBehindADamagedTurn) {
+  IdleHost host;
+  unit::CoreConfig config = config_for(kB);
+  config.sender_serves_primary = true;
+  unit::UnitCore core(config, &host);
+  EXPECT_TRUE(core.may_read_primary_log());
+  const std::vector<uint8_t> damaged = {0xff, 0xff};
+  const std::vector<uint8_t> whole = {static_cast<uint8_t>(RecordKind::kTurnEndIdle)};
+  core.on_primary_turns(damaged, 1, 0);
+  EXPECT_FALSE(core.may_read_primary_log());
+  core.on_primary_turns(whole, 2, 0);
+  EXPECT_EQ(host.log_fed, 0u);
+  EXPECT_EQ(host.proposed, (unit::View{2, {kB}, kB}));
+  EXPECT_EQ(host.stopped, 0);
+}
+
+TEST(ServingSender, TakesNoTurnsInFrames) {
+  IdleHost host;
+  unit::CoreConfig config = config_for(kB);
+  config.sender_serves_primary = true;
+  unit::UnitCore core(config, &host);
+  const std::vector<uint8_t> whole = {static_cast<uint8_t>(RecordKind::kTurnEndIdle)};
+  unit::Frame frame;
+  frame.kind = unit::FrameKind::kTurns;
+  frame.epoch = 1;
+  frame.lsn = 1;
+  frame.bytes = whole;
+  core.on_frame(kA, frame);
+  EXPECT_EQ(host.log_fed, 0u);
+  EXPECT_EQ(host.proposed, (unit::View{2, {kB}, kB}));
 }
 
 TEST_F(Secondary, KeepsWhatAWholeLogHad) {
