@@ -18,16 +18,17 @@ namespace {
 // Output is copied in pieces of this size: they stay in the cache, and hold the longest entry.
 constexpr size_t kCopyBytes = 256 * 1024;
 constexpr int64_t kTurnNsMax = 1'000'000;  // then the application is asked to end its turn
+static_assert(kRingBytes[kRingLogIn] >= kRingBytes[kRingLogOut]);
 static_assert(kCopyBytes >= kOutputHeaderBytesMax + kOutputDataBytesMax);
 
-// Longest run of whole items (or records) at the start of `bytes` that fits into `room`.
-// For a log it ends at a turn's end where there is one. 0: nothing fits; -1: malformed.
+// Longest run of whole items (of whole turns, for a log: the shim takes a turn to be there once it
+// has begun) at the start of `bytes` that fits into `room`. 0: nothing fits; -1: malformed. A turn
+// fits into an empty ring: it came out of one of that size.
 ptrdiff_t whole_prefix(unit::Bytes bytes, size_t room, bool is_log) {
   const uint8_t* const start = bytes.data();
   const uint8_t* const end = start + bytes.size();
   const uint8_t* cursor = start;
   const uint8_t* fits = start;
-  const uint8_t* turn = start;
   while (cursor < end) {
     Arrival item;
     Record record;
@@ -38,13 +39,12 @@ ptrdiff_t whole_prefix(unit::Bytes bytes, size_t room, bool is_log) {
     if (static_cast<size_t>(cursor - start) > room) {
       break;
     }
-    fits = cursor;
-    if (is_log && record.kind >= RecordKind::kTurnEndIngest &&
-        record.kind <= RecordKind::kTurnEndCut) {
-      turn = cursor;
-    }
+    const bool turn_ends =
+        record.kind == RecordKind::kTurnEndIngest || record.kind == RecordKind::kTurnEndIdle ||
+        record.kind == RecordKind::kTurnEndCut || record.kind == RecordKind::kExit;
+    fits = !is_log || turn_ends ? cursor : fits;
   }
-  return (turn != start ? turn : fits) - start;
+  return fits - start;
 }
 
 }  // namespace

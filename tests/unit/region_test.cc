@@ -106,6 +106,53 @@ TEST_F(RegionTest, StagedInputArrivesWholeAndInOrder) {
   }
 }
 
+TEST_F(RegionTest, StagedLogArrivesInWholeTurns) {
+  AppPort port(&region_, AppPort::Part::kServes);
+  RingConsumer log = app_.consumer(kRingLogIn);
+  uint64_t fed = 0;
+  for (size_t turn = 1; fed < 3 * kRingBytes[kRingLogIn]; ++turn) {
+    std::vector<uint8_t> bytes;
+    const std::vector<uint8_t> payload(30'000, 'x');
+    for (size_t i = 0; i < turn % 40; ++i) {  // up to a megabyte
+      Record record;
+      record.kind = RecordKind::kChoice;
+      record.length = payload.size();
+      bytes.resize(bytes.size() + kRecordHeaderBytesMax);
+      const size_t header =
+          put_record_header(bytes.data() + bytes.size() - kRecordHeaderBytesMax, record);
+      bytes.resize(bytes.size() - kRecordHeaderBytesMax + header);
+      bytes.insert(bytes.end(), payload.begin(), payload.end());
+    }
+    bytes.push_back(static_cast<uint8_t>(RecordKind::kTurnEndIdle));
+    port.feed_log(bytes);
+    fed += bytes.size();
+  }
+  EXPECT_TRUE(port.staged());
+  uint64_t taken = 0;
+  while (port.staged() || log.available() > 0) {
+    ASSERT_TRUE(port.pump());
+    const uint8_t* cursor = log.data();
+    const uint8_t* const end = cursor + log.available();
+    ASSERT_NE(cursor, end) << "nothing fits into an empty ring";
+    Record record;
+    size_t turns = 0;
+    const uint8_t* turn_end = cursor;
+    for (; cursor < end; cursor = get_record(cursor, end, &record)) {
+      ASSERT_NE(cursor, nullptr);
+    }
+    EXPECT_EQ(record.kind, RecordKind::kTurnEndIdle) << "a turn was cut";
+    // Takes one turn only, so that the room is of all sizes.
+    for (cursor = log.data(); turns == 0;) {
+      cursor = get_record(cursor, end, &record);
+      turns += record.kind == RecordKind::kTurnEndIdle ? 1 : 0;
+      turn_end = cursor;
+    }
+    taken += static_cast<uint64_t>(turn_end - log.data());
+    log.consume(static_cast<size_t>(turn_end - log.data()));
+  }
+  EXPECT_EQ(taken, fed);
+}
+
 TEST_F(RegionTest, TurnsWaitForTheirMarkAndMarksForTheirTurns) {
   AppPort port(&region_, AppPort::Part::kServes);
   RingProducer output = app_.producer(kRingOutput);
