@@ -38,6 +38,11 @@ enum class RecordKind : uint8_t {
   kSwitch = 8,
   kExit = 9,
 };
+// Whether a turn is complete with such a record.
+constexpr bool ends_turn(RecordKind kind) {
+  return kind == RecordKind::kTurnEndIngest || kind == RecordKind::kTurnEndIdle ||
+         kind == RecordKind::kTurnEndCut || kind == RecordKind::kExit;
+}
 
 // A decoded record. `items` and `payload` point into the input.
 struct Record {

@@ -39,10 +39,7 @@ ptrdiff_t whole_prefix(unit::Bytes bytes, size_t room, bool is_log) {
     if (static_cast<size_t>(cursor - start) > room) {
       break;
     }
-    const bool turn_ends =
-        record.kind == RecordKind::kTurnEndIngest || record.kind == RecordKind::kTurnEndIdle ||
-        record.kind == RecordKind::kTurnEndCut || record.kind == RecordKind::kExit;
-    fits = !is_log || turn_ends ? cursor : fits;
+    fits = !is_log || ends_turn(record.kind) ? cursor : fits;
   }
   return fits - start;
 }

@@ -104,6 +104,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void deliver_application_end();
   bool check_dying();
   void report_crash();
+  uint64_t crash() const;
   ConnectionId suspect() const;
   void keeper_died();
   void update_markers();
@@ -137,6 +138,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void check_evidence();
   void settle_evidence();
   void finish_evidence();
+  std::string report_head(uint64_t epoch) const;
   std::string evidence_text() const;
 
   // replica_state.cc

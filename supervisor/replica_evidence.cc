@@ -120,12 +120,15 @@ void Replica::settle_evidence() {
   }
 }
 
+// The first line of every report.
+std::string Replica::report_head(uint64_t epoch) const {
+  return fmt::format("unit {}, replica {}, epoch {}, program {}\n", options_.unit,
+                     arbiter::replica_name(options_.replica), epoch, options_.program);
+}
+
 std::string Replica::evidence_text() const {
   const bool survivor = evidence_.subject == Evidence::kOfSurvivor;
-  std::string text =
-      fmt::format("unit {}, replica {}, epoch {}, program {}\n", options_.unit,
-                  arbiter::replica_name(options_.replica), evidence_.epoch, options_.program);
-  text += with_newline(evidence_.why);
+  std::string text = report_head(evidence_.epoch) + with_newline(evidence_.why);
   if (!evidence_.difference.empty()) {
     text += with_newline(evidence_.difference);
   }

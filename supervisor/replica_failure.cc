@@ -226,13 +226,20 @@ bool Replica::check_dying() {
   return true;
 }
 
+// How our application has crashed while it was live, by its own account (shared_region.h); 0: it
+// has ended otherwise.
+uint64_t Replica::crash() const {
+  return is_crash_signal(app_end_status_ - 128) && core_->live()
+             ? port_->control()->crash.load(std::memory_order_acquire)
+             : 0;
+}
+
 // What a crash handler has written went with its turn: a report keeps it.
 void Replica::report_crash() {
-  const Control* shared = port_->control();
-  const uint64_t crash = shared->crash.load(std::memory_order_acquire);
-  if (crash == 0 || !is_crash_signal(app_end_status_ - 128) || !core_->live()) {
+  if (crash() == 0) {
     return;
   }
+  const Control* shared = port_->control();
   const uint64_t bytes = shared->last_words_bytes.load(std::memory_order_acquire);
   std::string words(shared->last_words, std::min<uint64_t>(bytes, kLastWordsBytes));
   for (char& letter : words) {  // it goes to an operator's terminal
@@ -240,27 +247,22 @@ void Replica::report_crash() {
     letter = (code < 32 && letter != '\n' && letter != '\t') || code == 127 ? '?' : letter;
   }
   const uint64_t epoch = core_->status().view.epoch;
-  const std::string replica = arbiter::replica_name(options_.replica);
-  const ConnectionId of = crash_suspect(crash);
+  const ConnectionId of = crash_suspect(crash());
   const Result<std::string> written = reports::write(
-      options_.run_dir, epoch, replica,
-      fmt::format(
-          "unit {}, replica {}, epoch {}, program {}\ncrashed: {}{}\n\nWhat it wrote while it "
-          "was dying{}:\n{}\n",
-          options_.unit, replica, epoch, options_.program, app_end_why_,
-          of == 0 ? "" : fmt::format(", having read from connection {} in the same turn", of),
-          bytes >= kLastWordsBytes ? fmt::format(" (the first {} bytes)", kLastWordsBytes) : "",
-          words.empty() ? "(nothing)" : words));
+      options_.run_dir, epoch, arbiter::replica_name(options_.replica),
+      report_head(epoch) +
+          fmt::format(
+              "crashed: {}{}\n\nWhat it wrote while it was dying{}:\n{}\n", app_end_why_,
+              of == 0 ? "" : fmt::format(", having read from connection {} in the same turn", of),
+              bytes >= kLastWordsBytes ? fmt::format(" (the first {} bytes)", kLastWordsBytes) : "",
+              words.empty() ? "(nothing)" : words));
   event("report", written.ok() ? fmt::format("crashed: {}: {}", app_end_why_, *written)
                                : "cannot be kept: " + written.error().message);
 }
 
-// The connection whose input has crashed our application while it was live, by its own account.
+// The connection whose input has crashed it; 0: none is known, or nobody wants to know.
 ConnectionId Replica::suspect() const {
-  const uint64_t crash = port_->control()->crash.load(std::memory_order_acquire);
-  return options_.quarantine && is_crash_signal(app_end_status_ - 128) && core_->live()
-             ? crash_suspect(crash)
-             : 0;
+  return options_.quarantine ? crash_suspect(crash()) : 0;
 }
 
 // Without a keeper the clients would not survive us: start another and tell the peers.

@@ -95,22 +95,15 @@ size_t UnitCore::Impl::note_turn(Bytes log, std::string* problem) {
     if (next == nullptr) {
       break;
     }
-    switch (record.kind) {
-      case RecordKind::kTurnEndIngest:
-      case RecordKind::kTurnEndIdle:
-      case RecordKind::kTurnEndCut:
-      case RecordKind::kExit:
-        return static_cast<size_t>(next - log.data());
-      case RecordKind::kArrivals:
-        *problem = note_logged_items(record);
-        if (!problem->empty()) {
-          *problem +=
-              fmt::format(" ({} bytes after log position {})", cursor - log.data(), log_end_);
-          return 0;
-        }
-        break;
-      default:
-        break;
+    if (ends_turn(record.kind)) {
+      return static_cast<size_t>(next - log.data());
+    }
+    if (record.kind == RecordKind::kArrivals) {
+      *problem = note_logged_items(record);
+      if (!problem->empty()) {
+        *problem += fmt::format(" ({} bytes after log position {})", cursor - log.data(), log_end_);
+        return 0;
+      }
     }
     cursor = next;
   }

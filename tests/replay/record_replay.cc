@@ -181,11 +181,6 @@ void record(Replica* primary, Recorder* recorder) {
   primary->drain(recorder);
 }
 
-bool ends_turn(RecordKind kind) {
-  return kind == RecordKind::kTurnEndIngest || kind == RecordKind::kTurnEndIdle ||
-         kind == RecordKind::kTurnEndCut || kind == RecordKind::kExit;
-}
-
 // How many bytes at the start of `bytes` are whole turns.
 size_t whole_turns(const std::vector<uint8_t>& bytes) {
   const uint8_t* const end = bytes.data() + bytes.size();
