@@ -3,22 +3,24 @@
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 
-say() { printf '== %s\n' "$*"; }
+# Steps are shown with the time since the script's start (m:ss): an end by the clock then tells
+# where the time went.
+say() { printf '== %d:%02d %s\n' "$((SECONDS / 60))" "$((SECONDS % 60))" "$*"; }
 die() {
   printf '%s: %s\n' "$(basename "$0")" "$*" >&2
   exit 1
 }
 
-# build_into DIRECTORY [cmake options]: configures and builds everything; the log is shown only when
+# build_into DIRECTORY TARGET [cmake options]: configures and builds; the log is shown only when
 # something fails.
 build_into() {
-  local build="$1"
-  shift
+  local build="$1" target="$2"
+  shift 2
   local log="$build/build.log"
   mkdir -p "$build"
   say "building in ${build#"$root"/}"
   if ! { cmake -S "$root" -B "$build" -G "Unix Makefiles" "$@" &&
-    cmake --build "$build" -j "$(nproc)"; } >"$log" 2>&1; then
+    cmake --build "$build" --target "$target" -j "$(nproc)"; } >"$log" 2>&1; then
     grep -E 'error|Error|\*\*\*' "$log" | head -40 >&2 || true
     die "the build failed; all of it: $log"
   fi
@@ -27,12 +29,16 @@ build_into() {
 passed=0
 failed=0
 
+# No test takes longer, unless it says so itself; one that hangs must not take the others with it.
+test_timeout_s=400
+
 # count_ctest DIRECTORY [ctest options]: runs tests and adds to `passed` and `failed`.
 count_ctest() {
   local build="$1"
   shift
   local log="$build/ctest.log"
-  ctest --test-dir "$build" --output-on-failure -j "$(nproc)" "$@" 2>&1 | tee "$log" || true
+  say "testing in ${build#"$root"/}"
+  ctest --test-dir "$build" --timeout "$test_timeout_s" --output-on-failure -j "$(nproc)" "$@" 2>&1 | tee "$log" || true
   local summary total bad
   summary="$(grep -E '^[0-9]+% tests passed, [0-9]+ tests? failed out of [0-9]+' "$log" || true)"
   if [ -z "$summary" ]; then
