@@ -38,7 +38,8 @@ count_ctest() {
   shift
   local log="$build/ctest.log"
   say "testing in ${build#"$root"/}"
-  ctest --test-dir "$build" --timeout "$test_timeout_s" --output-on-failure -j "$(nproc)" "$@" 2>&1 | tee "$log" || true
+  ctest --test-dir "$build" --timeout "$test_timeout_s" --output-on-failure -j "$(nproc)" "$@" 2>&1 |
+    tee "$log" || true
   local summary total bad
   summary="$(grep -E '^[0-9]+% tests passed, [0-9]+ tests? failed out of [0-9]+' "$log" || true)"
   if [ -z "$summary" ]; then
