@@ -119,8 +119,8 @@ void sleep_until(Ready&& ready, int64_t timeout_ns) {
   control->app_asleep.store(0, std::memory_order_relaxed);
 }
 
-uint8_t* reserve(RingProducer& ring, size_t bytes) {
-  uint8_t* room = ring.reserve(bytes);
+[[gnu::noinline]] uint8_t* wait_for_room(RingProducer& ring, size_t bytes) {
+  uint8_t* room = nullptr;
   while (room == nullptr) {
     if (&ring == &doors.output) {
       ring.publish();
@@ -132,6 +132,11 @@ uint8_t* reserve(RingProducer& ring, size_t bytes) {
     room = ring.reserve(bytes);
   }
   return room;
+}
+
+uint8_t* reserve(RingProducer& ring, size_t bytes) {
+  uint8_t* room = ring.reserve(bytes);
+  return room != nullptr ? room : wait_for_room(ring, bytes);
 }
 
 // --- the log ---
@@ -225,11 +230,9 @@ bool next_is_here(RecordKind kind) {
 // choice, for the report.
 const Record& expect(RecordKind kind, long number = 0) {
   if (!doors.has_next || !next_is_here(kind)) {
-    Record here;
-    here.kind = kind;
-    here.number = static_cast<uint64_t>(number);
-    here.delta = self()->calls - self()->calls_at_record;
-    diverged(here);
+    diverged({.kind = kind,
+              .delta = self()->calls - self()->calls_at_record,
+              .number = static_cast<uint64_t>(number)});
   }
   return doors.next;
 }
@@ -419,11 +422,9 @@ void doors_start() {
 void doors_enter_call(Thread* thread, long number) {
   thread->calls++;
   if (!doors.live && doors.next.delta < thread->calls - thread->calls_at_record) {
-    Record here;
-    here.kind = RecordKind::kChoice;
-    here.number = static_cast<uint64_t>(number);
-    here.delta = thread->calls - thread->calls_at_record;
-    diverged(here);
+    diverged({.kind = RecordKind::kChoice,
+              .delta = thread->calls - thread->calls_at_record,
+              .number = static_cast<uint64_t>(number)});
   }
   if (cut_is_due(number)) {
     cut_turn();
@@ -484,28 +485,26 @@ int64_t doors_idle(int64_t deadline_ns) {
   return doors.now_ns;
 }
 
-long doors_choose(long number, ChoiceFunction function, void* context, uint8_t* payload,
-                  size_t capacity, size_t* length) {
-  *length = 0;
-  if (doors.live) {
-    Record record;
-    record.kind = RecordKind::kChoice;
-    record.number = static_cast<uint64_t>(number);
-    record.result = function(context, payload, capacity, length);
-    append(record, payload, *length);
-    return static_cast<long>(record.result);
-  }
+// PERF: flattened, so that the compiler sees which record it is.
+[[gnu::flatten]] long doors_log_choice(long number, long result, const void* payload,
+                                       size_t length) {
+  Record record;
+  record.kind = RecordKind::kChoice;
+  record.number = static_cast<uint64_t>(number);
+  record.result = result;
+  append(record, payload, length);
+  return result;
+}
+
+long doors_replay_choice(long number, void* payload, size_t capacity) {
   const Record& record = expect(RecordKind::kChoice, number);
   if (record.number != static_cast<uint64_t>(number) || record.length > capacity) {
-    Record here;
-    here.kind = RecordKind::kChoice;
-    here.number = static_cast<uint64_t>(number);
-    here.delta = doors.next.delta;
-    here.length = capacity;
-    diverged(here);
+    diverged({.kind = RecordKind::kChoice,
+              .delta = record.delta,
+              .number = static_cast<uint64_t>(number),
+              .length = capacity});
   }
   const long result = static_cast<long>(record.result);
-  *length = record.length;
   if (record.length != 0) {
     __builtin_memcpy(payload, record.payload, record.length);
   }

@@ -9,6 +9,7 @@
 #include "eventlog/records.h"
 #include "eventlog/shared_region.h"
 #include "preload/failure.h"
+#include "preload/raw.h"
 #include "preload/thread.h"
 
 namespace ftrun::shim {
@@ -29,33 +30,37 @@ int64_t doors_clock_ns();
 // all, or kNoDeadline) has passed; applies what arrived. Returns the new virtual time.
 int64_t doors_idle(int64_t deadline_ns);
 
-// A choice. The primary calls `function(context, payload, capacity, &length)`, whose result and
-// `length` payload bytes are logged; a secondary gets the same result and payload without the call.
-// `number` identifies the choice (a system call, or one of kChoice… below). Returns the result.
-using ChoiceFunction = long (*)(void* context, uint8_t* payload, size_t capacity, size_t* length);
-long doors_choose(long number, ChoiceFunction function, void* context, uint8_t* payload,
-                  size_t capacity, size_t* length);
-// Same with a lambda and a payload of fixed size, or none.
+// The two sides of a choice: the primary writes down what its call gave (`length` bytes at
+// `payload` belong to it), a secondary gets that instead of a call (at most `capacity` bytes).
+// `number` names the choice: that of the system call. Both return the result.
+long doors_log_choice(long number, long result, const void* payload, size_t length);
+long doors_replay_choice(long number, void* payload, size_t capacity);
+
+// A choice: `function()` makes the call and puts `size` bytes at `payload`, unless it fails.
+// PERF: inline down to the system call. After one the processor predicts no return address (the
+// kernel's mitigations use up the return stack): each return on the way back costs some ns.
 template <typename F>
 inline long choose(long number, void* payload, size_t size, F&& function) {
-  struct Context {
-    F* function;
-    size_t size;
-  } context{&function, size};
-  size_t length = 0;
-  return doors_choose(
-      number,
-      [](void* c, uint8_t*, size_t, size_t* out_length) -> long {
-        auto* ctx = static_cast<Context*>(c);
-        const long result = (*ctx->function)();
-        *out_length = result < 0 && result > -4096 ? 0 : ctx->size;
-        return result;
-      },
-      &context, static_cast<uint8_t*>(payload), size, &length);
+  if (!doors_are_live()) {
+    return doors_replay_choice(number, payload, size);
+  }
+  const long result = function();
+  return doors_log_choice(number, result, payload, is_error(result) ? 0 : size);
 }
+// The same without a payload.
 template <typename F>
 inline long choose(long number, F&& function) {
   return choose(number, nullptr, 0, static_cast<F&&>(function));
+}
+// The same where the result says how many bytes there are. `capacity` 0: they are not logged.
+template <typename F>
+inline long choose_counted(long number, void* payload, size_t capacity, F&& function) {
+  if (!doors_are_live()) {
+    return doors_replay_choice(number, payload, capacity);
+  }
+  const long result = function();
+  return doors_log_choice(number, result, payload,
+                          result > 0 && capacity != 0 ? static_cast<size_t>(result) : 0);
 }
 
 // The token goes to the thread with this index: written by the primary, checked by a secondary.

@@ -12,20 +12,9 @@
         .globl  ftrun_gate_begin, ftrun_gate_end
         .hidden ftrun_gate_begin, ftrun_gate_end
 ftrun_gate_begin:
-// long gate(long number, long a0, …, long a5): the C ABI to the kernel's.
-        movq    %rdi, %rax
-        movq    %rsi, %rdi
-        movq    %rdx, %rsi
-        movq    %rcx, %rdx
-        movq    %r8, %r10
-        movq    %r9, %r8
-        movq    8(%rsp), %r9
-        syscall
-        ret
-        .balign 64
-// Clone (offset 64): entered from the SIGSYS handler's return with all registers as the application
-// set them; the new thread continues in ftrun_thread_start. Its address travels in %r12: the kernel
-// gives the child the caller's registers; the parent's own %r12 is put back from its Thread.
+// Entered by a jump with the kernel's registers and the way back in %r12 (raw.h). For a clone the
+// SIGSYS handler's return leads here, with all other registers as the application set them; both
+// threads continue in ftrun_clone_return, and the parent's own %r12 is put back from its Thread.
         syscall
         jmp     *%r12
 ftrun_gate_end:
@@ -54,31 +43,12 @@ ftrun_clone_return:
         ud2
 
 // ---- calls through the PLT ----------------------------------------------------------------------
-// %eax = number, arguments in C ABI registers. Result: -1 and errno, or the value.
-        .globl  shim_entry
-        .hidden shim_entry
-        .type   shim_entry, @function
-shim_entry:
-        .cfi_startproc
-        call    shim_entry_raw_inner
-        cmpq    $-4095, %rax
-        jae     2f
-        ret
-2:      negl    %eax
-        pushq   %rax
-        call    *__errno_location@GOTPCREL(%rip)
-        popq    %rcx
-        movl    %ecx, (%rax)
-        movq    $-1, %rax
-        ret
-        .cfi_endproc
-
-// As above, but the result is -errno: what the vDSO's functions return.
-        .globl  shim_entry_raw
-        .hidden shim_entry_raw
-        .type   shim_entry_raw, @function
-shim_entry_raw:
-shim_entry_raw_inner:
+// %eax = number, arguments in C ABI registers.
+        .macro  ENTRY name, sets_errno
+        .globl  \name
+        .hidden \name
+        .type   \name, @function
+\name:
         .cfi_startproc
         movq    ftrun_self@gottpoff(%rip), %r11
         movq    %fs:(%r11), %r10
@@ -107,9 +77,17 @@ shim_entry_raw_inner:
         movq    %fs:(%r11), %r10
         cmpl    $0, FTRUN_THREAD_DELIVER(%r10)
         jne     4f
-        movq    %rbx, %rsp
+3:      movq    %rbx, %rsp
+        .cfi_remember_state
         popq    %rbx
+        .cfi_def_cfa %rsp, 8
+        .cfi_restore %rbx
+        .if     \sets_errno
+        cmpq    $-4095, %rax
+        jae     2f
+        .endif
         ret
+        .cfi_restore_state
 4:      // A signal is due: its handler runs on the application's stack, below the caller. What is
         // needed afterwards goes there too: the handler's own calls use the shim stack anew.
         movq    %rsp, %r11
@@ -144,13 +122,32 @@ shim_entry_raw_inner:
         popq    %r12
         jnz     1b
         movq    %r11, %rax
-        popq    %rbx
-        ret
+        jmp     3b
+        .cfi_def_cfa %rsp, 8
+        .cfi_restore %rbx
 9:      // Not initialised yet (or a thread that the shim does not know): plain system call.
         movq    %rcx, %r10
         syscall
+        .if     \sets_errno
+        cmpq    $-4095, %rax
+        jae     2f
+        ret
+2:      negl    %eax
+        pushq   %rax
+        .cfi_adjust_cfa_offset 8
+        call    *__errno_location@GOTPCREL(%rip)
+        popq    %rcx
+        .cfi_adjust_cfa_offset -8
+        movl    %ecx, (%rax)
+        movq    $-1, %rax
+        .endif
         ret
         .cfi_endproc
+        .endm
+
+// Two bodies rather than one that calls the other: a return less (raw.h says why that counts).
+        ENTRY   shim_entry, 1       // result: the value, or -1 and errno
+        ENTRY   shim_entry_raw, 0   // result: the value, or -errno, as of the vDSO's functions
 
 // Runs one handler on the stack that is current, or on the application's alternate one; clobbers
 // %r12 and leaves %rsp somewhere: the callers take theirs from %rbx. Used at the end of calls and by

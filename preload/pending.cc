@@ -16,7 +16,6 @@ struct Queued {
 };
 
 struct Pending {
-  SignalSet process = 0;
   siginfo_t process_info[kSignals] = {};  // of ordinary signals
   Queued* first = nullptr;                // real-time signals, oldest first
   Queued* free = nullptr;
@@ -83,12 +82,10 @@ bool dequeue(const Thread* thread, int number, siginfo_t* info, bool* more) {
 
 }  // namespace
 
-SignalSet pending_for(const Thread* thread) {
-  return thread->pending | pending.process;
-}
+SignalSet process_pending;
 
 bool pending_add(Thread* thread, int number, const siginfo_t& info) {
-  SignalSet& set = thread != nullptr ? thread->pending : pending.process;
+  SignalSet& set = thread != nullptr ? thread->pending : process_pending;
   const bool waits = (set & signal_bit(number)) != 0;
   set |= signal_bit(number);
   if (is_real_time(number)) {
@@ -105,7 +102,7 @@ bool pending_add(Thread* thread, int number, const siginfo_t& info) {
 siginfo_t pending_take(Thread* thread, int number) {
   const SignalSet bit = signal_bit(number);
   const bool own = (thread->pending & bit) != 0;
-  SignalSet& set = own ? thread->pending : pending.process;
+  SignalSet& set = own ? thread->pending : process_pending;
   bool more = false;
   siginfo_t info = {};
   if (!is_real_time(number)) {
@@ -140,7 +137,7 @@ void pending_forget(Thread* thread) {
 }
 
 void pending_discard(int number) {
-  pending.process &= ~signal_bit(number);
+  process_pending &= ~signal_bit(number);
   drop_entries(nullptr, signal_bit(number));
 }
 

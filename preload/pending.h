@@ -12,7 +12,10 @@ namespace ftrun::shim {
 inline constexpr uint32_t kQueuedSignalsMax = 4096;
 
 // The signals that wait for `thread` or for the process.
-SignalSet pending_for(const Thread* thread);
+extern SignalSet process_pending;
+inline SignalSet pending_for(const Thread* thread) {
+  return thread->pending | process_pending;
+}
 // `thread` null: for the process. False: a real-time signal found the queue full; its number waits,
 // what came with it is lost (sigqueue reports it, kill does not: signal(7)).
 bool pending_add(Thread* thread, int number, const siginfo_t& info);

@@ -150,7 +150,7 @@ long do_mmap(long number, const long* a) {
   }
   const bool live = doors_are_live();
   const long address = choose(number, [&] { return as_is(number, a); });
-  if (live || (address < 0 && address > -4096)) {
+  if (live || is_error(address)) {
     return address;
   }
   const long flags = (a[3] & MAP_FIXED) != 0 ? a[3] : a[3] | MAP_FIXED_NOREPLACE;
@@ -164,7 +164,7 @@ long do_mmap(long number, const long* a) {
 long do_mremap(long number, const long* a) {
   const bool live = doors_are_live();
   const long address = choose(number, [&] { return as_is(number, a); });
-  if (live || (address < 0 && address > -4096)) {
+  if (live || is_error(address)) {
     return address;
   }
   const bool moved = address != a[0];

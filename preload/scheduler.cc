@@ -440,7 +440,7 @@ long clone_call(const long* a, greg_t* registers) {
   registers[REG_RDI] = static_cast<greg_t>(flags & ~uint64_t{CLONE_CHILD_CLEARTID});
   registers[REG_RAX] = __NR_clone;
   registers[REG_R12] = reinterpret_cast<greg_t>(&ftrun_clone_return);
-  registers[REG_RIP] = FTRUN_GATE_ADDRESS + 64;
+  registers[REG_RIP] = FTRUN_GATE_ADDRESS;
   return 0;
 }
 

@@ -154,6 +154,24 @@ void restore_temporary_mask(Thread* thread) {
   }
 }
 
+// Drops the due signals that have no effect. Returns the first that has a handler, or 0.
+[[gnu::noinline]] int first_handled(Thread* thread) {
+  for (int number = next_due(thread); number != 0; number = next_due(thread)) {
+    const uint64_t handler = signals.actions[number].handler;
+    if (is_ignored(number)) {
+      pending_take(thread, number);
+    } else if (handler != kDefault) {
+      return number;
+    } else if ((kStopsByDefault & signal_bit(number)) != 0) {
+      pending_take(thread, number);
+      shim_notice("job control stop signals are ignored\n");
+    } else {
+      terminate_by(number);
+    }
+  }
+  return 0;
+}
+
 struct HandlerStart {
   uint64_t handler;
   uint64_t number;
@@ -205,32 +223,16 @@ bool signals_deliverable(const Thread* thread) {
 }
 
 long signals_finish_call(Thread* thread, long result, bool* restart) {
-  *restart = false;
-  thread->deliver = 0;
-  for (int number = next_due(thread); number != 0; number = next_due(thread)) {
-    const KernelAction& action = signals.actions[number];
-    if (is_ignored(number)) {
-      pending_take(thread, number);
-      continue;
-    }
-    if (action.handler == kDefault) {
-      if ((kStopsByDefault & signal_bit(number)) != 0) {
-        pending_take(thread, number);
-        shim_notice("job control stop signals are ignored\n");
-        continue;
-      }
-      terminate_by(number);
-    }
-    thread->deliver = static_cast<uint32_t>(number);
-    if (result == kErrRestart) {
-      *restart = (action.flags & SA_RESTART) != 0 && !thread->restore_mask;
-      result = -EINTR;
-    }
+  const int number = next_due(thread) == 0 ? 0 : first_handled(thread);
+  thread->deliver = static_cast<uint32_t>(number);
+  *restart = result == kErrRestart;
+  if (number == 0) {
+    restore_temporary_mask(thread);
     return result;
   }
-  restore_temporary_mask(thread);
   if (result == kErrRestart) {
-    *restart = true;
+    *restart = (signals.actions[number].flags & SA_RESTART) != 0 && !thread->restore_mask;
+    return -EINTR;
   }
   return result;
 }

@@ -38,20 +38,7 @@ long read_call(long number, int fd, void* buffer, size_t size, Read&& function) 
   const bool live = doors_are_live();
   if (fd_native_class(fd) == kLogged) {
     size = size < kChoicePayloadBytesMax ? size : kChoicePayloadBytesMax;
-    size_t length = 0;
-    struct Context {
-      Read* function;
-      size_t size;
-    } context{&function, size};
-    const long result = doors_choose(
-        number,
-        [](void* c, uint8_t*, size_t, size_t* out_length) -> long {
-          auto* ctx = static_cast<Context*>(c);
-          const long r = (*ctx->function)(ctx->size);
-          *out_length = r > 0 ? static_cast<size_t>(r) : 0;
-          return r;
-        },
-        &context, static_cast<uint8_t*>(buffer), size, &length);
+    const long result = choose_counted(number, buffer, size, [&] { return function(size); });
     if (!live && result > 0 && number == __NR_read) {
       raw(__NR_lseek, fd, result, SEEK_CUR);  // so that a promoted replica reads on from here
     }

@@ -59,12 +59,11 @@ int access_register(unw_addr_space_t, unw_regnum_t number, unw_word_t* value, in
   return 0;
 }
 
-// The gate has no unwind table and leaves the stack alone: its caller is where it would return to.
-void leave_gate(pid_t tid) {
+// The gate has no unwind table and leaves the stack alone: its caller is where it would jump back.
+void leave_gate() {
   user_regs_struct& r = start_registers;
   if (r.rip >= FTRUN_GATE_ADDRESS && r.rip < FTRUN_GATE_ADDRESS + FTRUN_GATE_BYTES) {
-    r.rip = static_cast<unsigned long long>(ptrace(PTRACE_PEEKDATA, tid, r.rsp, nullptr));
-    r.rsp += sizeof(r.rsp);
+    r.rip = r.r12;
   }
 }
 
@@ -73,7 +72,7 @@ void collect_frames(unw_addr_space_t space, StoppedThread* thread) {
     thread->problem = "its registers cannot be read";
     return;
   }
-  leave_gate(thread->tid);
+  leave_gate();
   void* info = _UPT_create(thread->tid);
   unw_cursor_t cursor;
   int result = unw_init_remote(&cursor, space, info);
