@@ -12,7 +12,7 @@
 //   turn ends = (no fields)      at an ingest point, when no thread can run, or cut by time or size
 //   arrivals  = now_delta_ns count bytes_total items       see arrivals.h; bytes_total covers items
 //   time      = now_delta_ns     a clock that moved on inside a turn
-//   choice    = number result(zigzag) length bytes         number: system call, or >= 1024 (below)
+//   choice    = number result(zigzag) length bytes         number: of the system call
 //   switch    = thread           the token goes to this thread (index in order of creation)
 //   exit      = status           the process ends here
 //

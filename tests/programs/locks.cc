@@ -16,11 +16,13 @@ namespace {
 
 pthread_mutex_t robust;
 pthread_mutex_t robust_waited;
+pthread_barrier_t both_owned;
 int handed = 0;
 
 void* dies_with_lock(void*) {
   pthread_mutex_lock(&robust);
   pthread_mutex_lock(&robust_waited);
+  pthread_barrier_wait(&both_owned);
   usleep(3000);  // so that somebody waits
   return nullptr;
 }
@@ -42,8 +44,9 @@ void robust_mutexes() {
   pthread_mutex_init(&robust_waited, &attributes);
   pthread_t owner;
   pthread_t waiter;
+  pthread_barrier_init(&both_owned, nullptr, 2);
   pthread_create(&owner, nullptr, dies_with_lock, nullptr);
-  usleep(500);
+  pthread_barrier_wait(&both_owned);
   pthread_create(&waiter, nullptr, waits_for_lock, nullptr);
   pthread_join(owner, nullptr);
   pthread_join(waiter, nullptr);

@@ -7,6 +7,7 @@
 //                         that nobody has written since
 #include "tests/replay/memory_compare.h"
 
+#include <elf.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -23,12 +24,13 @@
 namespace ftrun::replay {
 namespace {
 
+constexpr uint64_t kPageBytes = 4096;
+
 bool is_shims(const Mapping& mapping) {
   return mapping.begin == FTRUN_GATE_ADDRESS ||
          (mapping.begin >= FTRUN_ARENA_ADDRESS &&
           mapping.begin < FTRUN_ARENA_ADDRESS + FTRUN_ARENA_BYTES) ||
-         (mapping.begin >= kRegionAddress && mapping.begin < kRegionAddress + region_map_bytes()) ||
-         mapping.name.find("libftpreload.so") != std::string::npos;
+         (mapping.begin >= kRegionAddress && mapping.begin < kRegionAddress + region_map_bytes());
 }
 
 bool is_loader(const Mapping& mapping) {
@@ -51,6 +53,24 @@ bool is_dead_stack(const MemoryImage& image, const Mapping& mapping, uint64_t ad
 template <typename T>
 bool read_at(int memory, uint64_t address, T* value) {
   return pread(memory, value, sizeof(T), static_cast<off_t>(address)) == sizeof(T);
+}
+
+// Where the library that is mapped from `base` on ends, to the page: its .bss is anonymous memory,
+// and the kernel may have joined that to somebody else's behind it. 0: there is no library.
+uint64_t end_of_library(int memory, uint64_t base) {
+  Elf64_Ehdr header;
+  uint64_t end = 0;
+  if (!read_at(memory, base, &header)) {
+    return 0;
+  }
+  for (uint64_t i = 0; i < header.e_phnum; ++i) {
+    Elf64_Phdr part;
+    if (read_at(memory, base + header.e_phoff + i * sizeof(part), &part) &&
+        part.p_type == PT_LOAD) {
+      end = std::max(end, base + part.p_vaddr + part.p_memsz);
+    }
+  }
+  return (end + kPageBytes - 1) / kPageBytes * kPageBytes;
 }
 
 std::vector<uint64_t> live_stacks(int memory, const Control* control) {
@@ -107,6 +127,8 @@ MemoryImage read_memory(pid_t pid, const Control* control) {
   const std::string directory = "/proc/" + std::to_string(pid);
   const int memory = open((directory + "/mem").c_str(), O_RDONLY | O_CLOEXEC);
   std::ifstream maps(directory + "/maps");
+  uint64_t shim_begin = 0;  // of the library, which is mapped in one piece
+  uint64_t shim_end = 0;
   for (std::string line; std::getline(maps, line);) {
     Mapping mapping;
     char permissions[5] = {};
@@ -118,7 +140,14 @@ MemoryImage read_memory(pid_t pid, const Control* control) {
     mapping.writable = permissions[1] == 'w';
     mapping.shared = permissions[3] == 's';
     mapping.name = line.substr(static_cast<size_t>(name_at));
-    if (!mapping.writable || is_shims(mapping)) {
+    if (shim_end == 0 && mapping.name.find("libftpreload.so") != std::string::npos) {
+      shim_end = end_of_library(memory, mapping.begin);
+      shim_begin = mapping.begin;
+    }
+    if (mapping.begin >= shim_begin && mapping.begin < shim_end) {
+      mapping.begin = std::min(mapping.end, shim_end);
+    }
+    if (!mapping.writable || mapping.begin == mapping.end || is_shims(mapping)) {
       continue;
     }
     mapping.bytes.resize(mapping.end - mapping.begin);
