@@ -30,7 +30,8 @@ constexpr uint64_t kArrivalsItemsMax = 16;
 // that is further ahead than the quantum.
 constexpr int64_t kClockStepNs = 40;
 constexpr int64_t kClockQuantumNs = 100'000;
-// How long to look at a ring before sleeping. A wake-up costs the waker 8 us and the sleeper 20.
+// How long to look at a ring before yielding. A wake-up costs the waker 8 us and the sleeper 20,
+// but where the supervisor does not ask for it, looking is in vain: under load 99 times of 100.
 constexpr int kLooksPerRound = 30;
 constexpr int64_t kRingFullNapNs = 500'000;
 
@@ -97,17 +98,15 @@ template <typename Ready>
 void sleep_until(Ready&& ready, int64_t timeout_ns) {
   Control* control = doors.control;
   const uint32_t rounds = control->spin_rounds.load(std::memory_order_relaxed);
-  for (uint32_t i = 0; i <= rounds; ++i) {
+  for (uint32_t i = 0; i < rounds; ++i) {
     for (int look = 0; look < kLooksPerRound; ++look) {
       if (ready()) {
         return;
       }
       __builtin_ia32_pause();
     }
-    if (i < rounds) {
-      doors.wake_calls++;
-      raw(__NR_sched_yield);  // whoever waits for this core goes first
-    }
+    doors.wake_calls++;
+    raw(__NR_sched_yield);  // whoever waits for this core goes first
   }
   control->app_asleep.store(1, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_seq_cst);
