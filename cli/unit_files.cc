@@ -77,7 +77,9 @@ Result<ReplicaFile> decode_replica_file(const std::string& id, std::string_view 
 }
 
 std::optional<int> decode_exit_status(std::string_view text) {
-  return decode_number<int>(text);
+  const std::optional<int> status = decode_number<int>(text);
+  // As it is written: no zeros in front.
+  return status && std::to_string(*status) + "\n" == text ? status : std::nullopt;
 }
 
 Result<uint32_t> decode_sequence(std::string_view text) {

@@ -36,7 +36,7 @@ TEST(UnitFiles, NamesOfReplicaFiles) {
 
 TEST(UnitFiles, ExitStatusIsOneNumber) {
   EXPECT_EQ(decode_exit_status("143\n"), 143);
-  for (const char* bad : {"", "\n", "1", "1 \n", "1\n1\n", "x\n", "99999999999\n"}) {
+  for (const char* bad : {"0143\n", "", "\n", "1", "1 \n", "1\n1\n", "x\n", "99999999999\n"}) {
     EXPECT_FALSE(decode_exit_status(bad)) << bad;
   }
 }
