@@ -58,18 +58,17 @@ def measure(build):
     """[{operation, native_ns, filtered_ns, shim_ns}] in the program's order; filtered: natively, under
     a seccomp filter like the shim's."""
     program = os.path.join(build, "bench-shim-cost")
-    ways = {"native_ns": [], "filtered_ns": [], "shim_ns": []}
     with tempfile.TemporaryDirectory(prefix="ftrun-bench-") as directory:
         recorder = [os.path.join(build, "ftrun-record-replay"), "--log",
                     os.path.join(directory, "log"), "--"]
+        ways = {"native_ns": ([], []), "filtered_ns": ([], ["filtered"]), "shim_ns": (recorder, [])}
+        runs = {way: [] for way in ways}
         for _ in range(REPEATS):
-            for way, before, after in (("native_ns", [], []), ("filtered_ns", [], ["filtered"]),
-                                       ("shim_ns", recorder, [])):
+            for way, (before, after) in ways.items():
                 port = harness.free_port()
-                ways[way].append(run([*before, program, str(port), *after], port))
-    return [{"operation": name,
-             **{way: min(figures[name] for figures in runs) for way, runs in ways.items()}}
-            for name in ways["native_ns"][0]]
+                runs[way].append(run([*before, program, str(port), *after], port))
+    return [{"operation": name, **{way: min(figures[name] for figures in runs[way]) for way in ways}}
+            for name in runs["native_ns"][0]]
 
 
 def print_table(costs):

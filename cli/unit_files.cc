@@ -23,13 +23,13 @@ bool fits(const nlohmann::json& json, const char* name, T* into) {
   return take_field(json, name, into) != Field::kUnfit;
 }
 
-// One decimal number and a newline.
+// One decimal number as it is written, without zeros in front, and a newline.
 template <typename Number>
 std::optional<Number> decode_number(std::string_view text) {
   Number number = 0;
   const char* const end = text.data() + text.size();
-  const auto [after, error] = std::from_chars(text.data(), end, number);
-  const bool whole = error == std::errc() && end - after == 1 && *after == '\n';
+  const std::errc error = std::from_chars(text.data(), end, number).ec;
+  const bool whole = error == std::errc() && std::to_string(number) + "\n" == text;
   return whole ? std::optional<Number>(number) : std::nullopt;
 }
 
@@ -77,9 +77,7 @@ Result<ReplicaFile> decode_replica_file(const std::string& id, std::string_view 
 }
 
 std::optional<int> decode_exit_status(std::string_view text) {
-  const std::optional<int> status = decode_number<int>(text);
-  // As it is written: no zeros in front.
-  return status && std::to_string(*status) + "\n" == text ? status : std::nullopt;
+  return decode_number<int>(text);
 }
 
 Result<uint32_t> decode_sequence(std::string_view text) {
