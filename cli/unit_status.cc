@@ -35,6 +35,7 @@ ReplicaStatus from_answer(const std::string& id, const nlohmann::json& answer) {
   take_field(answer, "input_bytes", &replica.input_bytes);
   take_field(answer, "kernel_calls", &replica.kernel_calls);
   take_field(answer, "wake_calls", &replica.wake_calls);
+  take_field(answer, "spin_calls", &replica.spin_calls);
   return replica;
 }
 
@@ -139,7 +140,8 @@ nlohmann::ordered_json status_json(const UnitStatus& status) {
                         {"log_bytes", replica.log_bytes},
                         {"input_bytes", replica.input_bytes},
                         {"kernel_calls", replica.kernel_calls},
-                        {"wake_calls", replica.wake_calls}});
+                        {"wake_calls", replica.wake_calls},
+                        {"spin_calls", replica.spin_calls}});
   }
   return {{"unit", status.unit},
           {"epoch", status.epoch},

@@ -33,7 +33,8 @@ struct ReplicaStatus {
   uint64_t log_bytes = 0;     // of the log, written or replayed
   uint64_t input_bytes = 0;   // of these: client input
   uint64_t kernel_calls = 0;  // system calls that the application has cost so far
-  uint64_t wake_calls = 0;    // of these: sleeping, and waking its supervisor
+  uint64_t wake_calls = 0;    // of these: sleeping, and waking its supervisor,
+  uint64_t spin_calls = 0;    // and looking around before sleeping
 };
 
 struct UnitStatus {

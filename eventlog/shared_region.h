@@ -25,7 +25,7 @@
 namespace ftrun {
 
 inline constexpr uint64_t kRegionMagic = 0x314e4f4947455246;  // "FREGION1" little endian
-inline constexpr uint32_t kRegionVersion = 4;
+inline constexpr uint32_t kRegionVersion = 5;
 
 // The inherited descriptor of the memfd; the shim closes it once it is mapped.
 inline constexpr int kRegionFd = 198;
@@ -79,8 +79,6 @@ struct Control {
   std::atomic<uint32_t> cut_requested;
   // CLOCK_MONOTONIC in ns as last seen by the supervisor; 0 = not provided.
   std::atomic<uint64_t> coarse_now_ns;
-  // How often the application looks at its rings, about once a microsecond, before it sleeps.
-  std::atomic<uint32_t> spin_rounds;
 
   // Sleep words: 1 = asleep. The application's word is a futex (shared, not FUTEX_PRIVATE); the
   // supervisor sleeps in epoll_wait and is woken by 8 bytes written to doorbell_fd.
@@ -94,7 +92,8 @@ struct Control {
   std::atomic<uint64_t> log_position;       // log bytes written or replayed
   std::atomic<uint64_t> input_bytes;        // of these: bytes of client input
   std::atomic<uint64_t> kernel_calls;       // system calls that the application has cost so far,
-  std::atomic<uint64_t> wake_calls;         // of these: sleeping, and waking the supervisor
+  std::atomic<uint64_t> wake_calls;         // of these: sleeping, and waking the supervisor,
+  std::atomic<uint64_t> spin_calls;         // and looking around before sleeping (spin.h)
   // For tools that inspect a stopped process: its thread table (preload/thread.h) and its size.
   std::atomic<uint64_t> thread_table;
   std::atomic<uint64_t> thread_table_slots;

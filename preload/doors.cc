@@ -6,7 +6,6 @@
 #include "preload/doors.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <time.h>
 
 #include "preload/dying.h"
@@ -15,6 +14,7 @@
 #include "preload/raw.h"
 #include "preload/scheduler.h"
 #include "preload/signals.h"
+#include "preload/sleep.h"
 #include "preload/text.h"
 
 namespace ftrun::shim {
@@ -30,9 +30,6 @@ constexpr uint64_t kArrivalsItemsMax = 16;
 // that is further ahead than the quantum.
 constexpr int64_t kClockStepNs = 40;
 constexpr int64_t kClockQuantumNs = 100'000;
-// How long to look at a ring before yielding. A wake-up costs the waker 8 us and the sleeper 20,
-// but where the supervisor does not ask for it, looking is in vain: under load 99 times of 100.
-constexpr int kLooksPerRound = 30;
 constexpr int64_t kRingFullNapNs = 500'000;
 
 struct Doors {
@@ -47,7 +44,7 @@ struct Doors {
   uint64_t turn_output_start = 0;
   uint64_t lsn = 0;
   uint64_t input_bytes = 0;
-  uint64_t wake_calls = 0;
+  Sleeper sleeper;
   int64_t now_ns = 0;
   int64_t clock_offset_ns = 0;  // added to the kernel's clock so that time never goes back
   int64_t realtime_offset_ns = 0;
@@ -56,12 +53,6 @@ struct Doors {
   size_t next_bytes = 0;
 };
 Doors doors;
-
-int64_t kernel_clock_ns(clockid_t clock) {
-  struct timespec now;
-  raw(__NR_clock_gettime, clock, &now);
-  return now.tv_sec * 1'000'000'000 + now.tv_nsec;
-}
 
 int64_t live_clock_ns() {
   const int64_t now = kernel_clock_ns(CLOCK_MONOTONIC) + doors.clock_offset_ns;
@@ -83,39 +74,12 @@ int64_t fed_clock_ns() {
 // --- sleeping and waking ---
 
 void ring_doorbell() {
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  Control* control = doors.control;
-  if (control->supervisor_asleep.load(std::memory_order_relaxed) != 0 &&
-      control->supervisor_asleep.exchange(0, std::memory_order_relaxed) != 0) {
-    const uint64_t one = 1;
-    doors.wake_calls++;
-    raw(__NR_write, control->doorbell_fd, &one, sizeof(one));
-  }
+  doors.sleeper.wake_supervisor(doors.control);
 }
 
-// Sleeps until the supervisor wakes us, `ready()` holds or `timeout_ns` (< 0: none) has passed.
 template <typename Ready>
 void sleep_until(Ready&& ready, int64_t timeout_ns) {
-  Control* control = doors.control;
-  const uint32_t rounds = control->spin_rounds.load(std::memory_order_relaxed);
-  for (uint32_t i = 0; i < rounds; ++i) {
-    for (int look = 0; look < kLooksPerRound; ++look) {
-      if (ready()) {
-        return;
-      }
-      __builtin_ia32_pause();
-    }
-    doors.wake_calls++;
-    raw(__NR_sched_yield);  // whoever waits for this core goes first
-  }
-  control->app_asleep.store(1, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (!ready()) {
-    struct timespec timeout = {timeout_ns / 1'000'000'000, timeout_ns % 1'000'000'000};
-    doors.wake_calls++;
-    raw(__NR_futex, &control->app_asleep, FUTEX_WAIT, 1, timeout_ns < 0 ? nullptr : &timeout);
-  }
-  control->app_asleep.store(0, std::memory_order_relaxed);
+  doors.sleeper.until(doors.control, ready, timeout_ns);
 }
 
 [[gnu::noinline]] uint8_t* wait_for_room(RingProducer& ring, size_t bytes) {
@@ -257,7 +221,8 @@ void emit_mark() {
   doors.control->log_position.store(log_position(), std::memory_order_relaxed);
   doors.control->input_bytes.store(doors.input_bytes, std::memory_order_relaxed);
   doors.control->kernel_calls.store(ftrun_kernel_calls, std::memory_order_relaxed);
-  doors.control->wake_calls.store(doors.wake_calls, std::memory_order_relaxed);
+  doors.control->spin_calls.store(doors.sleeper.spin_calls(), std::memory_order_relaxed);
+  doors.control->wake_calls.store(doors.sleeper.wake_calls(), std::memory_order_relaxed);
   Output mark;
   mark.kind = OutputKind::kMark;
   mark.value = log_position();
@@ -471,7 +436,7 @@ int64_t doors_idle(int64_t deadline_ns) {
     while (doors.input.available() == 0) {
       int64_t left = -1;
       if (deadline_ns != kNoDeadline) {
-        doors.wake_calls++;
+        doors.sleeper.count_call();
         left = deadline_ns - live_clock_ns();
         if (left <= 0) {
           break;

@@ -76,10 +76,6 @@ class AppPort {
   void announce_awake() { control_->supervisor_asleep.store(0, std::memory_order_relaxed); }
   // The application takes this for the time of what it finds in its input ring.
   void set_clock(int64_t now_ns);
-  // How long the application looks around before it sleeps (shared_region.h: spin_rounds).
-  void set_spin_rounds(uint32_t rounds) {
-    control_->spin_rounds.store(rounds, std::memory_order_relaxed);
-  }
   // A turn that takes long holds back its output; the shim ends it at its next intercepted call.
   void check_turn_length(int64_t now_ns);
   bool app_asleep() const { return control_->app_asleep.load(std::memory_order_relaxed) != 0; }

@@ -19,6 +19,9 @@ namespace ftrun {
 
 namespace {
 
+// Shorter than the applications': who serves clients has the sockets to wait for besides.
+constexpr int64_t kSpinNs = 50'000;
+
 unit::View first_view(unsigned replicas) {
   unit::View view;
   view.epoch = 1;
@@ -34,7 +37,9 @@ unit::View first_view(unsigned replicas) {
 Replica::Replica(ReplicaOptions options)
     : options_(std::move(options)),
       run_dir_(options_.run_dir, arbiter::replica_name(options_.replica)),
-      views_(options_.run_dir) {}
+      views_(options_.run_dir),
+      spinner_(kSpinNs),
+      placement_(options_.replicas) {}
 
 Replica::~Replica() {
   process::end(&application_);

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "eventlog/spin.h"
 #include "supervisor/app_port.h"
 #include "supervisor/arbiter/views.h"
 #include "supervisor/console_spool.h"
@@ -24,6 +25,7 @@
 #include "supervisor/event_limit.h"
 #include "supervisor/link/peers.h"
 #include "supervisor/liveness.h"
+#include "supervisor/placement.h"
 #include "supervisor/primary_rings.h"
 #include "supervisor/process/call_stacks.h"
 #include "supervisor/process/launch.h"
@@ -71,9 +73,9 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
 
   // replica_loop.cc
   void iterate();
-  void note_turns(size_t bytes);
   int await(epoll_event* events);
   int spin(epoll_event* events);
+  void choose_core();
   int sleep_ms() const;
   bool has_work() const;
   bool rings_have_output() const;
@@ -217,7 +219,8 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   bool rings_broken_ = false;       // something in them did not decode: they are not read any more
   bool app_gone_ = false;  // its process is gone; its end is delivered once rings are empty
   bool app_end_delivered_ = false;
-  size_t recent_turns_bytes_ = 0;  // of the log: what was shipped or received lately, decaying
+  Spinner spinner_;
+  Placement placement_;
   Evidence evidence_;
   std::string app_end_why_;
   int app_end_status_ = 0;

@@ -52,7 +52,6 @@ void Replica::feed_input(unit::Bytes arrivals) {
   port_->feed_input(arrivals);
 }
 void Replica::feed_log(unit::Bytes turns) {
-  note_turns(turns.size());
   port_->feed_log(turns);
 }
 
@@ -184,7 +183,6 @@ void Replica::app_mark(uint64_t log_position, uint64_t lsn, uint64_t digest) {
 }
 
 void Replica::app_turns(unit::Bytes turns, uint64_t lsn_end, uint64_t digest) {
-  note_turns(turns.size());
   if (record_log_.valid() && ::write(record_log_.get(), turns.data(), turns.size()) !=
                                  static_cast<ssize_t>(turns.size())) {
     event("trouble", system_error(options_.record_log, errno).message + "; recording ends here");

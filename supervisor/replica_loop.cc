@@ -19,10 +19,6 @@ namespace {
 constexpr int kEventsMax = 32;
 constexpr unsigned kDropTicks = 4;  // heartbeat ticks between Edge::drop_released() calls
 constexpr int kRingPollMs = 1;      // while something waits for room in a ring
-// Spinning pays when requests come one by one: turns are then small. Measured on two cores: one
-// client gets half the latency; with 50 clients it would cost 5 % of the throughput.
-constexpr int kSpinRounds = 50;  // about a microsecond each
-constexpr size_t kSpinTurnsBytes = 512;
 constexpr char kFeedProblem[] =
     "the log or input for the application does not decode, or it has moved a ring's tail wrongly";
 
@@ -80,29 +76,32 @@ int Replica::sleep_ms() const {
   return static_cast<int>(std::max<int64_t>(0, (next_tick_ns_ - now_ns_) / 1'000'000)) + 1;
 }
 
-void Replica::note_turns(size_t bytes) {
-  recent_turns_bytes_ = std::max(bytes, recent_turns_bytes_ - recent_turns_bytes_ / 8);
-}
-
-// Looks around for a moment before sleeping: a wake-up costs more than everything else that a lone
-// request needs. Yields, so that on a full machine whoever has work goes first. Returns the number
-// of events, 0 if there is work in the rings or nothing came.
+// Looks around for a moment before sleeping. Returns the number of events, 0 if there is work in
+// the rings or nothing came.
 int Replica::spin(epoll_event* events) {
-  for (int round = 0; round < kSpinRounds; ++round) {
+  if (!spinner_.start(link::monotonic_ns())) {
+    return 0;
+  }
+  do {
     const int count = epoll_wait(epoll_.get(), events, kEventsMax, 0);
     if (count != 0 || has_work()) {
       return count;
     }
     sched_yield();
-  }
+  } while (spinner_.go_on(link::monotonic_ns()));
   return 0;
+}
+
+void Replica::choose_core() {
+  if (placement_.is_due(now_ns_)) {
+    const edge::Edge::Traffic traffic = edge_->take_traffic();
+    placement_.choose(traffic, !spinner_.core_is_wanted(now_ns_), now_ns_);
+  }
 }
 
 // Sleeps until something happens or is due. Returns the number of events.
 int Replica::await(epoll_event* events) {
-  const bool few = recent_turns_bytes_ < kSpinTurnsBytes && !port_->trails();
-  for_served_ports([few](AppPort& port) { port.set_spin_rounds(few ? kSpinRounds : 0); });
-  if (few && !has_work()) {
+  if (!port_->trails() && !has_work()) {
     const int count = spin(events);
     if (count != 0) {
       return count;
@@ -129,6 +128,7 @@ void Replica::iterate() {
   for (int i = 0; i < count && !done_; ++i) {
     dispatch(events[i]);
   }
+  choose_core();
   edge_->read_pending();
   drain_primary();
   pass_on();
@@ -353,6 +353,7 @@ std::string Replica::status_json() const {
       {"input_bytes", port_->control()->input_bytes.load(std::memory_order_relaxed)},
       {"kernel_calls", port_->control()->kernel_calls.load(std::memory_order_relaxed)},
       {"wake_calls", port_->control()->wake_calls.load(std::memory_order_relaxed)},
+      {"spin_calls", port_->control()->spin_calls.load(std::memory_order_relaxed)},
       {"connections", status.connections},
       {"epoch", status.view.epoch},
       {"protection", status.view.replicas.size() >= 2 && !failed ? "protected" : "unprotected"}};

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "supervisor/edge/connection.h"
 #include "supervisor/edge/socket_state.h"
@@ -201,6 +202,9 @@ bool Edge::read_once(Connection* connection) {
     const uint64_t position = connection->received;
     connection->received += static_cast<uint64_t>(got);
     ++connection->peeks;
+    ++traffic_.reads;
+    traffic_.bytes += static_cast<uint64_t>(got);
+    last_read_ = connection;
     // ORDER: after a short read the socket was empty, and new bytes raise a new edge; not so a FIN
     // whose edge has already been seen.
     if (static_cast<size_t>(got) < wanted && !connection->hangup) {
@@ -265,6 +269,17 @@ void Edge::read_pending() {
     }
   }
   working_.clear();
+}
+
+Edge::Traffic Edge::take_traffic() {
+  Traffic traffic = std::exchange(traffic_, {});
+  const Connection* connection = std::exchange(last_read_, nullptr);
+  socklen_t length = sizeof(traffic.core);
+  if (connection != nullptr && connection->fd >= 0 &&
+      getsockopt(connection->fd, SOL_SOCKET, SO_INCOMING_CPU, &traffic.core, &length) != 0) {
+    traffic.core = -1;
+  }
+  return traffic;
 }
 
 void Edge::pause(bool paused) {

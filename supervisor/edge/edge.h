@@ -68,6 +68,13 @@ class Edge {
 
   // --- the loop ---
   void process(const epoll_event& event);
+  // What was read since last asked.
+  struct Traffic {
+    uint64_t reads = 0;
+    uint64_t bytes = 0;
+    int core = -1;  // on which the last of it came in; -1: unknown
+  };
+  Traffic take_traffic();
   // Goes on reading where it was stopped by a limit or by `paused`.
   void read_pending();
   bool has_pending() const { return (!pending_.empty() && !paused_) || accept_pending_; }
@@ -160,6 +167,8 @@ class Edge {
   std::vector<Connection*> closed_;     // to be reported, then their slots are free
   std::vector<Connection*> parting_;    // closed by the core, peer still gets its last answers
   std::vector<Connection*> working_;    // one of these lists while it is gone through
+  Traffic traffic_;                     // but for the core, which is that
+  Connection* last_read_ = nullptr;     // of this connection's
   bool accept_pending_ = false;         // some listener has not been emptied
   struct Bound {
     uint32_t socket;

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counts the system calls of a replicated redis-server under load: the hot path has none.
 
-What may be left is sleeping and waking, fewer than the requests, and a few calls a second of the server's own
-clockwork. Python 3 standard library only.
+What may be left is sleeping and waking, fewer than the requests, looking around before sleeping while there is
+nothing to do, and a few calls a second of the server's own clockwork. Python 3 standard library only.
 """
 
 import argparse
@@ -23,7 +23,8 @@ LOADS = (("50 clients", ("--connections", "50"), 0.6),
 
 
 def counters(unit):
-    return {r["id"]: (r["kernel_calls"], r["wake_calls"]) for r in unit.status()["replicas"]}
+    return {r["id"]: (r["kernel_calls"], r["wake_calls"], r["spin_calls"])
+            for r in unit.status()["replicas"]}
 
 
 def main():
@@ -40,11 +41,12 @@ def main():
                 capture_output=True, text=True, check=True)
             requests = json.loads(run.stdout.splitlines()[-1])["requests"]
             after = counters(unit)
-            for replica, (calls, wakes) in after.items():
-                wakes -= before[replica][1]
-                other = calls - before[replica][0] - wakes
+            for replica in after:
+                calls, wakes, spins = (b - a for a, b in zip(before[replica], after[replica]))
+                other = calls - wakes - spins
                 print(f"{name}, replica {replica}: {requests} requests, {wakes} sleeps and wake-ups "
-                      f"({wakes / requests:.3f} each), {other} other system calls")
+                      f"({wakes / requests:.3f} each), {spins} looks around before sleeping, "
+                      f"{other} other system calls")
                 if wakes > wakes_max * requests or other > OTHER_PER_SECOND_MAX * (SECONDS + 1):
                     wrong.append(f"{name}, replica {replica}: too many system calls")
     print("\n".join(wrong))

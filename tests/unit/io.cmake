@@ -14,6 +14,7 @@ add_executable(io_tests
   keeper_test.cc
   link_test.cc
   liveness_test.cc
+  placement_test.cc
   region_test.cc)
 target_include_directories(io_tests PRIVATE ${CMAKE_SOURCE_DIR}/tests/unit)
 target_link_libraries(io_tests PRIVATE ftrun_io GTest::gtest GTest::gtest_main)
