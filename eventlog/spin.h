@@ -7,7 +7,7 @@
 // time in which cores were idle under load). So whoever runs out of work goes on looking for a
 // moment, and yields its core at every look: others go first. But where others always want the
 // core, a yield costs one of their time slices, milliseconds, and a sleeper would have been woken
-// sooner: then there is no spinning for a while.
+// sooner: then there is no spinning for a while. Nor is there where work is rare, or takes long.
 #pragma once
 
 #include <stdint.h>
@@ -21,9 +21,10 @@ class Spinner {
 
   // Before the first look. Returns false where there is to be no spinning.
   bool start(int64_t now_ns) {
+    const bool rare = now_ns - start_ns_ > kRareNs;
+    start_ns_ = last_ns_ = now_ns;
     looked_ns_ = 0;
-    last_ns_ = now_ns;
-    return !core_is_wanted(now_ns);
+    return !rare && !core_is_wanted(now_ns);
   }
 
   // After each look that found nothing, and a yield. Returns whether to look again.
@@ -42,6 +43,8 @@ class Spinner {
   bool core_is_wanted(int64_t now_ns) const { return now_ns < no_spin_until_ns_; }
 
  private:
+  // Who had nothing to do that long ago the last time will hardly have something in a moment.
+  static constexpr int64_t kRareNs = 800'000;
   // A round alone takes one or two microseconds.
   static constexpr int64_t kOthersRanNs = 10'000;
   // Who runs this long is computing; who only serves a batch of requests is done sooner.
@@ -50,7 +53,9 @@ class Spinner {
   // host for as long about once a second.)
   static constexpr unsigned kSlicesMax = 4;
   static constexpr int64_t kSlicesWithinNs = 100'000'000;
-  static constexpr int64_t kNoSpinNs = 2'000'000'000;
+  // Doubled each time that it is so again soon afterwards.
+  static constexpr int64_t kNoSpinMinNs = 2'000'000'000;
+  static constexpr int64_t kNoSpinMaxNs = 32'000'000'000;
 
   void note_slice(int64_t now_ns) {
     if (now_ns - first_slice_ns_ > kSlicesWithinNs) {
@@ -59,15 +64,20 @@ class Spinner {
     }
     if (++slices_ >= kSlicesMax) {
       slices_ = 0;
-      no_spin_until_ns_ = now_ns + kNoSpinNs;
+      const bool again = now_ns - no_spin_until_ns_ < kNoSpinMinNs;
+      no_spin_ns_ =
+          again ? (no_spin_ns_ < kNoSpinMaxNs ? 2 * no_spin_ns_ : kNoSpinMaxNs) : kNoSpinMinNs;
+      no_spin_until_ns_ = now_ns + no_spin_ns_;
     }
   }
 
   int64_t spin_ns_;
+  int64_t start_ns_ = 0;
   int64_t last_ns_ = 0;
   int64_t looked_ns_ = 0;
   int64_t first_slice_ns_ = 0;
   int64_t no_spin_until_ns_ = 0;
+  int64_t no_spin_ns_ = kNoSpinMinNs;
   unsigned slices_ = 0;
 };
 
