@@ -38,13 +38,15 @@ class Sleeper {
   // It may return early.
   template <typename Ready>
   void until(Control* control, Ready&& ready, int64_t timeout_ns) {
-    if (spin(ready)) {
+    const int64_t spent_ns = spin(ready, timeout_ns);
+    if (spent_ns == kIsReady || (timeout_ns >= 0 && spent_ns >= timeout_ns)) {
       return;
     }
     control->app_asleep.store(1, std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (!ready()) {
-      struct timespec timeout = {timeout_ns / 1'000'000'000, timeout_ns % 1'000'000'000};
+      const int64_t left_ns = timeout_ns - spent_ns;
+      struct timespec timeout = {left_ns / 1'000'000'000, left_ns % 1'000'000'000};
       wake_calls_++;
       raw(__NR_futex, &control->app_asleep, FUTEX_WAIT, 1, timeout_ns < 0 ? nullptr : &timeout);
     }
@@ -60,6 +62,7 @@ class Sleeper {
  private:
   // About twice the time in which a batch of requests comes round (measured with 50 clients).
   static constexpr int64_t kSpinNs = 150'000;
+  static constexpr int64_t kIsReady = -1;
   static constexpr int kLooksPerRound = 30;  // one or two microseconds
 
   int64_t clock() {
@@ -67,23 +70,26 @@ class Sleeper {
     return kernel_clock_ns(CLOCK_MONOTONIC);
   }
 
-  // Looks around for a moment; returns whether `ready()` came to hold.
+  // Looks around for a moment, but not beyond `timeout_ns`. Returns the time that it took, or
+  // kIsReady.
   template <typename Ready>
-  bool spin(Ready& ready) {
-    if (!spinner_.start(clock())) {
-      return false;
-    }
-    do {
+  int64_t spin(Ready& ready, int64_t timeout_ns) {
+    const int64_t start_ns = clock();
+    int64_t now_ns = start_ns;
+    bool go_on = spinner_.start(start_ns);
+    while (go_on && (timeout_ns < 0 || now_ns - start_ns < timeout_ns)) {
       for (int look = 0; look < kLooksPerRound; ++look) {
         if (ready()) {
-          return true;
+          return kIsReady;
         }
         __builtin_ia32_pause();
       }
       spin_calls_++;
       raw(__NR_sched_yield);
-    } while (spinner_.go_on(clock()));
-    return false;
+      now_ns = clock();
+      go_on = spinner_.go_on(now_ns);
+    }
+    return now_ns - start_ns;
   }
 
   Spinner spinner_{kSpinNs};
