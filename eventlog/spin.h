@@ -3,7 +3,7 @@
 // rings. Pure: the caller looks, yields its core, and says what time it is.
 //
 // Waking a sleeper costs more than all else that a small turn needs, above all in a virtual
-// machine, where an idle core must first be started by the host (measured: 25 to 60 us, half of the
+// machine, where an idle core must first be started by the host (measured: 25 to 60 us, most of the
 // time in which cores were idle under load). So whoever runs out of work goes on looking for a
 // moment, and yields its core at every look: others go first. But where others always want the
 // core, a yield costs one of their time slices, milliseconds, and a sleeper would have been woken
@@ -65,8 +65,11 @@ class Spinner {
     if (++slices_ >= kSlicesMax) {
       slices_ = 0;
       const bool again = now_ns - no_spin_until_ns_ < kNoSpinMinNs;
-      no_spin_ns_ =
-          again ? (no_spin_ns_ < kNoSpinMaxNs ? 2 * no_spin_ns_ : kNoSpinMaxNs) : kNoSpinMinNs;
+      if (!again) {
+        no_spin_ns_ = kNoSpinMinNs;
+      } else if (no_spin_ns_ < kNoSpinMaxNs) {
+        no_spin_ns_ *= 2;
+      }
       no_spin_until_ns_ = now_ns + no_spin_ns_;
     }
   }
