@@ -6,6 +6,7 @@
 
 #include "preload/doors.h"
 #include "preload/dying.h"
+#include "preload/guarded.h"
 #include "preload/pending.h"
 #include "preload/raw.h"
 #include "preload/scheduler.h"
@@ -95,6 +96,9 @@ bool on_shim_stack(uint64_t stack_pointer) {
 
 void handle_fault(int number, siginfo_t* info, void* context) {
   greg_t* registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
+  if ((number == SIGSEGV || number == SIGBUS) && info->si_code > 0 && leave_guarded(registers)) {
+    return;
+  }
   if (number == SIGSEGV && self() != nullptr && emulate_tsc(info, registers)) {
     return;
   }

@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <ucontext.h>
 
 #include <cstdio>
@@ -13,6 +14,8 @@
 #include <memory>
 #include <set>
 #include <utility>
+
+#include "preload/guarded.h"
 
 namespace ftrun::shim {
 
@@ -252,10 +255,30 @@ Environment& env() {
   return g_environment;
 }
 
+namespace {
+
+// As the shim's: a fault in a guarded copy is no crash.
+void handle_fault(int number, siginfo_t* info, void* context) {
+  if (info->si_code <= 0 || !leave_guarded(static_cast<ucontext_t*>(context)->uc_mcontext.gregs)) {
+    signal(number, SIG_DFL);  // and the fault again
+  }
+}
+
+void handle_faults() {
+  struct sigaction action = {};
+  action.sa_sigaction = handle_fault;
+  action.sa_flags = SA_SIGINFO | SA_NODEFER;
+  sigaction(SIGSEGV, &action, nullptr);
+  sigaction(SIGBUS, &action, nullptr);
+}
+
+}  // namespace
+
 void reset() {
   g_environment = Environment{};
   if (!g_initialised) {
     g_initialised = true;
+    handle_faults();
     g_descriptors = {0, 1, 2};
     net_init();
     fd_set_native(0, 0, false);
