@@ -57,7 +57,7 @@ struct Record {
 };
 
 inline constexpr size_t kRecordHeaderBytesMax = 1 + 5 * kVarintBytesMax;
-// Longest payload of a choice; longer results are cut by the shim (short reads).
+// Longest payload of a choice; longer results are several choices of one call.
 inline constexpr size_t kChoicePayloadBytesMax = 64 * 1024;
 // Most bytes of items in one arrivals record.
 inline constexpr size_t kArrivalsBytesMax = 512 * 1024;

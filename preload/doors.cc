@@ -327,7 +327,6 @@ void cut_turn() {
   doors.control->cut_requested.store(0, std::memory_order_relaxed);
   end_turn(RecordKind::kTurnEndCut);
   take_arrivals();
-  scheduler_yield();
 }
 
 }  // namespace
@@ -390,6 +389,13 @@ void doors_enter_call(Thread* thread, long number) {
               .delta = thread->calls - thread->calls_at_record,
               .number = static_cast<uint64_t>(number)});
   }
+  if (cut_is_due(number)) {
+    cut_turn();
+    scheduler_yield();
+  }
+}
+
+void doors_between_parts(long number) {
   if (cut_is_due(number)) {
     cut_turn();
   }

@@ -23,6 +23,11 @@ bool doors_are_live();  // this replica is the primary now
 // in every intercepted call.
 void doors_enter_call(Thread* thread, long number);
 
+// Between two choices of one call: ends the turn if it is due, so that a call of many choices
+// cannot fill the log ring. The token stays here. A secondary may go live in it: the rest of the
+// call is then its own.
+void doors_between_parts(long number);
+
 // Reads that have no record: an ingest point (env.h) and the clock.
 int64_t doors_clock_ns();
 
@@ -61,6 +66,28 @@ inline long choose_counted(long number, void* payload, size_t capacity, F&& func
   const long result = function();
   return doors_log_choice(number, result, payload,
                           result > 0 && capacity != 0 ? static_cast<size_t>(result) : 0);
+}
+
+// A result of up to `size` bytes at `out`, which may be more than one record carries: taken in
+// parts. `part(to, bytes)` makes a choice of `bytes` bytes at most. Ends with the first part that
+// is short.
+template <typename F>
+inline long in_parts(long number, void* out, size_t size, F&& part) {
+  auto* to = static_cast<uint8_t*>(out);
+  size_t done = 0;
+  for (;;) {
+    const size_t left = size - done;
+    const size_t bytes = left < kChoicePayloadBytesMax ? left : kChoicePayloadBytesMax;
+    const long result = part(to + done, bytes);
+    if (result < 0) {
+      return done != 0 ? static_cast<long>(done) : result;
+    }
+    done += static_cast<size_t>(result);
+    if (static_cast<size_t>(result) < bytes || done == size) {
+      return static_cast<long>(done);
+    }
+    doors_between_parts(number);
+  }
 }
 
 // The token goes to the thread with this index: written by the primary, checked by a secondary.

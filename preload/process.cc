@@ -17,6 +17,7 @@
 #include "eventlog/records.h"
 #include "preload/calls.h"
 #include "preload/doors.h"
+#include "preload/net/bytes.h"
 #include "preload/net/net.h"
 #include "preload/raw.h"
 #include "preload/scheduler.h"
@@ -199,6 +200,7 @@ long do_mincore(long number, const long* a) {
     part[0] += static_cast<long>(bytes);
     part[2] += static_cast<long>(pages);
     left -= bytes;
+    doors_between_parts(number);
   } while (left != 0);
   return 0;
 }
@@ -442,9 +444,11 @@ long do_prctl(long number, const long* a) {
 // --- facts about host and process ---
 
 long do_getrandom(long number, const long* a) {
-  const size_t size = static_cast<size_t>(a[1]) < kChoicePayloadBytesMax ? static_cast<size_t>(a[1])
-                                                                         : kChoicePayloadBytesMax;
-  return choose(number, at<void>(a[0]), size, [&] { return raw(number, a[0], size, a[2]); });
+  const auto wanted = static_cast<size_t>(a[1]);
+  const size_t size = wanted < kTransferBytesMax ? wanted : kTransferBytesMax;
+  return in_parts(number, at<void>(a[0]), size, [&](void* to, size_t bytes) {
+    return choose_counted(number, to, bytes, [&] { return raw(number, to, bytes, a[2]); });
+  });
 }
 long do_uname(long number, const long* a) {
   return choose_struct(number, a, a[0], sizeof(struct utsname));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files: reading and writing. A secondary reads and writes exactly as many bytes as the primary
-// did; what it reads is compared by hash, or taken from the log. Runs in the application on the
-// shim's stack with the token held; no libc.
+// did, all buffers of a call as the kernel would; what it reads is compared by hash, or taken from
+// the log. Runs in the application on the shim's stack with the token held; no libc.
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/uio.h>
@@ -10,13 +10,67 @@
 #include "eventlog/records.h"
 #include "preload/calls.h"
 #include "preload/files/replicate.h"
+#include "preload/net/bytes.h"
 
 namespace ftrun::shim {
 namespace {
 
+constexpr int64_t kAtPosition = -1;  // where the descriptor stands, which moves on
+
+// One call that reads or writes a file.
+struct Transfer {
+  bool writes;
+  int fd;
+  const struct iovec* iov;
+  long count;
+  size_t total;  // bytes of all buffers, kTransferBytesMax at most
+  int64_t offset;
+  int flags;  // RWF_*
+};
+
+long move_buffers(const Transfer& t, const struct iovec* iov, long count, int64_t offset,
+                  int flags) {
+  if (count != 1 || flags != 0) {
+    return raw(t.writes ? __NR_pwritev2 : __NR_preadv2, t.fd, iov, count, offset, 0, flags);
+  }
+  if (offset == kAtPosition) {
+    return raw(t.writes ? __NR_write : __NR_read, t.fd, iov->iov_base, iov->iov_len);
+  }
+  return raw(t.writes ? __NR_pwrite64 : __NR_pread64, t.fd, iov->iov_base, iov->iov_len, offset);
+}
+
+long move_all(const Transfer& t) {
+  return move_buffers(t, t.iov, t.count, t.offset, t.flags);
+}
+
+// In a secondary: exactly `bytes` bytes, of as many buffers as they reach into. Returns how many it
+// were.
+long move_exactly(const Transfer& t, size_t bytes) {
+  const int flags = t.flags & ~RWF_NOWAIT;  // the primary did not need to wait for these bytes
+  if (bytes == t.total) {
+    return move_buffers(t, t.iov, t.count, t.offset, flags);
+  }
+  size_t done = 0;
+  for (long i = 0; done < bytes; ++i) {
+    const size_t left = bytes - done;
+    struct iovec piece = t.iov[i];
+    piece.iov_len = piece.iov_len < left ? piece.iov_len : left;
+    const int64_t offset =
+        t.offset == kAtPosition ? kAtPosition : t.offset + static_cast<int64_t>(done);
+    const long moved = piece.iov_len == 0 ? 0 : move_buffers(t, &piece, 1, offset, flags);
+    if (moved < 0) {
+      return moved;
+    }
+    done += static_cast<size_t>(moved);
+    if (static_cast<size_t>(moved) != piece.iov_len) {
+      break;
+    }
+  }
+  return static_cast<long>(done);
+}
+
 // Detects files that differ between replicas; not a defence against forgery.
-uint64_t content_hash(const uint8_t* data, size_t length) {
-  uint64_t hash = 0x9E3779B97F4A7C15u ^ length;
+uint64_t content_hash(uint64_t hash, const uint8_t* data, size_t length) {
   while (length >= 8) {
     uint64_t word = 0;
     __builtin_memcpy(&word, data, 8);
@@ -31,44 +85,85 @@ uint64_t content_hash(const uint8_t* data, size_t length) {
   return hash;
 }
 
-// `function` reads into the application's memory and returns the kernel's result; in a secondary it
-// is given exactly the primary's count.
-template <typename Read>
-long read_call(long number, int fd, void* buffer, size_t size, Read&& function) {
-  const bool live = doors_are_live();
-  if (fd_native_class(fd) == kLogged) {
-    size = size < kChoicePayloadBytesMax ? size : kChoicePayloadBytesMax;
-    const long result = choose_counted(number, buffer, size, [&] { return function(size); });
-    if (!live && result > 0 && number == __NR_read) {
-      raw(__NR_lseek, fd, result, SEEK_CUR);  // so that a promoted replica reads on from here
-    }
-    return result;
+// Of the first `bytes` bytes of the buffers.
+uint64_t buffers_hash(const Transfer& t, size_t bytes) {
+  uint64_t hash = 0x9E3779B97F4A7C15u ^ bytes;
+  for (long i = 0; bytes != 0; ++i) {
+    const size_t here = t.iov[i].iov_len < bytes ? t.iov[i].iov_len : bytes;
+    hash = content_hash(hash, static_cast<const uint8_t*>(t.iov[i].iov_base), here);
+    bytes -= here;
   }
+  return hash;
+}
+
+// A part of a read whose bytes come from the log.
+long read_part(long number, const Transfer& t, const struct iovec& part, int64_t offset) {
+  const bool live = doors_are_live();
+  const long result = choose_counted(number, part.iov_base, part.iov_len,
+                                     [&] { return move_buffers(t, &part, 1, offset, t.flags); });
+  if (!live && result > 0 && offset == kAtPosition) {
+    raw(__NR_lseek, t.fd, result, SEEK_CUR);  // so that a promoted replica reads on from here
+  }
+  return result;
+}
+
+long read_logged(long number, const Transfer& t) {
+  size_t done = 0;
+  for (long i = 0; i < t.count; ++i) {
+    const size_t left = t.total - done;
+    const size_t length = t.iov[i].iov_len < left ? t.iov[i].iov_len : left;
+    const bool is_last = i + 1 == t.count;
+    if (length == 0 && !(is_last && done == 0)) {
+      continue;
+    }
+    size_t taken = 0;
+    const long result = in_parts(number, t.iov[i].iov_base, length, [&](void* to, size_t bytes) {
+      const int64_t offset =
+          t.offset == kAtPosition ? kAtPosition : t.offset + static_cast<int64_t>(done + taken);
+      const long n = read_part(number, t, {to, bytes}, offset);
+      taken += n > 0 ? static_cast<size_t>(n) : 0;
+      return n;
+    });
+    if (result < 0) {
+      return done != 0 ? static_cast<long>(done) : result;
+    }
+    done += static_cast<size_t>(result);
+    if (static_cast<size_t>(result) < length) {
+      break;
+    }
+    if (!is_last) {
+      doors_between_parts(number);
+    }
+  }
+  return static_cast<long>(done);
+}
+
+long read_compared(long number, const Transfer& t) {
+  const bool live = doors_are_live();
   uint64_t hash = 0;
   const long result = choose(number, &hash, sizeof(hash), [&] {
-    const long r = function(size);
-    hash = r > 0 ? content_hash(static_cast<const uint8_t*>(buffer), static_cast<size_t>(r)) : 0;
+    const long r = move_all(t);
+    hash = r > 0 ? buffers_hash(t, static_cast<size_t>(r)) : 0;
     return r;
   });
   if (!live && result > 0) {
-    const long here = function(static_cast<size_t>(result));
+    const auto bytes = static_cast<size_t>(result);
+    const long here = move_exactly(t, bytes);
     if (here != result) {
       replica_differs("a file is shorter in this replica", number, here, result);
     }
-    if (content_hash(static_cast<const uint8_t*>(buffer), static_cast<size_t>(result)) != hash) {
-      replica_differs("a file has other content in this replica", number, fd, fd);
+    if (buffers_hash(t, bytes) != hash) {
+      replica_differs("a file has other content in this replica", number, t.fd, t.fd);
     }
   }
   return result;
 }
 
-// As read_call: `function(size)` writes at most `size` bytes.
-template <typename Write>
-long write_call(long number, size_t size, Write&& function) {
+long write_replicated(long number, const Transfer& t) {
   const bool live = doors_are_live();
-  const long result = choose(number, [&] { return function(size); });
+  const long result = choose(number, [&] { return move_all(t); });
   if (!live && result > 0) {
-    const long here = function(static_cast<size_t>(result));
+    const long here = move_exactly(t, static_cast<size_t>(result));
     if (here != result) {
       replica_differs("this replica could not write", number, here, result);
     }
@@ -76,141 +171,115 @@ long write_call(long number, size_t size, Write&& function) {
   return result;
 }
 
-// The first non-empty buffer: vectored native calls are cut to it, which is a legal short count.
-struct iovec first_buffer(const struct iovec* iov, long count) {
-  for (long i = 0; i < count; ++i) {
-    if (iov[i].iov_len != 0) {
-      return iov[i];
-    }
+// On a file. REQUIRES: the descriptor is not virtual. Checks in the kernel's order.
+long transfer(long number, Transfer t) {
+  if (fd_kind(t.fd) == FdKind::kFree) {
+    return -EBADF;
   }
-  return {nullptr, 0};
+  const long total =
+      t.count < 0 || t.count > INT32_MAX ? -EINVAL : check_iovec(t.iov, static_cast<int>(t.count));
+  if (total < 0) {
+    return total;
+  }
+  t.total = static_cast<size_t>(total);
+  if (t.writes) {
+    return write_replicated(number, t);
+  }
+  return fd_native_class(t.fd) == kLogged ? read_logged(number, t) : read_compared(number, t);
+}
+
+const struct iovec* buffers_at(long address) {
+  return static_cast<const struct iovec*>(pointer(address));
+}
+
+// read, write and those at an offset: one buffer.
+long one_buffer(long number, const long* a, bool writes, int64_t offset) {
+  const struct iovec iov = {pointer(a[1]), static_cast<size_t>(a[2])};
+  return transfer(
+      number,
+      {.writes = writes, .fd = static_cast<int>(a[0]), .iov = &iov, .count = 1, .offset = offset});
+}
+
+long many_buffers(long number, const long* a, bool writes, int64_t offset, int flags) {
+  return transfer(number, {.writes = writes,
+                           .fd = static_cast<int>(a[0]),
+                           .iov = buffers_at(a[1]),
+                           .count = a[2],
+                           .offset = offset,
+                           .flags = flags});
+}
+
+// On a virtual descriptor. Flags about disks have no meaning there, as the kernel has it for pipes
+// and sockets.
+long virtual_buffers(const long* a, bool writes, long flags) {
+  constexpr long kWithoutMeaning = RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_APPEND;
+  if ((flags & ~(kWithoutMeaning | RWF_NOWAIT)) != 0) {
+    return -EOPNOTSUPP;
+  }
+  const int fd = static_cast<int>(a[0]);
+  if (a[2] < 0 || a[2] > INT32_MAX) {
+    return -EINVAL;
+  }
+  const int message_flags = (flags & RWF_NOWAIT) != 0 ? MSG_DONTWAIT : 0;
+  return writes ? net_writev(fd, buffers_at(a[1]), static_cast<int>(a[2]), message_flags)
+                : net_readv(fd, buffers_at(a[1]), static_cast<int>(a[2]), message_flags);
+}
+
+// preadv2, pwritev2: at offset -1 they are readv and writev with flags.
+long with_flags(long number, const long* a, bool writes) {
+  if (a[3] < kAtPosition) {
+    return -EINVAL;
+  }
+  if (!is_virtual(a[0])) {
+    return many_buffers(number, a, writes, a[3], static_cast<int>(a[5]));
+  }
+  return a[3] == kAtPosition ? virtual_buffers(a, writes, a[5]) : -ESPIPE;
 }
 
 }  // namespace
 
 long do_read(long number, const long* a) {
-  const int fd = static_cast<int>(a[0]);
-  if (is_virtual(fd)) {
+  if (is_virtual(a[0])) {
     const struct iovec iov = {pointer(a[1]), static_cast<size_t>(a[2])};
-    return net_readv(fd, &iov, 1);
+    return net_readv(static_cast<int>(a[0]), &iov, 1);
   }
-  return read_call(number, fd, pointer(a[1]), static_cast<size_t>(a[2]),
-                   [&](size_t n) { return raw(__NR_read, fd, a[1], n); });
+  return one_buffer(number, a, false, kAtPosition);
+}
+long do_write(long number, const long* a) {
+  if (is_virtual(a[0])) {
+    const struct iovec iov = {pointer(a[1]), static_cast<size_t>(a[2])};
+    return net_writev(static_cast<int>(a[0]), &iov, 1);
+  }
+  return one_buffer(number, a, true, kAtPosition);
 }
 
 long do_pread64(long number, const long* a) {
-  if (is_virtual(a[0])) {
-    return -ESPIPE;
-  }
-  return read_call(number, static_cast<int>(a[0]), pointer(a[1]), static_cast<size_t>(a[2]),
-                   [&](size_t n) { return raw(__NR_pread64, a[0], a[1], n, a[3]); });
+  return a[3] < 0 ? -EINVAL : is_virtual(a[0]) ? -ESPIPE : one_buffer(number, a, false, a[3]);
+}
+long do_pwrite64(long number, const long* a) {
+  return a[3] < 0 ? -EINVAL : is_virtual(a[0]) ? -ESPIPE : one_buffer(number, a, true, a[3]);
 }
 
-long do_readv(long, const long* a) {
-  const auto* iov = static_cast<const struct iovec*>(pointer(a[1]));
-  if (is_virtual(a[0])) {
-    return net_readv(static_cast<int>(a[0]), iov, static_cast<int>(a[2]));
-  }
-  const struct iovec first = first_buffer(iov, a[2]);
-  const long arguments[6] = {a[0], to_long(first.iov_base), static_cast<long>(first.iov_len)};
-  return do_read(__NR_read, arguments);
+long do_readv(long number, const long* a) {
+  return is_virtual(a[0]) ? virtual_buffers(a, false, 0)
+                          : many_buffers(number, a, false, kAtPosition, 0);
+}
+long do_writev(long number, const long* a) {
+  return is_virtual(a[0]) ? virtual_buffers(a, true, 0)
+                          : many_buffers(number, a, true, kAtPosition, 0);
 }
 
-long do_preadv(long, const long* a) {
-  const struct iovec first = first_buffer(static_cast<const struct iovec*>(pointer(a[1])), a[2]);
-  const long arguments[6] = {a[0], to_long(first.iov_base), static_cast<long>(first.iov_len), a[3]};
-  return do_pread64(__NR_pread64, arguments);
+long do_preadv(long number, const long* a) {
+  return a[3] < 0 ? -EINVAL : is_virtual(a[0]) ? -ESPIPE : many_buffers(number, a, false, a[3], 0);
+}
+long do_pwritev(long number, const long* a) {
+  return a[3] < 0 ? -EINVAL : is_virtual(a[0]) ? -ESPIPE : many_buffers(number, a, true, a[3], 0);
 }
 long do_preadv2(long number, const long* a) {
-  return a[5] != 0 ? -EOPNOTSUPP : a[3] == -1 ? do_readv(number, a) : do_preadv(number, a);
-}
-
-long do_write(long number, const long* a) {
-  const int fd = static_cast<int>(a[0]);
-  if (is_virtual(fd)) {
-    const struct iovec iov = {pointer(a[1]), static_cast<size_t>(a[2])};
-    return net_writev(fd, &iov, 1);
-  }
-  return write_call(number, static_cast<size_t>(a[2]),
-                    [&](size_t n) { return raw(__NR_write, fd, a[1], n); });
-}
-
-long do_pwrite64(long number, const long* a) {
-  if (is_virtual(a[0])) {
-    return -ESPIPE;
-  }
-  return write_call(number, static_cast<size_t>(a[2]),
-                    [&](size_t n) { return raw(__NR_pwrite64, a[0], a[1], n, a[3]); });
-}
-
-long do_writev(long, const long* a) {
-  const auto* iov = static_cast<const struct iovec*>(pointer(a[1]));
-  if (is_virtual(a[0])) {
-    return net_writev(static_cast<int>(a[0]), iov, static_cast<int>(a[2]));
-  }
-  const struct iovec first = first_buffer(iov, a[2]);
-  const long arguments[6] = {a[0], to_long(first.iov_base), static_cast<long>(first.iov_len)};
-  return do_write(__NR_write, arguments);
-}
-
-long do_pwritev(long, const long* a) {
-  const struct iovec first = first_buffer(static_cast<const struct iovec*>(pointer(a[1])), a[2]);
-  const long arguments[6] = {a[0], to_long(first.iov_base), static_cast<long>(first.iov_len), a[3]};
-  return do_pwrite64(__NR_pwrite64, arguments);
+  return with_flags(number, a, false);
 }
 long do_pwritev2(long number, const long* a) {
-  return a[5] != 0 ? -EOPNOTSUPP : a[3] == -1 ? do_writev(number, a) : do_pwritev(number, a);
-}
-
-namespace {
-
-// A file that is written at its end alone: sendfile(2) refuses it, write(2) does not.
-bool appends(int fd) {
-  const long flags = is_virtual(fd) ? 0 : raw(__NR_fcntl, fd, F_GETFL, 0);
-  return flags > 0 && (flags & O_APPEND) != 0 && (flags & O_ACCMODE) != O_RDONLY;
-}
-
-}  // namespace
-
-long do_sendfile(long, const long* a) {
-  static uint8_t* buffer = nullptr;
-  constexpr size_t kChunk = 64 * 1024;
-  if (buffer == nullptr) {
-    buffer = static_cast<uint8_t*>(arena_alloc(kChunk, 4096));
-  }
-  const int out = static_cast<int>(a[0]);
-  auto* offset = static_cast<int64_t*>(pointer(a[2]));
-  if (fd_kind(out) == FdKind::kFree || fd_kind(static_cast<int>(a[1])) == FdKind::kFree) {
-    return -EBADF;
-  }
-  if (appends(out)) {
-    return -EINVAL;
-  }
-  long sent = 0;
-  while (sent < a[3]) {
-    long room = is_virtual(out) ? net_send_room(out) : static_cast<long>(kChunk);
-    if (room <= 0) {
-      return sent > 0 ? sent : room;
-    }
-    room = room < a[3] - sent ? room : a[3] - sent;
-    room = room < static_cast<long>(kChunk) ? room : static_cast<long>(kChunk);
-    long read_arguments[6] = {a[1], to_long(buffer), room, offset != nullptr ? *offset : 0};
-    const long n = offset != nullptr ? do_pread64(__NR_pread64, read_arguments)
-                                     : do_read(__NR_read, read_arguments);
-    if (n <= 0) {
-      return sent > 0 ? sent : n;
-    }
-    const long write_arguments[6] = {out, to_long(buffer), n};
-    const long written = do_write(__NR_write, write_arguments);
-    if (written != n) {
-      return sent > 0 ? sent : written;
-    }
-    sent += n;
-    if (offset != nullptr) {
-      *offset += n;
-    }
-  }
-  return sent;
+  return with_flags(number, a, true);
 }
 
 long do_lseek(long number, const long* a) {

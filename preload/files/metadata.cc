@@ -113,12 +113,24 @@ long do_getcwd(long number, const long* a) {
 long do_getdents(long number, const long* a) {
   return do_getdents64(number, a);
 }
+// In parts, each after the last one's entries: together they hold what one call would give.
 long do_getdents64(long number, const long* a) {
-  const long size = a[2] < static_cast<long>(kChoicePayloadBytesMax)
-                        ? a[2]
-                        : static_cast<long>(kChoicePayloadBytesMax);
-  const long arguments[6] = {a[0], a[1], size};
-  return choose_counted(number, arguments, a[1], size);
+  const auto size = static_cast<uint32_t>(a[2]);
+  long done = 0;
+  for (;;) {
+    const uint32_t left = size - static_cast<uint32_t>(done);
+    const uint32_t bytes = left < kChoicePayloadBytesMax ? left : kChoicePayloadBytesMax;
+    const long arguments[6] = {a[0], a[1] + done, bytes};
+    const long result = choose_counted(number, arguments, a[1] + done, bytes);
+    if (result <= 0) {
+      return done > 0 ? done : result;  // EINVAL: the next entry has no room
+    }
+    done += result;
+    if (left <= kChoicePayloadBytesMax) {
+      return done;
+    }
+    doors_between_parts(number);
+  }
 }
 long do_getxattr(long number, const long* a) {
   return choose_counted(number, a, a[2], a[3]);

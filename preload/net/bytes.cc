@@ -10,8 +10,7 @@
 namespace ftrun::shim {
 namespace {
 
-constexpr int kIovecCountMax = 1024;              // UIO_MAXIOV
-constexpr size_t kTransferBytesMax = 0x7ffff000;  // MAX_RW_COUNT
+constexpr int kIovecCountMax = 1024;  // UIO_MAXIOV
 
 constinit Pool<Chunk> g_chunks;
 

@@ -10,6 +10,7 @@
 namespace ftrun::shim {
 
 inline constexpr size_t kChunkBytes = 4096;
+inline constexpr size_t kTransferBytesMax = 0x7ffff000;  // of one call: the kernel's MAX_RW_COUNT
 
 struct Chunk {
   Chunk* next;

@@ -65,7 +65,7 @@ long store_int(long value, unsigned long argument) {
 
 }  // namespace
 
-long net_readv(int fd, const struct iovec* iov, int count) {
+long net_readv(int fd, const struct iovec* iov, int count, int flags) {
   File* file = virtual_file(fd);
   const long length = check_iovec(iov, count);
   if (file == nullptr || (file->status_flags & O_ACCMODE) == O_WRONLY) {
@@ -78,10 +78,10 @@ long net_readv(int fd, const struct iovec* iov, int count) {
   if (length < 0 || (length == 0 && (is_socket(file) || count != 1))) {
     return length;
   }
-  return read_file(file, iov, static_cast<size_t>(length), 0);
+  return read_file(file, iov, static_cast<size_t>(length), flags);
 }
 
-long net_writev(int fd, const struct iovec* iov, int count) {
+long net_writev(int fd, const struct iovec* iov, int count, int flags) {
   File* file = virtual_file(fd);
   const long length = check_iovec(iov, count);
   if (file == nullptr || (file->status_flags & O_ACCMODE) == O_RDONLY) {
@@ -94,7 +94,7 @@ long net_writev(int fd, const struct iovec* iov, int count) {
   if (length < 0 || (length == 0 && count != 1)) {
     return length;
   }
-  return write_file(file, iov, static_cast<size_t>(length), 0);
+  return write_file(file, iov, static_cast<size_t>(length), flags);
 }
 
 long net_send_room(int fd) {

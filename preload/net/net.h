@@ -33,8 +33,9 @@ void fd_clear_native(int fd);  // after a native close
 void net_init();  // makes 1 and 2 the console (they are held by /dev/null natively)
 
 // How a message-like call names its buffers. Shared by read/readv/recv/recvfrom/recvmsg, ….
-long net_readv(int fd, const struct iovec* iov, int count);
-long net_writev(int fd, const struct iovec* iov, int count);
+// `flags`: MSG_DONTWAIT or 0.
+long net_readv(int fd, const struct iovec* iov, int count, int flags = 0);
+long net_writev(int fd, const struct iovec* iov, int count, int flags = 0);
 // `writable_space`, see sendfile: at most this many bytes would be taken now (or -EAGAIN, -EPIPE);
 // blocks like a write when the descriptor is blocking.
 long net_send_room(int fd);
