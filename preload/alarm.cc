@@ -6,6 +6,7 @@
 
 #include "preload/signals.h"
 #include "preload/start.h"
+#include "preload/times.h"
 
 namespace ftrun::shim {
 namespace {
@@ -15,13 +16,6 @@ struct Alarm {
   int64_t interval_ns = 0;
 };
 Alarm alarm;
-
-int64_t from_timeval(const struct timeval& value) {
-  return value.tv_sec * 1'000'000'000 + value.tv_usec * 1000;
-}
-struct timeval to_timeval(int64_t ns) {
-  return {ns / 1'000'000'000, ns % 1'000'000'000 / 1000};
-}
 
 }  // namespace
 
@@ -33,52 +27,80 @@ void signals_expire_timers(int64_t now_ns) {
   if (alarm.deadline_ns == kNoDeadline || alarm.deadline_ns > now_ns) {
     return;
   }
-  alarm.deadline_ns = alarm.interval_ns > 0 ? now_ns + alarm.interval_ns : kNoDeadline;
+  if (alarm.interval_ns > 0) {
+    // From the last deadline, not from now: the timer must not drift. Periods missed are skipped.
+    periods_over(alarm.deadline_ns, alarm.interval_ns, now_ns, &alarm.deadline_ns);
+  } else {
+    alarm.deadline_ns = kNoDeadline;
+  }
   siginfo_t info = {};
   info.si_signo = SIGALRM;
   info.si_code = SI_KERNEL;
   signals_send(nullptr, SIGALRM, &info);
 }
 
+namespace {
+
+bool is_known(int which) {
+  return which == ITIMER_REAL || which == ITIMER_VIRTUAL || which == ITIMER_PROF;
+}
+
+struct itimerval current(int which) {
+  if (which != ITIMER_REAL || alarm.deadline_ns == kNoDeadline) {
+    return {.it_interval = to_timeval(which == ITIMER_REAL ? alarm.interval_ns : 0)};
+  }
+  const int64_t left = alarm.deadline_ns - virtual_now_ns();
+  return {.it_interval = to_timeval(alarm.interval_ns),
+          .it_value = to_timeval(left > 1000 ? left : 1000)};  // armed reads as not zero
+}
+
+}  // namespace
+
 long call_getitimer(int which, void* value) {
-  if (which != ITIMER_REAL) {
+  if (!is_known(which)) {
     return -EINVAL;
   }
   if (value == nullptr) {
     return -EFAULT;
   }
-  auto* out = static_cast<struct itimerval*>(value);
-  const int64_t left = alarm.deadline_ns == kNoDeadline ? 0 : alarm.deadline_ns - virtual_now_ns();
-  out->it_value = to_timeval(left > 0 ? left : 0);
-  out->it_interval = to_timeval(alarm.interval_ns);
+  *static_cast<struct itimerval*>(value) = current(which);
   return 0;
 }
 
 long call_setitimer(int which, const void* value, void* old_value) {
-  if (which != ITIMER_REAL) {
-    if (which == ITIMER_VIRTUAL || which == ITIMER_PROF) {
-      shim_notice("setitimer: timers on CPU time are not supported: answered EINVAL\n");
-    }
+  // ORDER: the new value is read before the old one is written: they may be one variable.
+  int64_t first = 0;
+  int64_t interval = 0;
+  const auto* wanted = static_cast<const struct itimerval*>(value);
+  if (wanted != nullptr &&
+      (to_ns(wanted->it_value, &first) != 0 || to_ns(wanted->it_interval, &interval) != 0)) {
     return -EINVAL;
   }
-  // ORDER: the new value is read before the old one is written: they may be one variable.
-  const auto* wanted = static_cast<const struct itimerval*>(value);
-  const int64_t first = wanted == nullptr ? 0 : from_timeval(wanted->it_value);
-  const int64_t interval = wanted == nullptr ? 0 : from_timeval(wanted->it_interval);
-  if (old_value != nullptr) {
-    call_getitimer(which, old_value);
+  if (!is_known(which)) {
+    return -EINVAL;
   }
-  alarm.interval_ns = interval;
-  alarm.deadline_ns = first == 0 ? kNoDeadline : virtual_now_ns() + first;
+  if (which != ITIMER_REAL && first != 0) {
+    shim_notice("setitimer: timers on CPU time are not supported: answered EINVAL\n");
+    return -EINVAL;
+  }
+  if (old_value != nullptr) {
+    *static_cast<struct itimerval*>(old_value) = current(which);
+  }
+  if (which == ITIMER_REAL) {
+    alarm.interval_ns = first == 0 ? 0 : interval;
+    alarm.deadline_ns = first == 0 ? kNoDeadline : add_ns(virtual_now_ns(), first);
+  }
   return 0;
 }
 
 long call_alarm(unsigned seconds) {
   struct itimerval old = {};
-  struct itimerval wanted = {};
-  wanted.it_value.tv_sec = seconds;
+  const struct itimerval wanted = {.it_value = {.tv_sec = seconds}};
   call_setitimer(ITIMER_REAL, &wanted, &old);
-  return old.it_value.tv_sec + (old.it_value.tv_usec != 0 ? 1 : 0);
+  // To the nearest second, but never 0 for a timer that is armed (alarm_setitimer).
+  const bool up =
+      old.it_value.tv_usec >= 500'000 || (old.it_value.tv_sec == 0 && old.it_value.tv_usec != 0);
+  return old.it_value.tv_sec + (up ? 1 : 0);
 }
 
 }  // namespace ftrun::shim

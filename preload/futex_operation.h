@@ -8,6 +8,11 @@
 
 namespace ftrun::shim {
 
+// Whether the kernel knows both the operation and the comparison.
+inline bool is_futex_operation(uint32_t encoded) {
+  return (encoded >> 28 & 7) <= FUTEX_OP_XOR && (encoded >> 24 & 15) <= FUTEX_OP_CMP_GE;
+}
+
 // Changes `*word` as `encoded` says; whether its old value compares so that waiters are woken.
 inline bool futex_operation(uint32_t* word, uint32_t encoded) {
   const int operation = static_cast<int>(encoded >> 28) & 7;
@@ -15,7 +20,7 @@ inline bool futex_operation(uint32_t* word, uint32_t encoded) {
   int argument = static_cast<int>(encoded << 8) >> 20;
   const int compare_with = static_cast<int>(encoded << 20) >> 20;
   if ((encoded >> 28 & 8) != 0) {
-    argument = 1 << argument;
+    argument = 1 << (argument & 31);
   }
   const int old = static_cast<int>(*word);
   switch (operation) {

@@ -9,10 +9,8 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
-#include <sys/time.h>
 #include <sys/times.h>
 #include <sys/utsname.h>
-#include <time.h>
 
 #include "eventlog/records.h"
 #include "preload/calls.h"
@@ -205,119 +203,6 @@ long do_mincore(long number, const long* a) {
   return 0;
 }
 
-// --- time ---
-
-namespace {
-
-void store_time(struct timespec* out, int64_t ns) {
-  out->tv_sec = ns / 1'000'000'000;
-  out->tv_nsec = ns % 1'000'000'000;
-}
-
-bool is_realtime(long clock) {
-  return clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE || clock == CLOCK_TAI;
-}
-bool is_monotonic(long clock) {
-  return clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE ||
-         clock == CLOCK_MONOTONIC_RAW || clock == CLOCK_BOOTTIME;
-}
-
-}  // namespace
-
-long do_clock_gettime(long number, const long* a) {
-  if (!is_monotonic(a[0]) && !is_realtime(a[0])) {
-    return choose_struct(number, a, a[1], sizeof(struct timespec));
-  }
-  if (a[1] == 0) {
-    return -EFAULT;
-  }
-  const int64_t offset_ns = is_realtime(a[0]) ? realtime_offset_ns() : 0;
-  store_time(at<timespec>(a[1]), doors_clock_ns() + offset_ns);
-  return 0;
-}
-
-long do_gettimeofday(long, const long* a) {
-  const int64_t now = doors_clock_ns() + realtime_offset_ns();
-  if (a[0] != 0) {
-    at<timeval>(a[0])->tv_sec = now / 1'000'000'000;
-    at<timeval>(a[0])->tv_usec = now % 1'000'000'000 / 1000;
-  }
-  if (a[1] != 0) {
-    *at<struct timezone>(a[1]) = {};
-  }
-  return 0;
-}
-
-long do_time(long, const long* a) {
-  const int64_t seconds = (doors_clock_ns() + realtime_offset_ns()) / 1'000'000'000;
-  if (a[0] != 0) {
-    *at<time_t>(a[0]) = seconds;
-  }
-  return seconds;
-}
-
-long do_clock_getres(long number, const long* a) {
-  const bool coarse = a[0] == CLOCK_REALTIME_COARSE || a[0] == CLOCK_MONOTONIC_COARSE;
-  if (!is_realtime(a[0]) && !is_monotonic(a[0])) {
-    return choose_struct(number, a, a[1], sizeof(struct timespec));
-  }
-  if (a[1] != 0) {
-    store_time(at<timespec>(a[1]), coarse ? 4'000'000 : 1);
-  }
-  return 0;
-}
-
-namespace {
-
-// What the kernel says of a time that is to be slept; 0 or -errno.
-int check_time(const timespec* time) {
-  if (time == nullptr) {
-    return -EFAULT;
-  }
-  return time->tv_nsec < 0 || time->tv_nsec >= 1'000'000'000 || time->tv_sec < 0 ? -EINVAL : 0;
-}
-
-long sleep_until_ns(int64_t deadline, timespec* remaining) {
-  ingest_point();
-  const int result = sched_wait(nullptr, deadline);
-  if (result == -ETIMEDOUT) {
-    return 0;
-  }
-  if (remaining != nullptr) {
-    const int64_t left = deadline - virtual_now_ns();
-    store_time(remaining, left > 0 ? left : 0);
-  }
-  return -EINTR;
-}
-
-}  // namespace
-
-long do_nanosleep(long, const long* a) {
-  const auto* wanted = at<const timespec>(a[0]);
-  if (const int error = check_time(wanted)) {
-    return error;
-  }
-  const int64_t ns = wanted->tv_sec * 1'000'000'000 + wanted->tv_nsec;
-  return sleep_until_ns(doors_clock_ns() + ns, at<timespec>(a[1]));
-}
-
-long do_clock_nanosleep(long, const long* a) {
-  const auto* wanted = at<const timespec>(a[2]);
-  if (!is_realtime(a[0]) && !is_monotonic(a[0])) {
-    const bool cpu = a[0] == CLOCK_PROCESS_CPUTIME_ID || static_cast<int>(a[0]) < 0;
-    return cpu ? -EOPNOTSUPP : -EINVAL;
-  }
-  if (const int error = check_time(wanted)) {
-    return error;
-  }
-  const int64_t ns = wanted->tv_sec * 1'000'000'000 + wanted->tv_nsec;
-  if ((a[1] & TIMER_ABSTIME) == 0) {
-    return sleep_until_ns(doors_clock_ns() + ns, at<timespec>(a[3]));
-  }
-  const int64_t deadline = is_realtime(a[0]) ? ns - realtime_offset_ns() : ns;
-  return deadline <= doors_clock_ns() ? 0 : sleep_until_ns(deadline, nullptr);
-}
-
 // --- threads and signals ---
 
 long do_futex(long, const long* a) {
@@ -336,16 +221,20 @@ long do_rt_sigaction(long, const long* a) {
                         static_cast<size_t>(a[3]));
 }
 long do_rt_sigprocmask(long, const long* a) {
-  return call_sigprocmask(static_cast<int>(a[0]), at<SignalSet>(a[1]), at<SignalSet>(a[2]));
+  return a[3] != sizeof(SignalSet)
+             ? -EINVAL
+             : call_sigprocmask(static_cast<int>(a[0]), at<SignalSet>(a[1]), at<SignalSet>(a[2]));
 }
 long do_rt_sigpending(long, const long* a) {
-  return call_sigpending(at<SignalSet>(a[0]));
+  return a[1] != sizeof(SignalSet) ? -EINVAL : call_sigpending(at<SignalSet>(a[0]));
 }
 long do_rt_sigsuspend(long, const long* a) {
-  return call_sigsuspend(at<SignalSet>(a[0]));
+  return a[1] != sizeof(SignalSet) ? -EINVAL : call_sigsuspend(at<SignalSet>(a[0]));
 }
 long do_rt_sigtimedwait(long, const long* a) {
-  return call_sigtimedwait(at<SignalSet>(a[0]), at<siginfo_t>(a[1]), at<const timespec>(a[2]));
+  return a[3] != sizeof(SignalSet) ? -EINVAL
+                                   : call_sigtimedwait(at<SignalSet>(a[0]), at<siginfo_t>(a[1]),
+                                                       at<const timespec>(a[2]));
 }
 long do_rt_sigqueueinfo(long, const long* a) {
   return call_kill(static_cast<int>(a[0]), static_cast<int>(a[1]), at<siginfo_t>(a[2]));

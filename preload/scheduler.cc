@@ -10,7 +10,6 @@
 #include <sched.h>
 
 #include "preload/doors.h"
-#include "preload/futex_operation.h"
 #include "preload/pending.h"
 #include "preload/raw.h"
 #include "preload/signals.h"
@@ -31,7 +30,6 @@ namespace {
 constexpr uint32_t kThreadsMax = 8192;
 constexpr size_t kShimStackBytes = 64 * 1024;
 constexpr size_t kAlternateStackBytes = 64 * 1024;
-constexpr uint32_t kFutexBuckets = 256;
 constexpr uint32_t kExitedKept = 8;
 
 struct Scheduler {
@@ -41,8 +39,7 @@ struct Scheduler {
   uint32_t live = 0;
   WaitQueue run_queue;
   Thread* timed = nullptr;  // waiting with a deadline, unordered
-  WaitQueue futexes[kFutexBuckets];
-  WaitQueue exited;  // oldest first: their memory is used again
+  WaitQueue exited;         // oldest first: their memory is used again
   uint32_t exited_count = 0;
 };
 Scheduler scheduler;
@@ -304,114 +301,10 @@ int sched_wake(WaitQueue* queue, int count) {
   return woken;
 }
 
-// --- futex ---
-
-namespace {
-
-WaitQueue* futex_bucket(uint64_t address) {
-  return &scheduler.futexes[(address >> 2) * 0x9E3779B97F4A7C15u >> 56];
-}
-
-int futex_wake(uint64_t address, int count, uint32_t bits) {
-  WaitQueue* bucket = futex_bucket(address);
-  int woken = 0;
-  for (Thread* t = bucket->first; t != nullptr && woken < count;) {
-    Thread* next = t->next_in_queue;
-    if (t->futex_address == address && (t->futex_bits & bits) != 0) {
-      scheduler_wake_thread(t, 0);
-      ++woken;
-    }
-    t = next;
-  }
-  return woken;
-}
-
-long futex_wait(uint32_t* word, uint32_t expected, int64_t deadline_ns, uint32_t bits) {
-  if (bits == 0) {
-    return -EINVAL;
-  }
-  if (__atomic_load_n(word, __ATOMIC_SEQ_CST) != expected) {
-    return -EAGAIN;
-  }
-  Thread* me = self();
-  me->futex_address = reinterpret_cast<uint64_t>(word);
-  me->futex_bits = bits;
-  return sched_wait(futex_bucket(me->futex_address), deadline_ns);
-}
-
-int futex_requeue(uint64_t from, uint64_t to, int count) {
-  WaitQueue* source = futex_bucket(from);
-  int moved = 0;
-  for (Thread* t = source->first; t != nullptr && moved < count;) {
-    Thread* next = t->next_in_queue;
-    if (t->futex_address == from) {
-      remove(source, t);
-      t->futex_address = to;
-      t->waiting_on = futex_bucket(to);
-      push(t->waiting_on, t);
-      ++moved;
-    }
-    t = next;
-  }
-  return moved;
-}
-
-int64_t futex_deadline(int command, int operation, long timeout) {
-  const auto* spec = reinterpret_cast<const struct timespec*>(timeout);
-  if (spec == nullptr) {
-    return kNoDeadline;
-  }
-  const int64_t ns = spec->tv_sec * 1'000'000'000 + spec->tv_nsec;
-  if (command == FUTEX_WAIT) {
-    return virtual_now_ns() + ns;
-  }
-  return (operation & FUTEX_CLOCK_REALTIME) != 0 ? ns - realtime_offset_ns() : ns;
-}
-
-}  // namespace
-
-void futex_wake_address(uint32_t* word, int count) {
-  futex_wake(reinterpret_cast<uint64_t>(word), count, ~0u);
-}
-
-long futex_call(const long* a) {
-  auto* word = reinterpret_cast<uint32_t*>(a[0]);
-  const int operation = static_cast<int>(a[1]);
-  const int command = operation & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME);
-  const auto value = static_cast<uint32_t>(a[2]);
-  const auto address = static_cast<uint64_t>(a[0]);
-  const auto address2 = static_cast<uint64_t>(a[4]);
-  switch (command) {
-    case FUTEX_WAIT:
-      return futex_wait(word, value, futex_deadline(command, operation, a[3]), ~0u);
-    case FUTEX_WAIT_BITSET:
-      return futex_wait(word, value, futex_deadline(command, operation, a[3]),
-                        static_cast<uint32_t>(a[5]));
-    case FUTEX_WAKE:
-      return futex_wake(address, static_cast<int>(value), ~0u);
-    case FUTEX_WAKE_BITSET:
-      return futex_wake(address, static_cast<int>(value), static_cast<uint32_t>(a[5]));
-    case FUTEX_CMP_REQUEUE:
-      if (__atomic_load_n(word, __ATOMIC_SEQ_CST) != static_cast<uint32_t>(a[5])) {
-        return -EAGAIN;
-      }
-      [[fallthrough]];
-    case FUTEX_REQUEUE: {
-      const int woken = futex_wake(address, static_cast<int>(value), ~0u);
-      return woken + futex_requeue(address, address2, static_cast<int>(a[3]));
-    }
-    case FUTEX_WAKE_OP: {
-      const bool also =
-          futex_operation(reinterpret_cast<uint32_t*>(a[4]), static_cast<uint32_t>(a[5]));
-      int woken = futex_wake(address, static_cast<int>(value), ~0u);
-      if (also) {
-        woken += futex_wake(address2, static_cast<int>(a[3]), ~0u);
-      }
-      return woken;
-    }
-    default:
-      return -ENOSYS;  // priority inheritance: glibc reports it as not supported
-  }
+void scheduler_move_waiter(Thread* thread, WaitQueue* queue) {
+  remove(thread->waiting_on, thread);
+  thread->waiting_on = queue;
+  push(queue, thread);
 }
 
 // --- creation and end of threads ---

@@ -22,13 +22,15 @@ void scheduler_yield();
 void scheduler_expire(int64_t now_ns);
 // A waiting thread becomes runnable with this result.
 void scheduler_wake_thread(Thread* thread, int result);
+// A waiting thread waits in `queue` from now on, behind those who are there.
+void scheduler_move_waiter(Thread* thread, WaitQueue* queue);
 uint32_t thread_count();
 // The thread with this index in the table of live threads, or nullptr; indices < thread_slots().
 Thread* thread_at(uint32_t slot);
 uint32_t thread_slots();
 Thread* thread_by_tid(int tid);
 
-// futex(2) on private words, all of it virtual.
+// futex.cc: futex(2), all of it virtual.
 long futex_call(const long* a);
 // Wakes threads that wait on `word`, oldest first.
 void futex_wake_address(uint32_t* word, int count);

@@ -28,7 +28,6 @@ constexpr uint64_t kIgnore = 1;   // SIG_IGN
 
 constexpr SignalSet kFaults = signal_bit(SIGSEGV) | signal_bit(SIGBUS) | signal_bit(SIGFPE) |
                               signal_bit(SIGILL) | signal_bit(SIGTRAP) | signal_bit(SIGSYS);
-constexpr SignalSet kUnblockable = signal_bit(SIGKILL) | signal_bit(SIGSTOP);
 constexpr SignalSet kIgnoredByDefault =
     signal_bit(SIGCHLD) | signal_bit(SIGURG) | signal_bit(SIGWINCH) | signal_bit(SIGCONT);
 constexpr SignalSet kStopsByDefault =
@@ -320,38 +319,6 @@ long call_sigsuspend(const SignalSet* set) {
     sched_wait(nullptr, kNoDeadline);
   }
   return -EINTR;
-}
-
-long call_sigtimedwait(const SignalSet* set, siginfo_t* info, const struct timespec* timeout) {
-  if (set == nullptr) {
-    return -EFAULT;
-  }
-  Thread* thread = self();
-  const SignalSet wanted = *set & ~kUnblockable;
-  ingest_point();
-  const SignalSet due = pending_for(thread) & wanted;
-  int number = due == 0 ? 0 : __builtin_ctzll(due) + 1;
-  siginfo_t taken = {};
-  if (number != 0) {
-    taken = pending_take(thread, number);
-  } else {
-    int64_t deadline = kNoDeadline;
-    if (timeout != nullptr) {
-      deadline = virtual_now_ns() + timeout->tv_sec * 1'000'000'000 + timeout->tv_nsec;
-    }
-    thread->waited_signals = wanted;
-    const int result = sched_wait(nullptr, deadline);
-    thread->waited_signals = 0;
-    if (result <= 0) {
-      return result == -ETIMEDOUT ? -EAGAIN : -EINTR;
-    }
-    number = result;
-    taken = thread->pending_info[number - 1];
-  }
-  if (info != nullptr) {
-    *info = taken;
-  }
-  return number;
 }
 
 namespace {

@@ -9,6 +9,8 @@
 
 namespace ftrun::shim {
 
+inline constexpr SignalSet kUnblockable = signal_bit(SIGKILL) | signal_bit(SIGSTOP);
+
 void signals_init();  // kernel handlers for SIGSYS and faults; everything else blocked
 
 // An operator's signal, as an arrival.

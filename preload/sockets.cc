@@ -9,6 +9,7 @@
 #include "preload/env.h"
 #include "preload/net/net.h"
 #include "preload/signals.h"
+#include "preload/times.h"
 
 namespace ftrun::shim {
 namespace {
@@ -32,12 +33,38 @@ T* at(long value) {
       break;                        \
   }
 
-int64_t to_ns(const struct timespec* spec) {
-  return spec == nullptr ? -1 : spec->tv_sec * 1'000'000'000 + spec->tv_nsec;
-}
-
 int64_t milliseconds_to_ns(long milliseconds) {
   return static_cast<int>(milliseconds) < 0 ? -1 : static_cast<int>(milliseconds) * 1'000'000LL;
+}
+
+constexpr int64_t kNoTimeout = -1;
+
+// Reads the optional time-out of a wait: kNoTimeout where there is none. 0, or -errno.
+long read_timeout(long address, int64_t* ns) {
+  *ns = kNoTimeout;
+  return address == 0 ? 0 : read_timespec(address, ns);
+}
+
+// What is left of a wait that began at `start_ns`.
+int64_t left_of(int64_t start_ns, int64_t timeout_ns) {
+  const int64_t left = add_ns(start_ns, timeout_ns) - virtual_now_ns();
+  return left > 0 ? left : 0;
+}
+
+// Linux writes back what is left of the time, whatever the call returned (poll_select_finish).
+void write_time_left(long address, int64_t start_ns, int64_t timeout_ns) {
+  if (address != 0 && timeout_ns != 0) {
+    *at<timespec>(address) = to_timespec(left_of(start_ns, timeout_ns));
+  }
+}
+
+// The mask of signals for the length of a call, if there is one (set_user_sigmask). 0, or -errno.
+long set_temporary_mask(long address, size_t size) {
+  if (address != 0 && size != sizeof(SignalSet)) {
+    return -EINVAL;
+  }
+  signals_temporary_mask(at<const SignalSet>(address));
+  return 0;
 }
 
 }  // namespace
@@ -161,40 +188,77 @@ long do_epoll_wait(long, const long* a) {
   return net_epoll_wait(number_of(a[0]), at<epoll_event>(a[1]), number_of(a[2]),
                         milliseconds_to_ns(a[3]));
 }
-long do_epoll_pwait(long, const long* a) {
-  signals_temporary_mask(at<const SignalSet>(a[4]));
-  return net_epoll_wait(number_of(a[0]), at<epoll_event>(a[1]), number_of(a[2]),
-                        milliseconds_to_ns(a[3]));
+long do_epoll_pwait(long number, const long* a) {
+  const long error = set_temporary_mask(a[4], static_cast<size_t>(a[5]));
+  return error < 0 ? error : do_epoll_wait(number, a);
 }
 long do_epoll_pwait2(long, const long* a) {
-  signals_temporary_mask(at<const SignalSet>(a[4]));
-  return net_epoll_wait(number_of(a[0]), at<epoll_event>(a[1]), number_of(a[2]),
-                        to_ns(at<const timespec>(a[3])));
+  int64_t timeout_ns = kNoTimeout;
+  long error = read_timeout(a[3], &timeout_ns);
+  if (error == 0) {
+    error = set_temporary_mask(a[4], static_cast<size_t>(a[5]));
+  }
+  return error < 0
+             ? error
+             : net_epoll_wait(number_of(a[0]), at<epoll_event>(a[1]), number_of(a[2]), timeout_ns);
 }
 
 long do_poll(long, const long* a) {
-  return net_poll(at<pollfd>(a[0]), static_cast<nfds_t>(a[1]), milliseconds_to_ns(a[2]));
+  return net_poll(at<pollfd>(a[0]), static_cast<uint32_t>(a[1]), milliseconds_to_ns(a[2]));
 }
 long do_ppoll(long, const long* a) {
-  signals_temporary_mask(at<const SignalSet>(a[3]));
-  return net_poll(at<pollfd>(a[0]), static_cast<nfds_t>(a[1]), to_ns(at<const timespec>(a[2])));
+  int64_t timeout_ns = kNoTimeout;
+  const int64_t start_ns = virtual_now_ns();
+  long result = read_timeout(a[2], &timeout_ns);
+  if (result == 0) {
+    result = set_temporary_mask(a[3], static_cast<size_t>(a[4]));
+  }
+  if (result < 0) {
+    return result;
+  }
+  result = net_poll(at<pollfd>(a[0]), static_cast<uint32_t>(a[1]), timeout_ns);
+  write_time_left(a[2], start_ns, timeout_ns);
+  return result;
 }
+
 long do_select(long, const long* a) {
-  const auto* timeout = at<const timeval>(a[4]);
-  const int64_t ns =
-      timeout == nullptr ? -1 : timeout->tv_sec * 1'000'000'000 + timeout->tv_usec * 1000;
-  return net_select(number_of(a[0]), at<fd_set>(a[1]), at<fd_set>(a[2]), at<fd_set>(a[3]), ns);
+  int64_t timeout_ns = kNoTimeout;
+  const int64_t start_ns = virtual_now_ns();
+  auto* time = at<timeval>(a[4]);
+  if (time != nullptr) {
+    // Unlike elsewhere, microseconds may be more than a second.
+    const struct timeval whole = {time->tv_sec + time->tv_usec / 1'000'000,
+                                  time->tv_usec % 1'000'000};
+    if (to_ns(whole, &timeout_ns) != 0) {
+      return -EINVAL;
+    }
+  }
+  const long result =
+      net_select(number_of(a[0]), at<fd_set>(a[1]), at<fd_set>(a[2]), at<fd_set>(a[3]), timeout_ns);
+  if (time != nullptr && timeout_ns != 0) {
+    *time = to_timeval(left_of(start_ns, timeout_ns));
+  }
+  return result;
 }
 long do_pselect6(long, const long* a) {
   struct MaskArgument {
-    const SignalSet* set;
+    long set;
     size_t size;
   };
-  if (a[5] != 0) {
-    signals_temporary_mask(at<const MaskArgument>(a[5])->set);
+  const MaskArgument mask = a[5] != 0 ? *at<const MaskArgument>(a[5]) : MaskArgument{0, 0};
+  int64_t timeout_ns = kNoTimeout;
+  const int64_t start_ns = virtual_now_ns();
+  long result = read_timeout(a[4], &timeout_ns);
+  if (result == 0) {
+    result = set_temporary_mask(mask.set, mask.size);
   }
-  return net_select(number_of(a[0]), at<fd_set>(a[1]), at<fd_set>(a[2]), at<fd_set>(a[3]),
-                    to_ns(at<const timespec>(a[4])));
+  if (result < 0) {
+    return result;
+  }
+  result =
+      net_select(number_of(a[0]), at<fd_set>(a[1]), at<fd_set>(a[2]), at<fd_set>(a[3]), timeout_ns);
+  write_time_left(a[4], start_ns, timeout_ns);
+  return result;
 }
 
 }  // namespace ftrun::shim

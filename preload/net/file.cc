@@ -5,6 +5,8 @@
 
 #include <netinet/in.h>
 
+#include "preload/times.h"
+
 namespace ftrun::shim {
 namespace {
 
@@ -74,8 +76,7 @@ int64_t deadline_after(int64_t timeout_ns) {
   if (timeout_ns < 0) {
     return kNoDeadline;
   }
-  const int64_t now = virtual_now_ns();
-  return timeout_ns > INT64_MAX - now ? INT64_MAX : now + timeout_ns;
+  return add_ns(virtual_now_ns(), timeout_ns);
 }
 
 long wait_error(int error, int64_t timeout_ns) {

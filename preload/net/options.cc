@@ -10,6 +10,7 @@
 #include "preload/net/descriptors.h"
 #include "preload/net/pair.h"
 #include "preload/net/tcp.h"
+#include "preload/times.h"
 
 namespace ftrun::shim {
 namespace {
@@ -76,7 +77,6 @@ static_assert(sizeof(kSpecs) / sizeof(kSpecs[0]) == kOptionCount);
 
 constexpr int kBufferBytesMax = 212992;  // net.core.wmem_max, rmem_max
 constexpr int kDeferLimitSeconds = 120;  // TCP_RTO_MAX
-constexpr int64_t kSecond = 1000000000;
 
 int find_option(int level, int name) {
   for (int i = 0; i < kOptionCount; ++i) {
@@ -170,11 +170,10 @@ long store_timeout(int64_t* timeout_ns, const void* value, socklen_t length) {
   }
   if (time.tv_sec < 0) {
     *timeout_ns = 0;
-  } else if ((time.tv_sec == 0 && time.tv_usec == 0) || time.tv_sec > INT64_MAX / kSecond - 1) {
-    *timeout_ns = -1;
-  } else {
-    *timeout_ns = time.tv_sec * kSecond + time.tv_usec * 1000;
+    return 0;
   }
+  const int64_t ns = to_ns(time.tv_sec, time.tv_usec, 1'000'000);
+  *timeout_ns = ns == 0 || ns == kNsForEver ? -1 : ns;
   return 0;
 }
 
@@ -193,11 +192,7 @@ long copy_out_int(int from, void* value, socklen_t* length) {
 }
 
 long copy_out_timeout(int64_t timeout_ns, void* value, socklen_t* length) {
-  struct timeval time = {};
-  if (timeout_ns > 0) {
-    time.tv_sec = timeout_ns / kSecond;
-    time.tv_usec = timeout_ns % kSecond / 1000;
-  }
+  const struct timeval time = to_timeval(timeout_ns > 0 ? timeout_ns : 0);
   return copy_out(&time, sizeof(time), value, length);
 }
 

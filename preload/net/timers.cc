@@ -6,11 +6,11 @@
 
 #include "preload/net/descriptors.h"
 #include "preload/net/pool.h"
+#include "preload/times.h"
 
 namespace ftrun::shim {
 namespace {
 
-constexpr int64_t kSecond = 1000000000;
 constexpr int kCancelOnSet = TFD_TIMER_CANCEL_ON_SET;
 
 struct Timer : File {
@@ -60,21 +60,15 @@ void expire(Timer* timer) {
   notify(timer, EPOLLIN);
 }
 
-int64_t saturating_add(int64_t a, int64_t b) {
-  int64_t sum = 0;
-  return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
-}
-
 // A periodic timer that has expired starts anew when somebody looks: periods that went by since
 // count as ticks, and the next deadline lies in the future (hrtimer_forward_now).
 void forward(Timer* timer) {
   if (timer->ticks == 0 || timer->armed || timer->interval_ns == 0) {
     return;
   }
-  const int64_t late = virtual_now_ns() - timer->deadline_ns;
-  const int64_t periods = late < 0 ? 0 : late / timer->interval_ns;
-  timer->ticks += static_cast<uint64_t>(periods);
-  timer->deadline_ns = saturating_add(timer->deadline_ns, (periods + 1) * timer->interval_ns);
+  timer->ticks +=
+      periods_over(timer->deadline_ns, timer->interval_ns, virtual_now_ns(), &timer->deadline_ns) -
+      1;
   arm(timer);
 }
 
@@ -111,18 +105,6 @@ void timer_release(File* file) {
 
 constexpr FileOps kTimerOps = {FileType::kTimer, timer_poll, timer_read,
                                nullptr,          nullptr,    timer_release};
-
-bool is_valid(const struct timespec& time) {
-  return time.tv_sec >= 0 && time.tv_nsec >= 0 && time.tv_nsec < kSecond;
-}
-
-int64_t to_ns(const struct timespec& time) {
-  return time.tv_sec > INT64_MAX / kSecond - 1 ? INT64_MAX : time.tv_sec * kSecond + time.tv_nsec;
-}
-
-struct timespec to_timespec(int64_t ns) {
-  return {.tv_sec = ns / kSecond, .tv_nsec = ns % kSecond};
-}
 
 Timer* timer_of(int fd, long* error) {
   File* file = virtual_file(fd);
@@ -168,33 +150,31 @@ long net_timerfd_settime(int fd, int flags, const struct itimerspec* value,
   if (value == nullptr) {
     return -EFAULT;
   }
-  if ((flags & ~(TFD_TIMER_ABSTIME | kCancelOnSet)) != 0 || !is_valid(value->it_value) ||
-      !is_valid(value->it_interval)) {
+  int64_t first = 0;
+  int64_t interval = 0;
+  if ((flags & ~(TFD_TIMER_ABSTIME | kCancelOnSet)) != 0 || to_ns(value->it_value, &first) != 0 ||
+      to_ns(value->it_interval, &interval) != 0) {
     return -EINVAL;
   }
+  // ORDER: the new value has been read by now; old_value may be the same memory.
   long error = 0;
   Timer* timer = timer_of(fd, &error);
   if (timer == nullptr) {
     return error;
   }
-  const struct itimerspec wanted = *value;  // may be the same memory as old_value
   if (old_value != nullptr) {
     fill_current(timer, old_value);
   }
   disarm(timer);
   timer->ticks = 0;
-  timer->interval_ns = to_ns(wanted.it_interval);
-  const int64_t first = to_ns(wanted.it_value);
+  timer->interval_ns = interval;
   if (first == 0) {
     return 0;
   }
   const int64_t now = virtual_now_ns();
-  if ((flags & TFD_TIMER_ABSTIME) == 0) {
-    timer->deadline_ns = saturating_add(now, first);
-  } else {
-    timer->deadline_ns = timer->real_time ? first - realtime_offset_ns() : first;
-  }
-  timer->deadline_ns = timer->deadline_ns > 0 ? timer->deadline_ns : 0;
+  timer->deadline_ns = (flags & TFD_TIMER_ABSTIME) == 0
+                           ? add_ns(now, first)
+                           : absolute_deadline(first, timer->real_time ? realtime_offset_ns() : 0);
   arm(timer);
   if (timer->deadline_ns <= now) {
     expire(timer);

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading clocks and sleeping: all on the virtual clock, but for clocks of CPU time, which are
+// choices. Runs in the application on the shim's stack with the token held; no libc.
+#include <errno.h>
+#include <sys/time.h>
+#include <time.h>
+
+#include "preload/calls.h"
+#include "preload/doors.h"
+#include "preload/env.h"
+#include "preload/raw.h"
+#include "preload/times.h"
+
+namespace ftrun::shim {
+namespace {
+
+template <typename T>
+T* at(long value) {
+  return reinterpret_cast<T*>(value);
+}
+
+// A clock that the shim does not have: the kernel's, from the log.
+long choose_time(long number, const long* a) {
+  return choose(number, at<void>(a[1]), a[1] == 0 ? 0 : sizeof(struct timespec),
+                [&] { return raw(number, a[0], a[1]); });
+}
+
+bool is_realtime(long clock) {
+  return clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE || clock == CLOCK_TAI;
+}
+bool is_monotonic(long clock) {
+  return clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE ||
+         clock == CLOCK_MONOTONIC_RAW || clock == CLOCK_BOOTTIME;
+}
+
+}  // namespace
+
+long do_clock_gettime(long number, const long* a) {
+  if (!is_monotonic(a[0]) && !is_realtime(a[0])) {
+    return choose_time(number, a);
+  }
+  if (a[1] == 0) {
+    return -EFAULT;
+  }
+  const int64_t offset_ns = is_realtime(a[0]) ? realtime_offset_ns() : 0;
+  *at<timespec>(a[1]) = to_timespec(doors_clock_ns() + offset_ns);
+  return 0;
+}
+
+long do_gettimeofday(long, const long* a) {
+  const int64_t now = doors_clock_ns() + realtime_offset_ns();
+  if (a[0] != 0) {
+    at<timeval>(a[0])->tv_sec = now / 1'000'000'000;
+    at<timeval>(a[0])->tv_usec = now % 1'000'000'000 / 1000;
+  }
+  if (a[1] != 0) {
+    *at<struct timezone>(a[1]) = {};
+  }
+  return 0;
+}
+
+long do_time(long, const long* a) {
+  const int64_t seconds = (doors_clock_ns() + realtime_offset_ns()) / 1'000'000'000;
+  if (a[0] != 0) {
+    *at<time_t>(a[0]) = seconds;
+  }
+  return seconds;
+}
+
+long do_clock_getres(long number, const long* a) {
+  const bool coarse = a[0] == CLOCK_REALTIME_COARSE || a[0] == CLOCK_MONOTONIC_COARSE;
+  if (!is_realtime(a[0]) && !is_monotonic(a[0])) {
+    return choose_time(number, a);
+  }
+  if (a[1] != 0) {
+    *at<timespec>(a[1]) = to_timespec(coarse ? 4'000'000 : 1);
+  }
+  return 0;
+}
+
+namespace {
+
+long sleep_until_ns(int64_t deadline, timespec* remaining) {
+  ingest_point();
+  if (sched_wait(nullptr, deadline) == -ETIMEDOUT) {
+    return 0;
+  }
+  const int64_t left = deadline - virtual_now_ns();
+  if (left <= 0) {
+    return 0;
+  }
+  if (remaining != nullptr) {
+    *remaining = to_timespec(left);
+  }
+  return -EINTR;
+}
+
+// Clocks that can be slept on; 0 or -errno. The others are CPU clocks, or have no timers.
+long check_sleep_clock(long clock) {
+  switch (static_cast<int>(clock)) {
+    case CLOCK_REALTIME:
+    case CLOCK_MONOTONIC:
+    case CLOCK_BOOTTIME:
+    case CLOCK_TAI:
+      return 0;
+    default:
+      return clock >= CLOCK_TAI || clock == 10 /* once CLOCK_SGI_CYCLE */ ? -EINVAL : -EOPNOTSUPP;
+  }
+}
+
+}  // namespace
+
+long do_nanosleep(long, const long* a) {
+  int64_t ns = 0;
+  if (const int error = read_timespec(a[0], &ns)) {
+    return error;
+  }
+  return sleep_until_ns(add_ns(doors_clock_ns(), ns), at<timespec>(a[1]));
+}
+
+long do_clock_nanosleep(long, const long* a) {
+  if (const long error = check_sleep_clock(a[0])) {
+    return error;
+  }
+  int64_t ns = 0;
+  if (const int error = read_timespec(a[2], &ns)) {
+    return error;
+  }
+  if ((a[1] & TIMER_ABSTIME) == 0) {
+    return sleep_until_ns(add_ns(doors_clock_ns(), ns), at<timespec>(a[3]));
+  }
+  const int64_t deadline = absolute_deadline(ns, is_realtime(a[0]) ? realtime_offset_ns() : 0);
+  return deadline <= doors_clock_ns() ? 0 : sleep_until_ns(deadline, nullptr);
+}
+
+}  // namespace ftrun::shim
