@@ -11,20 +11,18 @@
 namespace ftrun::shim {
 namespace {
 
-// Handlers use less; who calls from elsewhere has left the handler.
-constexpr uint64_t kHandlerStackBytesMax = 1 << 20;
-
 struct Dying {
   int signal = 0;  // 0: nobody is dying
   const Thread* thread = nullptr;
-  uint64_t stack = 0;  // the handler's frames are below
-  uint64_t turn = 1;   // counts turns; 0 is before the first
+  uint64_t stack = 0;  // the handler's frames are below, within `stack_bytes`
+  uint64_t stack_bytes = 0;
+  uint64_t turn = 1;  // counts turns; 0 is before the first
 };
 Dying dying;
 
 bool in_handler() {
   const Thread* thread = self();
-  return thread != dying.thread || dying.stack - thread->caller_stack < kHandlerStackBytesMax;
+  return thread != dying.thread || dying.stack - thread->caller_stack < dying.stack_bytes;
 }
 
 }  // namespace
@@ -38,7 +36,7 @@ void note_read(uint32_t connection) {
   self()->last_read_turn = dying.turn;
 }
 
-void dying_begin(int signal, uint64_t handler_stack) {
+void dying_begin(int signal, uint64_t handler_stack, uint64_t stack_bytes) {
   const Thread* thread = self();
   if (!is_crash_signal(signal) || thread == nullptr || !doors_are_live() || is_dying()) {
     return;
@@ -46,6 +44,7 @@ void dying_begin(int signal, uint64_t handler_stack) {
   dying.signal = signal;
   dying.thread = thread;
   dying.stack = handler_stack;
+  dying.stack_bytes = stack_bytes;
   const uint32_t suspect = thread->last_read_turn == dying.turn ? thread->last_connection : 0;
   doors_control()->crash.store(make_crash(signal, suspect), std::memory_order_release);
 }

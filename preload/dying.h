@@ -12,10 +12,10 @@ namespace ftrun::shim {
 // Turns are counted: what was read in an earlier one has been shipped already.
 void note_turn_end();
 
-// The thread has crashed by `signal`; its handler, if it has one, runs on the stack below
-// `handler_stack`. Nothing if no request causes such a signal, if this replica is a secondary, or
-// if it is dying already.
-void dying_begin(int signal, uint64_t handler_stack);
+// The thread has crashed by `signal`; its handler, if it has one, runs on the `stack_bytes` below
+// `handler_stack`: who calls from elsewhere has left the handler. Nothing if no request causes such
+// a signal, if this replica is a secondary, or if it is dying already.
+void dying_begin(int signal, uint64_t handler_stack, uint64_t stack_bytes);
 // The handler that began there has returned: the application goes on after all.
 void dying_end(uint64_t handler_stack);
 // A crash has begun, and its handler has neither returned nor been left by a jump.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ways into and out of the shim: the gate to the kernel, the PLT and vDSO stubs, the thread
-// start and the return from signal handlers. Runs in the application.
+// The ways into and out of the shim: the gate to the kernel, the PLT and vDSO stubs and the thread
+// start. Runs in the application.
 //
 // Rule: no C++ code of the shim runs on an application stack (its residue would differ between
 // replicas, and stacks may be tiny). Each way in switches to the thread's shim stack first.
@@ -17,6 +17,11 @@ ftrun_gate_begin:
 // threads continue in ftrun_clone_return, and the parent's own %r12 is put back from its Thread.
         syscall
         jmp     *%r12
+        .org    ftrun_gate_begin + FTRUN_RESTORER_OFFSET
+// The end of the shim's own signal handlers. Unwinders know a signal frame by exactly these bytes
+// (48 c7 c0 0f 00 00 00 0f 05).
+        movq    $15, %rax
+        syscall
 ftrun_gate_end:
 
         .text
@@ -42,6 +47,21 @@ ftrun_clone_return:
         call    shim_clone_child
         ud2
 
+// What the shim leaves in the registers that a function may change differs between replicas, and
+// handlers and later saved contexts show it. All but the result (%rax) and %ecx become zero.
+        .macro  FORGET
+        xorl    %edx, %edx
+        xorl    %esi, %esi
+        xorl    %edi, %edi
+        xorl    %r8d, %r8d
+        xorl    %r9d, %r9d
+        xorl    %r10d, %r10d
+        xorl    %r11d, %r11d
+        .irp    n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+        pxor    %xmm\n, %xmm\n
+        .endr
+        .endm
+
 // ---- calls through the PLT ----------------------------------------------------------------------
 // %eax = number, arguments in C ABI registers.
         .macro  ENTRY name, sets_errno
@@ -60,7 +80,7 @@ ftrun_clone_return:
         movq    %rsp, %rbx
         .cfi_def_cfa_register %rbx
         movq    %rsp, FTRUN_THREAD_CALLER_STACK(%r10)
-1:      movq    FTRUN_THREAD_STACK(%r10), %rsp
+        movq    FTRUN_THREAD_STACK(%r10), %rsp
         subq    $8, %rsp
         pushq   %rax
         pushq   %r9
@@ -75,56 +95,25 @@ ftrun_clone_return:
         call    shim_dispatch
         movq    ftrun_self@gottpoff(%rip), %r11
         movq    %fs:(%r11), %r10
-        cmpl    $0, FTRUN_THREAD_DELIVER(%r10)
-        jne     4f
-3:      movq    %rbx, %rsp
-        .cfi_remember_state
+        movl    FTRUN_THREAD_DELIVER(%r10), %ecx
+        movq    %rbx, %rsp
         popq    %rbx
         .cfi_def_cfa %rsp, 8
         .cfi_restore %rbx
-        .if     \sets_errno
+        FORGET
+        testl   %ecx, %ecx
+        jnz     4f
+3:      .if     \sets_errno
         cmpq    $-4095, %rax
         jae     2f
         .endif
         ret
-        .cfi_restore_state
-4:      // A signal is due: its handler runs on the application's stack, below the caller. What is
-        // needed afterwards goes there too: the handler's own calls use the shim stack anew.
-        movq    %rsp, %r11
-        movq    %rbx, %rsp
-        pushq   %r12
-        pushq   %rax
-        pushq   48(%r11)
-        pushq   40(%r11)
-        pushq   32(%r11)
-        pushq   24(%r11)
-        pushq   16(%r11)
-        pushq   8(%r11)
-        pushq   0(%r11)
-        movl    FTRUN_THREAD_RESTART(%r10), %eax
-        pushq   %rax
-5:      call    ftrun_run_handler
-        leaq    -80(%rbx), %rsp
-        movq    ftrun_self@gottpoff(%rip), %r11
-        movq    %fs:(%r11), %r10
-        cmpl    $0, FTRUN_THREAD_DELIVER(%r10)
-        jne     5b
-        popq    %r11
-        popq    %rdi
-        popq    %rsi
-        popq    %rdx
-        popq    %rcx
-        popq    %r8
-        popq    %r9
-        popq    %rax
-        testq   %r11, %r11
-        popq    %r11
-        popq    %r12
-        jnz     1b
-        movq    %r11, %rax
+4:      // A signal is due. What the handler interrupts is this place, as if the call were made here;
+        // the trap has all registers at hand (start.cc: deliver_after_call).
+        leaq    \name(%rip), %rdi
+        movl    $FTRUN_NR_DELIVER, %eax
+        syscall
         jmp     3b
-        .cfi_def_cfa %rsp, 8
-        .cfi_restore %rbx
 9:      // Not initialised yet (or a thread that the shim does not know): plain system call.
         movq    %rcx, %r10
         syscall
@@ -149,68 +138,7 @@ ftrun_clone_return:
         ENTRY   shim_entry, 1       // result: the value, or -1 and errno
         ENTRY   shim_entry_raw, 0   // result: the value, or -errno, as of the vDSO's functions
 
-// Runs one handler on the stack that is current, or on the application's alternate one; clobbers
-// %r12 and leaves %rsp somewhere: the callers take theirs from %rbx. Used at the end of calls and by
-// the trampoline below.
-        .type   ftrun_run_handler, @function
-ftrun_run_handler:
-        popq    %r12
-        movq    %rsp, %rdi
-        movq    ftrun_self@gottpoff(%rip), %r11
-        movq    %fs:(%r11), %r10
-        movq    FTRUN_THREAD_STACK(%r10), %rsp
-        call    shim_signal_stack
-        leaq    -FTRUN_FRAME_BYTES(%rax), %rdi
-        andq    $-64, %rdi
-        movq    %r12, FTRUN_FRAME_STATE(%rdi)
-        movq    %rdi, %r12
-        call    shim_signal_begin
-        movq    %r12, %rsp
-        testq   %rax, %rax
-        jz      5f
-        movl    %edx, %edi
-        leaq    FTRUN_FRAME_SIGINFO(%r12), %rsi
-        leaq    FTRUN_FRAME_UCONTEXT(%r12), %rdx
-        call    *%rax
-5:      movq    ftrun_self@gottpoff(%rip), %r11
-        movq    %fs:(%r11), %r10
-        movq    FTRUN_THREAD_STACK(%r10), %rsp
-        movq    %r12, %rdi
-        call    shim_signal_end
-        movq    %r12, %rsp
-        jmpq    *FTRUN_FRAME_STATE(%r12)
-
-// Entered by the return from the SIGSYS handler when a signal is due: %rsp points at the saved
-// registers on the application's stack (signals.cc: SavedContext, 512 bytes for fxsave first).
-        .globl  ftrun_signal_trampoline
-        .hidden ftrun_signal_trampoline
-        .type   ftrun_signal_trampoline, @function
-ftrun_signal_trampoline:
-        fxsave64 (%rsp)
-        movq    %rsp, %rbx
-        cld
-6:      call    ftrun_run_handler
-        movq    %rbx, %rsp
-        movq    ftrun_self@gottpoff(%rip), %r11
-        movq    %fs:(%r11), %r10
-        cmpl    $0, FTRUN_THREAD_DELIVER(%r10)
-        jne     6b
-        fxrstor64 (%rsp)
-        movl    $FTRUN_NR_RESUME, %eax
-        movq    %rsp, %rdi
-        syscall
-        ud2
-
-// ---- the SIGSYS restorer and the constructor ----------------------------------------------------
-        .globl  ftrun_restorer
-        .hidden ftrun_restorer
-        .type   ftrun_restorer, @function
-// Unwinders know a signal frame by exactly these bytes (48 c7 c0 0f 00 00 00 0f 05).
-ftrun_restorer:
-        movq    $15, %rax
-        syscall
-        ud2
-
+// ---- the constructor ----------------------------------------------------------------------------
 // void ftrun_on_stack(void* top, void (*function)(void*), void* argument)
         .globl  ftrun_on_stack
         .hidden ftrun_on_stack

@@ -32,10 +32,6 @@ std::vector<sock_filter> policy() {
   if (seccomp_attr_set(context, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_TRAP) != 0) {
     die("seccomp_attr_set");
   }
-  // libc's restorer issues it, not the gate; everything else outside the gate traps.
-  if (seccomp_rule_add(context, SCMP_ACT_ALLOW, SCMP_SYS(rt_sigreturn), 0) != 0) {
-    die("seccomp_rule_add");
-  }
   int pipe_fds[2];
   if (pipe(pipe_fds) != 0 || seccomp_export_bpf(context, pipe_fds[1]) != 0) {
     die("seccomp_export_bpf");

@@ -15,6 +15,7 @@
 #include "eventlog/records.h"
 #include "preload/calls.h"
 #include "preload/doors.h"
+#include "preload/handlers.h"
 #include "preload/net/bytes.h"
 #include "preload/net/net.h"
 #include "preload/raw.h"
@@ -297,7 +298,7 @@ long do_clone(long, const long*) {
 }  // start.cc has the registers
 long do_rt_sigreturn(long, const long*) {
   return -ENOSYS;
-}  // the filter lets it through
+}  // handlers.h: before the table is looked at
 long do_wait4(long, const long*) {
   return -ECHILD;
 }

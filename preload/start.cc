@@ -20,12 +20,14 @@
 
 #include "preload/calls.h"
 #include "preload/doors.h"
+#include "preload/handlers.h"
 #include "preload/net/net.h"
 #include "preload/raw.h"
 #include "preload/scheduler.h"
 #include "preload/signals.h"
 #include "preload/text.h"
 #include "preload/vdso.h"
+#include "preload/vector_state.h"
 
 extern "C" {
 #define FTRUN_HIDDEN __attribute__((visibility("hidden")))
@@ -33,7 +35,6 @@ FTRUN_HIDDEN unsigned long ftrun_kernel_calls;
 extern FTRUN_HIDDEN const uint8_t ftrun_gate_begin[];
 extern FTRUN_HIDDEN const uint8_t ftrun_gate_end[];
 FTRUN_HIDDEN void ftrun_on_stack(void* top, void (*function)(void*), void* argument);
-FTRUN_HIDDEN void ftrun_signal_trampoline();
 FTRUN_HIDDEN long shim_dispatch(long number, const long* arguments, ftrun::shim::Thread* thread);
 }
 
@@ -140,17 +141,6 @@ long run_call(Thread* thread, long number, const long* arguments) {
   }
 }
 
-// A signal is due at the end of a trapped call: the handler's return goes to the trampoline, which
-// runs on the application's stack above the saved registers.
-void divert_to_handler(greg_t* registers) {
-  auto address = static_cast<uint64_t>(registers[REG_RSP]) - 128 - sizeof(SavedContext);
-  address &= ~uint64_t{63};
-  auto* saved = reinterpret_cast<SavedContext*>(address);
-  __builtin_memcpy(saved->registers, registers, sizeof(gregset_t));
-  registers[REG_RSP] = static_cast<greg_t>(address);
-  registers[REG_RIP] = reinterpret_cast<greg_t>(&ftrun_signal_trampoline);
-}
-
 void restore_registers(greg_t* registers, const SavedContext* saved) {
   // Segment registers and the trap fields after them stay the kernel's.
   __builtin_memcpy(registers, saved->registers, (REG_EFL + 1) * sizeof(greg_t));
@@ -158,19 +148,68 @@ void restore_registers(greg_t* registers, const SavedContext* saved) {
 
 // Numbers of the other two ABIs mean other calls: int $0x80 (i386), and x32's, with this bit.
 constexpr long kX32Bit = 0x40000000;
-[[noreturn]] void refuse_foreign_call(long number, bool is_i386) {
-  Text text;
-  text.add("system call ").add(is_i386 ? number & 0xffffffff : number & ~kX32Bit);
-  text.add(is_i386 ? " of the i386 ABI (int $0x80)" : " of the x32 ABI");
-  text.add(" is not supported").add(describe_caller()).add("\n");
-  doors_fail(ShimFailure::kRefused, text.c_str());
+long deny_foreign_call(Thread* thread, long number, bool is_i386) {
+  static bool told[2];
+  doors_enter_call(thread, number);
+  if (!told[is_i386 ? 1 : 0]) {
+    told[is_i386 ? 1 : 0] = true;
+    Text text;
+    text.add("system call ").add(is_i386 ? number & 0xffffffff : number & ~kX32Bit);
+    text.add(is_i386 ? " of the i386 ABI (int $0x80)" : " of the x32 ABI");
+    text.add(" is not supported: answered ENOSYS").add(describe_caller()).add("\n");
+    shim_notice(text.c_str());
+  }
+  return -ENOSYS;
 }
 
-void handle_sigsys(int, siginfo_t* info, void* context) {
-  greg_t* registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
+// The end of a call that came through the PLT, with a handler due: the application goes on in the
+// stub, or, if the call starts over, at the stub's begin (entry.S has put its address into %rdi).
+void deliver_after_call(Thread* thread, ucontext_t* context) {
+  greg_t* registers = context->uc_mcontext.gregs;
+  const FinishedCall& call = thread->finished_call;
+  const bool again = thread->restart_call != 0;
+  const greg_t stub = registers[REG_RDI];
+  // What a function may leave in these registers: nothing, so that all replicas show the same.
+  for (const int scratch : {REG_RDI, REG_RSI, REG_RDX, REG_RCX, REG_R8, REG_R9, REG_R10, REG_R11}) {
+    registers[scratch] = 0;
+  }
+  registers[REG_RAX] = again ? call.number : call.result;
+  if (again) {
+    constexpr int kArguments[6] = {REG_RDI, REG_RSI, REG_RDX, REG_RCX, REG_R8, REG_R9};
+    for (int i = 0; i < 6; ++i) {
+      registers[kArguments[i]] = call.arguments[i];
+    }
+    registers[REG_RIP] = stub;
+  }
+  handlers_start(thread, context);
+}
+
+// Calls that are only about registers. False: `number` is none of them.
+bool handle_context_call(long number, ucontext_t* context) {
+  switch (number) {
+    case FTRUN_NR_RESUME: {
+      greg_t* registers = context->uc_mcontext.gregs;
+      restore_registers(registers, reinterpret_cast<const SavedContext*>(registers[REG_RDI]));
+      vector_state_clear_registers(context->uc_mcontext.fpregs);
+      return true;
+    }
+    case FTRUN_NR_DELIVER:
+      deliver_after_call(self(), context);
+      return true;
+    case __NR_rt_sigreturn:
+      handlers_return(self(), context);
+      return true;
+    default:
+      return false;
+  }
+}
+
+void handle_sigsys(int, siginfo_t* info, void* argument) {
+  auto* context = static_cast<ucontext_t*>(argument);
+  greg_t* registers = context->uc_mcontext.gregs;
   const long number = registers[REG_RAX];
-  if (number == FTRUN_NR_RESUME) {
-    restore_registers(registers, reinterpret_cast<const SavedContext*>(registers[REG_RDI]));
+  const bool is_ours = info->si_arch == AUDIT_ARCH_X86_64;
+  if (is_ours && handle_context_call(number, context)) {
     return;
   }
   Thread* thread = self();
@@ -178,8 +217,9 @@ void handle_sigsys(int, siginfo_t* info, void* context) {
                              registers[REG_R10], registers[REG_R8],  registers[REG_R9]};
   thread->caller_address = static_cast<uint64_t>(registers[REG_RIP]);
   thread->caller_stack = static_cast<uint64_t>(registers[REG_RSP]);
-  if (info->si_arch != AUDIT_ARCH_X86_64 || (number & kX32Bit) != 0) {
-    refuse_foreign_call(number, info->si_arch != AUDIT_ARCH_X86_64);
+  if (!is_ours || (number > 0 && (number & kX32Bit) != 0)) {
+    registers[REG_RAX] = deny_foreign_call(thread, number, !is_ours);
+    return;
   }
   if (number == __NR_clone) {
     doors_enter_call(thread, number);
@@ -197,7 +237,7 @@ void handle_sigsys(int, siginfo_t* info, void* context) {
     registers[REG_RAX] = result;
   }
   if (thread->deliver != 0) {
-    divert_to_handler(registers);
+    handlers_start(thread, context);
   }
 }
 
@@ -218,7 +258,8 @@ void start_on_shim_stack(void* argument) {
   process_init();
   install_alternate_stack(self());
   signals_init();
-  install_sigsys(&handle_sigsys);
+  handlers_init();
+  install_shim_handler(SIGSYS, &handle_sigsys);
   net_init();
   fd_set_native(0, 3, false);
   vdso_patch(arguments->vdso);
@@ -278,5 +319,12 @@ void resume_context(SavedContext* context) {
 }  // namespace ftrun::shim
 
 long shim_dispatch(long number, const long* arguments, ftrun::shim::Thread* thread) {
-  return ftrun::shim::run_call(thread, number, arguments);
+  const long result = ftrun::shim::run_call(thread, number, arguments);
+  if (thread->deliver != 0) {
+    thread->finished_call.number = number;
+    thread->finished_call.result = result;
+    __builtin_memcpy(thread->finished_call.arguments, arguments,
+                     sizeof(thread->finished_call.arguments));
+  }
+  return result;
 }

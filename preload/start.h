@@ -13,13 +13,11 @@ void install_alternate_stack(Thread* thread);
 // A line for the unit's events.
 void shim_notice(const char* text);
 // ", called from OBJECT at ADDRESS" for the call being handled; valid until the next use.
-// caller.cc. REQUIRES: a trapped call, not one through the PLT stubs (none of theirs is refused or
-// denied).
+// caller.cc. REQUIRES: a trapped call, not one through the PLT stubs (none of theirs is denied).
 const char* describe_caller();
 
 // Steps of the start that live in other files.
-void install_sigsys(void (*handler)(int, siginfo_t*, void*));  // signals.cc
-void doors_start();                                            // doors.cc
-void process_init();                                           // process.cc
+void doors_start();   // doors.cc
+void process_init();  // process.cc
 
 }  // namespace ftrun::shim

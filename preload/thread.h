@@ -15,10 +15,16 @@
 
 namespace ftrun::shim {
 
-// Registers of an interrupted place in the application, and where to put them back.
+// Registers with which a thread goes on in the application.
 struct SavedContext {
-  alignas(64) uint8_t fpu[512];  // fxsave area
   gregset_t registers;
+};
+
+// A call that came through the PLT and at whose end a handler is due.
+struct FinishedCall {
+  long number;
+  long arguments[6];
+  long result;
 };
 
 inline constexpr int kSignals = 64;
@@ -32,7 +38,7 @@ enum class ThreadState : uint8_t { kFree, kRunning, kRunnable, kWaiting, kExited
 struct Thread {
   uint8_t* stack_top;     // FTRUN_THREAD_STACK
   uint32_t deliver;       // FTRUN_THREAD_DELIVER: the signal whose handler runs after this call
-  uint32_t restart_call;  // FTRUN_THREAD_RESTART: the call starts over after the handler
+  uint32_t restart_call;  // the call starts over after the handler
   // FTRUN_THREAD_CALLER_STACK: the application's stack pointer at the current call; below it
   // nothing is alive.
   uint64_t caller_stack;
@@ -72,11 +78,11 @@ struct Thread {
   void* robust_list;
   SavedContext clone_context;  // where a clone continues, for parent and child
   stack_t application_alternate_stack;
+  FinishedCall finished_call;
 };
 static_assert(offsetof(Thread, stack_top) == FTRUN_THREAD_STACK);
 static_assert(offsetof(Thread, deliver) == FTRUN_THREAD_DELIVER);
 static_assert(offsetof(Thread, caller_stack) == FTRUN_THREAD_CALLER_STACK);
-static_assert(offsetof(Thread, restart_call) == FTRUN_THREAD_RESTART);
 
 extern "C"
     __attribute__((visibility("hidden"), tls_model("initial-exec"))) __thread Thread* ftrun_self;
