@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names the object from which a refused or denied call came: see start.h. Runs in the application
+// Names the object from which a denied call came: see start.h. Runs in the application
 // with the token held; no libc. What it says may go into the output, so it depends only on what all
 // replicas have alike: of /proc/self/maps, the addresses and the names.
 #include <fcntl.h>

@@ -90,28 +90,37 @@ void process_init() {
   descriptor_limit_now = static_cast<int>(limit.rlim_cur < 65536 ? limit.rlim_cur : 65536);
 }
 
-// --- refusals ---
+// --- what is denied ---
 
-long do_refused(long number, const long*) {
-  Text text;
-  text.add("system call ").add(number).add(" (").add(call_name(number));
-  text.add(") is not supported").add(describe_caller()).add("\n");
-  doors_fail(ShimFailure::kRefused, text.c_str());
+namespace {
+
+const char* error_name(int error) {
+  return error == EPERM ? "EPERM" : error == EINTR ? "EINTR" : "ENOSYS";
 }
 
+}  // namespace
+
 long do_denied(long number, const long*) {
-  static uint8_t told[kCallNumberMax];
-  if (number < kCallNumberMax && told[number] == 0) {
-    told[number] = 1;
-    // glibc asks for these at every start and has another way.
-    if (number != __NR_clone3 && number != __NR_rseq && number != __NR_membarrier) {
-      Text text;
-      text.add("system call ").add(call_name(number)).add(" is not supported: answered ENOSYS");
-      text.add(describe_caller()).add("\n");
-      shim_notice(text.c_str());
+  static bool told[kCallNumberMax + 1];  // the last one: all numbers that the table does not have
+  const bool is_listed = number >= 0 && number < kCallNumberMax;
+  bool* is_told = &told[is_listed ? number : kCallNumberMax];
+  const CallEntry& entry = call_entry(number);
+  // glibc asks for these at every start and has another way.
+  const bool is_usual = number == __NR_clone3 || number == __NR_rseq || number == __NR_membarrier;
+  if (!*is_told && !is_usual) {
+    *is_told = true;
+    Text text;
+    text.add("system call ");
+    if (entry.is_known()) {
+      text.add(entry.name);
+    } else {
+      text.add(number);
     }
+    text.add(" is not supported: answered ").add(error_name(entry.error));
+    text.add(describe_caller()).add(" (").add(entry.why).add(")\n");
+    shim_notice(text.c_str());
   }
-  return -ENOSYS;
+  return -entry.error;
 }
 
 long do_native(long number, const long* a) {

@@ -3,6 +3,8 @@
 // table, or a class that does not exist, does not compile.
 #include "preload/table.h"
 
+#include <errno.h>
+
 #include "preload/calls.h"
 #include "preload/newer_calls.h"
 
@@ -13,7 +15,9 @@ void number_occurs_twice();
 
 namespace {
 
-constexpr char kUnknownName[] = "unknown";
+constexpr char kUnknownName[] = "";
+constexpr CallEntry kUnknown = {kUnknownName, CallClass::kDenied, &do_denied, ENOSYS,
+                                "not known to this version"};
 
 struct Table {
   CallEntry entries[kCallNumberMax];
@@ -26,10 +30,12 @@ struct Table {
   }
   constexpr Table() : entries{} {
     for (CallEntry& entry : entries) {
-      entry = {kUnknownName, CallClass::kRefused, &do_refused};
+      entry = kUnknown;
     }
 #define FTRUN_SYSCALL(name, call_class, handler) \
-  put(__NR_##name, {#name, CallClass::k##call_class, &handler});
+  put(__NR_##name, {#name, CallClass::k##call_class, &handler, 0, ""});
+#define FTRUN_DENIED(name, error, why) \
+  put(__NR_##name, {#name, CallClass::kDenied, &do_denied, error, why});
 #include "preload/table.def"
 #undef FTRUN_SYSCALL
   }
@@ -39,7 +45,6 @@ constinit const Table table;
 }  // namespace
 
 const CallEntry& call_entry(long number) {
-  static constexpr CallEntry kUnknown = {kUnknownName, CallClass::kRefused, &do_refused};
   return number >= 0 && number < kCallNumberMax ? table.entries[number] : kUnknown;
 }
 

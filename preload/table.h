@@ -14,8 +14,7 @@ enum class CallClass : uint8_t {
   kMemory,      // carried out in every replica, at the address that the log says
   kNative,      // carried out in every replica; the result is the same by construction
   kInternal,    // threads and signals: handled where registers are at hand (start.cc)
-  kDenied,      // answered ENOSYS, as an older kernel would; the unit's events say so
-  kRefused,     // stops the process with a precise message
+  kDenied,      // answered with an error, as by a kernel without it; the unit's events say so
 };
 
 // One system call: its number and six arguments; the result as the kernel's (-errno).
@@ -25,10 +24,13 @@ struct CallEntry {
   const char* name;
   CallClass call_class;
   CallHandler handler;
+  int error;        // of denied calls: what is answered
+  const char* why;  // and the reason, for people
+  bool is_known() const { return name[0] != '\0'; }
 };
 
 inline constexpr long kCallNumberMax = 512;
-// The entry of `number`; calls beyond the table are refused like unknown ones.
+// The entry of `number`. What the table does not know (a newer kernel's) is denied with ENOSYS.
 const CallEntry& call_entry(long number);
 const char* call_name(long number);
 
