@@ -13,7 +13,8 @@ struct Edge::Connection {
   ConnectionId id = 0;  // 0: taken from another supervisor, not named by the core yet
   uint32_t listener = 0;
 
-  // Input positions: dropped <= releasable, dropped <= received <= limit.
+  // Input positions: dropped <= releasable, dropped <= received <= limit. A release may be ahead of
+  // what was read; it is carried out as reading comes on (Edge::apply_release), and never taken back.
   uint64_t dropped = 0;     // the kernel has forgotten it
   uint64_t releasable = 0;  // the kernel may forget it
   uint64_t received = 0;    // handed to the core

@@ -210,6 +210,9 @@ bool Edge::read_once(Connection* connection) {
     if (static_cast<size_t>(got) < wanted && !connection->hangup) {
       connection->readable = false;
     }
+    if (connection->releasable > position) {
+      apply_release(connection);
+    }
     sink_->edge_data(connection->id, position, {buffer_.get(), static_cast<size_t>(got)});
     return connection->fd >= 0 && connection->readable && !connection->input_done;
   }

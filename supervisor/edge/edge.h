@@ -139,6 +139,7 @@ class Edge {
   void end_of_input(Connection* connection);
   void defer_reading(Connection* connection);
   void drop_input(Connection* connection, uint64_t position);
+  void apply_release(Connection* connection);
   void output_failed(Connection* connection, int error);
   void flush_output(Connection* connection);
   void note_sent(Connection* connection);

@@ -335,8 +335,14 @@ void Edge::release_input(ConnectionId id, uint64_t position) {
     return;
   }
   connection->releasable = position;
-  // An adopted connection may be released before it is told how far it had been read.
-  const uint64_t droppable = std::min(position, connection->received);
+  apply_release(connection);
+}
+
+// Drops what may be dropped, or sees to it that the next tick does. To be called whenever
+// `releasable` or `received` has grown: only what was read may go, since SO_PEEK_OFF counts from the
+// start of what is there.
+void Edge::apply_release(Connection* connection) {
+  const uint64_t droppable = std::min(connection->releasable, connection->received);
   if (connection->peeks >= kDropPeeksMin || droppable >= connection->dropped + kDropBytesMin) {
     drop_input(connection, droppable);
   } else if (droppable > connection->dropped && !connection->in_droppable) {
@@ -366,10 +372,10 @@ void Edge::reoffer_input(ConnectionId id, uint64_t position) {
     sink_->edge_trouble(system_error("SO_PEEK_OFF", errno).message);
   }
   connection->received = position;
-  connection->releasable = std::min(connection->releasable, position);
   connection->limit = std::max(connection->limit, position);
   connection->input_done = false;
   connection->readable = connection->hangup = true;
+  apply_release(connection);
   defer_reading(connection);
 }
 

@@ -119,7 +119,8 @@ class Host {
   // on_edge_closed(). Every connection of the edge ends in this way, reset ones included; no other
   // event of it may follow on_edge_closed().
   virtual void edge_close(ConnectionId connection, uint64_t consumed) = 0;
-  // Input up to `position` is held by f + 1 replicas: the kernel may forget it (ack-out).
+  // Input up to `position` is held by f + 1 replicas: the kernel may forget it (ack-out). Holds for
+  // good, also beyond what the edge has read so far and through edge_reoffer_input().
   virtual void edge_release_input(ConnectionId connection, uint64_t position) = 0;
   // Read on from `position` (a promotion or takeover): what was reported beyond it is forgotten.
   // Data comes again through on_edge_data(). A FIN may be reported again but need not be.

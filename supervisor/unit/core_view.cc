@@ -250,8 +250,8 @@ void UnitCore::Impl::adopt_known(Connection& connection, const AdoptedConnection
     host_->edge_option(connection.id, option.level, option.name, {option.value, option.length});
   }
   if (!connection.closed) {
-    host_->edge_release_input(connection.id, connection.logged);
     host_->edge_reoffer_input(connection.id, connection.received);
+    host_->edge_release_input(connection.id, connection.logged);
     host_->edge_input_limit(connection.id, connection.consumed + kReceiveWindowBytes);
   }
   resend(connection, adopted);

@@ -142,6 +142,18 @@ class EdgeFixture : public ::testing::Test, public EdgeSink {
     edge_->write(id, offered_[id], {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
     offered_[id] += text.size();
   }
+  // Sends until the edge and both kernels take no more. Returns what went out.
+  std::string fill(const Client& client, size_t bytes_max) {
+    std::string sent;
+    const std::string part(16 * 1024, 'p');
+    for (int idle = 0; idle < 20 && sent.size() <= bytes_max;) {
+      const ssize_t got = send(client.fd(), part.data(), part.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+      sent.append(part, 0, got > 0 ? static_cast<size_t>(got) : 0);
+      iterate(1);
+      idle = got > 0 ? 0 : idle + 1;
+    }
+    return sent;
+  }
   std::string hear(Client* client, size_t bytes) {
     std::string text;
     run_until([&] {

@@ -240,6 +240,43 @@ TEST_F(EdgeTakeTest, StreamsGoOnExactlyAfterATakeover) {
   run_until([this] { return seen_[2].input == "hi"; });
 }
 
+// What was released before the edge knows how far the connection had been read, or before it reads
+// on, must go all the same: a receive buffer that is full stays full otherwise, and the client
+// waits for ever.
+class EdgeReleaseOrder : public EdgeTakeTest, public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(EdgeReleaseOrder, FullReceiveBufferIsEmptiedAfterATakeover) {
+  const uint16_t port = listen();
+  Client peer = client(port);
+  const std::string sent = fill(peer, kReceiveWindowBytes / 2);
+  const size_t logged = seen_[1].input.size();
+  ASSERT_LT(logged, sent.size()) << "the receive buffer is not full";
+  const Edge::Adopted adopted = take_over(sockets_on(port, 0));
+  ASSERT_EQ(adopted.connections.size(), 1u);
+  ASSERT_EQ(adopted.connections[0].input_dropped, 0u);
+  edge_->adopt(adopted.connections[0].handle, 1);
+  for (const char* step = GetParam(); *step != 0; ++step) {
+    switch (*step) {
+      case 'r':  // release
+        edge_->release_input(1, logged);
+        break;
+      case 'o':  // offer again from what is logged
+        edge_->reoffer_input(1, logged);
+        break;
+      case 'a':  // offer all again: reading comes to the released position by itself
+        edge_->reoffer_input(1, 0);
+        seen_[1].input.clear();
+        break;
+    }
+  }
+  run_until([&] {
+    edge_->drop_released();
+    return seen_[1].input.size() == sent.size();
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(All, EdgeReleaseOrder, ::testing::Values("ro", "or", "ra", "ar", "roro"));
+
 TEST_F(EdgeTakeTest, ConnectionWithoutANameIsMatchedWithItsListener) {
   const uint16_t port = listen();
   Client peer = client(port);

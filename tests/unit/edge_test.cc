@@ -39,18 +39,7 @@ TEST_F(EdgeTest, BindToATakenPortAnswersTheError) {
 TEST_F(EdgeTest, LimitHoldsInputBackAndLiftsIt) {
   const uint16_t port = listen();
   Client peer = client(port);
-  std::string sent;
-  const std::string part(16 * 1024, 'p');
-  // Fill until neither side takes more.
-  for (int idle = 0; idle < 20;) {
-    const ssize_t got = send(peer.fd(), part.data(), part.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-    sent.append(part, 0, got > 0 ? static_cast<size_t>(got) : 0);
-    iterate(1);
-    idle = got > 0 ? 0 : idle + 1;
-    if (sent.size() > 8u << 20) {
-      break;
-    }
-  }
+  const std::string sent = fill(peer, 8u << 20);
   ASSERT_GT(sent.size(), kReceiveWindowBytes);
   EXPECT_LE(seen_[1].input.size(), kReceiveWindowBytes);
   size_t limit = kReceiveWindowBytes;
