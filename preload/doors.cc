@@ -513,6 +513,7 @@ void doors_exit(int status) {
     }
     finish_record(true);
   }
+  net_end();
   Output exit_entry;
   exit_entry.kind = OutputKind::kExit;
   exit_entry.value = static_cast<uint64_t>(status);

@@ -93,7 +93,8 @@ inline long in_parts(long number, void* out, size_t size, F&& part) {
 // The token goes to the thread with this index: written by the primary, checked by a secondary.
 void doors_switch(uint32_t thread_index);
 
-// The process ends by itself: last record, last mark; both visible to the supervisor on return.
+// The process ends by itself: its connections are closed, last record, last mark; all visible to
+// the supervisor on return.
 void doors_exit(int status);
 
 }  // namespace ftrun::shim

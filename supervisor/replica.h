@@ -163,7 +163,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void edge_option(uint32_t id, int level, int name, unit::Bytes value) override;
   void edge_write(ConnectionId connection, uint64_t position, unit::Bytes data) override;
   void edge_shutdown(ConnectionId connection) override;
-  void edge_close(ConnectionId connection, uint64_t consumed) override;
+  void edge_close(ConnectionId connection, uint64_t consumed, unit::Ending ending) override;
   void edge_release_input(ConnectionId connection, uint64_t position) override;
   void edge_reoffer_input(ConnectionId connection, uint64_t position) override;
   void edge_input_limit(ConnectionId connection, uint64_t position) override;

@@ -87,8 +87,8 @@ void Replica::edge_write(ConnectionId connection, uint64_t position, unit::Bytes
 void Replica::edge_shutdown(ConnectionId connection) {
   edge_->shutdown(connection);
 }
-void Replica::edge_close(ConnectionId connection, uint64_t consumed) {
-  edge_->close(connection, consumed);
+void Replica::edge_close(ConnectionId connection, uint64_t consumed, unit::Ending ending) {
+  edge_->close(connection, consumed, ending);
 }
 void Replica::edge_release_input(ConnectionId connection, uint64_t position) {
   edge_->release_input(connection, position);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A hash table from ids to objects: open addressing, grown by doubling, backward-shift deletion.
-// Runs in the application with the token held; no libc. Never iterated, so its order shows nowhere.
+// Runs in the application with the token held; no libc. The order in which it is gone through
+// depends on the calls made before alone, so it is the same in all replicas.
 #pragma once
 
 #include "preload/env.h"
@@ -45,6 +46,14 @@ class IdTable {
     }
     slots_[hole] = nullptr;
     --size_;
+  }
+  template <typename Visit>  // visit(T*); may not change the table
+  void for_each(Visit visit) const {
+    for (uint32_t at = 0; slots_ != nullptr && at <= mask_; ++at) {
+      if (slots_[at] != nullptr) {
+        visit(slots_[at]);
+      }
+    }
   }
 
  private:

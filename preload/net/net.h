@@ -31,6 +31,7 @@ uint8_t fd_native_class(int fd);
 void fd_clear_native(int fd);  // after a native close
 
 void net_init();  // makes 1 and 2 the console (they are held by /dev/null natively)
+void net_end();   // the process ends: closes all connections for the world, lets go of nothing
 
 // How a message-like call names its buffers. Shared by read/readv/recv/recvfrom/recvmsg, ….
 // `flags`: MSG_DONTWAIT or 0.

@@ -358,6 +358,11 @@ void options_init(SocketOptions* options) {
   }
 }
 
+void options_emit_reset(TcpSocket* connection) {
+  const struct linger now = {1, 0};
+  emit_option(connection, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+}
+
 void options_emit_pending(TcpSocket* socket) {
   SocketOptions* options = &socket->options;
   for (int i = 0; i < kOptionCount; ++i) {

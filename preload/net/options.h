@@ -65,6 +65,8 @@ struct File;
 void options_init(SocketOptions* options);
 // After a successful bind: tells the edge what was set before.
 void options_emit_pending(TcpSocket* socket);
+// Makes the edge reset this connection when it is closed, whatever was read of it.
+void options_emit_reset(TcpSocket* connection);
 // Options that sockets of a socketpair have.
 long pair_getsockopt(File* file, int level, int name, void* value, socklen_t* length);
 long pair_setsockopt(File* file, int level, int name, const void* value, socklen_t length);

@@ -96,11 +96,16 @@ long bind_at_edge(TcpSocket* socket, const Address& address) {
   return -static_cast<long>(socket->bind_result);
 }
 
+void emit_close(const TcpSocket* connection) {
+  emit_plain(OutputKind::kClose, connection->connection_id, connection->consumed);
+}
+
+// inet_csk_listen_stop(): nobody will accept these.
 void drop_accept_queue(TcpSocket* listener) {
   while (listener->accept_first != nullptr) {
     TcpSocket* connection = listener->accept_first;
     listener->accept_first = connection->accept_next;
-    file_release(connection);
+    tcp_turn_away(connection);
   }
   listener->accept_last = nullptr;
 }
@@ -214,7 +219,7 @@ void tcp_close_if_done(TcpSocket* socket) {
 void tcp_release(File* file) {
   TcpSocket* socket = static_cast<TcpSocket*>(file);
   if (socket->connection_id != 0) {
-    emit_plain(OutputKind::kClose, socket->connection_id, socket->consumed);
+    emit_close(socket);
     g_connections.remove(socket);
   } else {
     const bool at_edge = socket->state == TcpState::kBound ||
@@ -228,6 +233,16 @@ void tcp_release(File* file) {
   }
   socket->input.clear();
   g_sockets.put(socket);
+}
+
+void tcp_turn_away(TcpSocket* connection) {
+  options_emit_reset(connection);
+  file_release(connection);
+}
+
+void net_end() {
+  g_named_sockets.for_each(drop_accept_queue);
+  g_connections.for_each(emit_close);
 }
 
 long net_socket(int domain, int type, int protocol) {

@@ -85,6 +85,9 @@ void tcp_input_arrived(TcpSocket* socket);
 // Closed in both directions: forgets the connection's name as getpeername sees it.
 void tcp_close_if_done(TcpSocket* socket);
 
+// Ends a connection that the application never accepted: its peer is reset.
+void tcp_turn_away(TcpSocket* connection);
+
 // Names. A connection is found until its socket is released; then its id is known as closed.
 TcpSocket* tcp_new(sa_family_t family, int status_flags);
 TcpSocket* tcp_find_connection(uint32_t id);

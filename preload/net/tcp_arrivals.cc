@@ -21,8 +21,7 @@ void apply_open(const Arrival& item) {
   TcpSocket* connection = tcp_new(family, O_RDWR);
   tcp_name_connection(connection, item.id);
   if (listener == nullptr || listener->state != TcpState::kListening) {
-    file_release(connection);  // closed meanwhile: tells the edge so
-    return;
+    return tcp_turn_away(connection);  // closed meanwhile
   }
   connection->state = TcpState::kOpen;
   connection->local = item.local;

@@ -2,6 +2,8 @@
 // The edge's private notion of a client connection and of a listener: see edge.h. Supervisor only.
 #pragma once
 
+#include <sys/socket.h>
+
 #include "supervisor/edge/edge.h"
 
 namespace ftrun::edge {
@@ -14,7 +16,8 @@ struct Edge::Connection {
   uint32_t listener = 0;
 
   // Input positions: dropped <= releasable, dropped <= received <= limit. A release may be ahead of
-  // what was read; it is carried out as reading comes on (Edge::apply_release), and never taken back.
+  // what was read; it is carried out as reading comes on (Edge::apply_release), and never taken
+  // back.
   uint64_t dropped = 0;     // the kernel has forgotten it
   uint64_t releasable = 0;  // the kernel may forget it
   uint64_t received = 0;    // handed to the core
@@ -34,8 +37,8 @@ struct Edge::Connection {
   bool shut_wanted = false;
   bool shut_done = false;
   bool close_wanted = false;
-  bool linger_zero = false;  // SO_LINGER 0: close discards output and resets
-  uint64_t consumed = 0;     // close_wanted: input that the application took
+  bool reset_wanted = false;  // SO_LINGER 0, or as bad: close discards output and resets
+  uint64_t consumed = 0;      // close_wanted: input that the application took
 
   // The last bytes that were dropped: what a suspect has sent, should it become one.
   uint8_t tail[kSuspectBytesMax] = {};
@@ -50,6 +53,12 @@ struct Edge::Connection {
   bool in_reports = false;
   bool in_droppable = false;
 };
+
+// Lets the close of this socket reset its connection: a FIN would say that all was well.
+inline void reset_at_close(int fd) {
+  const linger now{1, 0};
+  setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+}
 
 struct Edge::Listener {
   uint32_t socket = 0;

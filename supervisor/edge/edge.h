@@ -96,7 +96,7 @@ class Edge {
   void option(uint32_t id, int level, int name, Bytes value);
   void write(ConnectionId connection, uint64_t position, Bytes data);
   void shutdown(ConnectionId connection);
-  void close(ConnectionId connection, uint64_t consumed);
+  void close(ConnectionId connection, uint64_t consumed, unit::Ending ending);
   void release_input(ConnectionId connection, uint64_t position);
   void reoffer_input(ConnectionId connection, uint64_t position);
   void input_limit(ConnectionId connection, uint64_t position);

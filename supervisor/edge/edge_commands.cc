@@ -21,6 +21,7 @@ namespace {
 
 constexpr uint64_t kListenerBit = uint64_t{1} << 40;
 constexpr size_t kOptionValueBytesMax = sizeof(linger);
+constexpr linger kNoLinger{0, 0};
 
 // The options that may be set on a client-facing socket because an application asks for it: those
 // that a client can notice and that the shim passes on (preload/net/options.cc). Any other could
@@ -150,12 +151,12 @@ void Edge::option(uint32_t id, int level, int name, Bytes value) {
     std::memcpy(&setting, value.data(), sizeof(setting));
     const bool zero = setting.l_onoff != 0 && setting.l_linger == 0;
     if (connection != nullptr) {
-      connection->linger_zero = zero;
+      connection->reset_wanted = zero;
     }
     // A lingering close would block this loop even on a non-blocking socket; on the wire it is the
     // same as closing in the background.
-    if (setting.l_onoff != 0 && !zero) {
-      return;
+    if (!zero) {
+      value = {reinterpret_cast<const uint8_t*>(&kNoLinger), sizeof(kNoLinger)};
     }
   }
   if (setsockopt(fd, level, name, value.data(), static_cast<socklen_t>(value.size())) != 0 &&
@@ -261,9 +262,12 @@ void Edge::finish_output(Connection* connection) {
       parting_.push_back(connection);
     }
   } else if (connection->close_wanted) {
-    // Exactly what the application took: closing with undropped input would reset the connection
-    // and discard queued answers; input that it left unread must reset it, as for a bare server.
+    // Exactly what the application took: the kernel resets a connection that has more, and must be
+    // told where more was dropped already.
     drop_input(connection, connection->consumed);
+    if (connection->reset_wanted || connection->dropped > connection->consumed) {
+      reset_at_close(connection->fd);
+    }
     destroy(connection);
   }
 }
@@ -276,7 +280,7 @@ void Edge::shutdown(ConnectionId id) {
   }
 }
 
-void Edge::close(ConnectionId id, uint64_t consumed) {
+void Edge::close(ConnectionId id, uint64_t consumed, unit::Ending ending) {
   Connection* connection = find(id);
   if (connection == nullptr) {
     return;
@@ -284,8 +288,10 @@ void Edge::close(ConnectionId id, uint64_t consumed) {
   connection->close_wanted = true;
   connection->consumed = consumed;
   connection->input_done = true;
-  if (connection->linger_zero) {
+  connection->reset_wanted |= ending == unit::Ending::kReset || connection->received > consumed;
+  if (connection->reset_wanted && !connection->quarantined) {
     connection->queue.clear();
+    connection->queue_start = 0;
     set_unsent(connection, false);
   }
   finish_output(connection);
@@ -339,8 +345,8 @@ void Edge::release_input(ConnectionId id, uint64_t position) {
 }
 
 // Drops what may be dropped, or sees to it that the next tick does. To be called whenever
-// `releasable` or `received` has grown: only what was read may go, since SO_PEEK_OFF counts from the
-// start of what is there.
+// `releasable` or `received` has grown: only what was read may go, since SO_PEEK_OFF counts from
+// the start of what is there.
 void Edge::apply_release(Connection* connection) {
   const uint64_t droppable = std::min(connection->releasable, connection->received);
   if (connection->peeks >= kDropPeeksMin || droppable >= connection->dropped + kDropBytesMin) {

@@ -84,9 +84,7 @@ void Edge::part(int64_t now_ns) {
         now_ns < connection->parting_until_ns) {
       return false;
     }
-    // A FIN would say that all was well.
-    const linger now{1, 0};
-    setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    reset_at_close(connection->fd);
     destroy(connection);
     return true;
   });

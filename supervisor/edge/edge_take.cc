@@ -24,10 +24,8 @@ uint16_t port_of(const Address& address) {
   return port;
 }
 
-// Closes with a reset instead of a FIN: the peer must not take this for an orderly end.
 void reset_and_close(int fd) {
-  const linger now{1, 0};
-  setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+  reset_at_close(fd);
   close(fd);
 }
 

@@ -78,6 +78,12 @@ struct Frame {
   Bytes bytes;  // borrowed
 };
 
+// How a connection ends for its peer: see Host::edge_close().
+enum class Ending : uint8_t {
+  kAsRead,  // with a FIN, if all input was read
+  kReset,
+};
+
 // What the core asks of the world. Calls come from inside on_* and flush(); an implementation must
 // not call back into the core from them (queue the event and deliver it later).
 class Host {
@@ -115,10 +121,12 @@ class Host {
   // on_edge_sent(). The core offers each byte once and never has more than kSendWindowBytes unsent.
   virtual void edge_write(ConnectionId connection, uint64_t position, Bytes data) = 0;
   virtual void edge_shutdown(ConnectionId connection) = 0;  // after all output offered before
-  // After all output offered before: drop input up to `consumed` from the kernel, then close, then
-  // on_edge_closed(). Every connection of the edge ends in this way, reset ones included; no other
+  // After all output offered before: close, then on_edge_closed(). The peer sees what a bare
+  // server's kernel shows it: a reset, at once and without what is still unsent, where input beyond
+  // `consumed` has come, whether that was dropped or not; else a FIN; a reset in any case for
+  // Ending::kReset. Every connection of the edge ends in this way, reset ones included; no other
   // event of it may follow on_edge_closed().
-  virtual void edge_close(ConnectionId connection, uint64_t consumed) = 0;
+  virtual void edge_close(ConnectionId connection, uint64_t consumed, Ending ending) = 0;
   // Input up to `position` is held by f + 1 replicas: the kernel may forget it (ack-out). Holds for
   // good, also beyond what the edge has read so far and through edge_reoffer_input().
   virtual void edge_release_input(ConnectionId connection, uint64_t position) = 0;
@@ -182,6 +190,8 @@ enum class Mutation : uint8_t {
   kNoCredit,                // never tell the application that its output was written
   kCreditTooMuch,           // credit what was released instead of what was written
   kForgetQuarantine,        // offer the suspect's input to the survivor like all other
+  kForgetLateInput,         // do not count input that comes after the application's close
+  kCloseAsLogged,           // close as if the application had read all that it was given
 };
 
 struct CoreConfig {

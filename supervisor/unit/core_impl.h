@@ -59,6 +59,7 @@ struct UnitCore::Impl {
   void apply_to_socket(const Output& entry);
   Socket* add_socket(uint32_t id);
   void write(Connection& connection, Bytes data);
+  void close_at_edge(const Connection& connection, Ending ending);
   void option(const Output& entry);
 
   // --- input (core_input.cc) ---

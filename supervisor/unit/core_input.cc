@@ -131,7 +131,7 @@ void UnitCore::Impl::on_edge_reset(ConnectionId id, int error) {
   connection->reset_error = error;
   if (connection->held) {  // the application never hears of it
     connection->closed = true;
-    return host_->edge_close(id, 0);
+    return close_at_edge(*connection, Ending::kReset);
   }
   put(ArrivalKind::kReset, id, static_cast<uint64_t>(error));
 }
@@ -388,13 +388,15 @@ bool UnitCore::Impl::accept_credit(Connection& connection, uint64_t position,
   return true;
 }
 
+// Counts also what a closed connection gets: the sender had not heard of the close when it passed
+// the input on, counts it as well, and the log may have it.
 bool UnitCore::Impl::accept_data(Connection& connection, size_t length, std::string* problem) {
   if (connection.fin_seen) {
     *problem = fmt::format("connection {}: input after its FIN", connection.id);
     return false;
   }
-  if (connection.closed || connection.reset_seen) {
-    return true;  // not fed
+  if (connection.closed && mutated(Mutation::kForgetLateInput)) {
+    return true;
   }
   if (connection.received + length > connection.consumed + kReceiveWindowBytes) {
     *problem = fmt::format("connection {}: {} bytes of input with {} consumed", connection.id,

@@ -196,10 +196,16 @@ void UnitCore::Impl::apply_to_connection(const Output& entry) {
   }
   connection->closed = true;
   if (connection->at_edge) {
-    host_->edge_close(entry.id, connection->consumed);
+    close_at_edge(*connection, Ending::kAsRead);
   } else if (connection->gone) {
     connections_.erase(*connection);
   }
+}
+
+void UnitCore::Impl::close_at_edge(const Connection& connection, Ending ending) {
+  const uint64_t consumed =
+      mutated(Mutation::kCloseAsLogged) ? connection.logged : connection.consumed;
+  host_->edge_close(connection.id, consumed, ending);
 }
 
 void UnitCore::Impl::write(Connection& connection, Bytes data) {

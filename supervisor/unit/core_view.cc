@@ -277,7 +277,7 @@ void UnitCore::Impl::resend(Connection& connection, const AdoptedConnection& ado
     host_->edge_shutdown(connection.id);
   }
   if (connection.closed) {
-    host_->edge_close(connection.id, connection.consumed);
+    close_at_edge(connection, Ending::kAsRead);
   }
 }
 
@@ -396,9 +396,12 @@ void UnitCore::Impl::begin_end() {
     if (!connection.at_edge) {
       return connections_.erase(connection);
     }
+    // An exit has closed all that the application knew. Others waited for an accept: they are
+    // reset, as by a kernel. A failed application may have left input unread: what it is not known
+    // to have read counts as unread.
     if (!connection.closed) {
       connection.closed = true;
-      host_->edge_close(connection.id, connection.logged);
+      close_at_edge(connection, connection.open_logged ? Ending::kAsRead : Ending::kReset);
     }
   });
   finish_if_done();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Clients that come, ask once, and leave in different ways. Run in ftrun-check-clients, one thread.
+// Clients that come, ask once, and leave in different ways; some of them still send when the server
+// closes. Run in ftrun-check-clients, one thread.
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <sys/epoll.h>
@@ -21,9 +22,36 @@ enum class Manner : uint8_t {
   kQuit,       // QUIT behind the question; the server closes
   kHalfClose,  // FIN behind the question; the server answers, then closes
   kSilent,     // says nothing at all
+  // The server closes while more is on its way, and may answer that with a reset.
+  kQuitEarly,      // QUIT behind the question, and more behind that
+  kProtocolError,  // what no command is, and more behind it
+  kPost,           // only what a browser says: Redis hangs up without a word
 };
-constexpr unsigned manners = 5;
+constexpr unsigned manners = 8;
 constexpr size_t visits_max = 2000;
+
+bool sends_too_much(Manner manner) {
+  return manner >= Manner::kQuitEarly;
+}
+
+// What this visitor says last, and what Redis answers to that before it closes.
+struct Parting {
+  const char* words;
+  const char* answer;
+};
+Parting parting_of(Manner manner) {
+  switch (manner) {
+    case Manner::kQuit:
+    case Manner::kQuitEarly:
+      return {"*1\r\n$4\r\nQUIT\r\n", "+OK\r\n"};
+    case Manner::kProtocolError:
+      return {"*1\r\n$99999999999\r\n", "-ERR Protocol error: invalid bulk length\r\n"};
+    case Manner::kPost:
+      return {"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", ""};
+    default:
+      return {"", ""};
+  }
+}
 
 }  // namespace
 
@@ -45,6 +73,9 @@ class Churn::Visit : public load::Handler {
     const ssize_t n = recv(socket_.get(), buffer, sizeof buffer, 0);
     if (n < 0 && errno == EAGAIN) {
       return;
+    }
+    if (n < 0 && errno == ECONNRESET && sends_too_much(manner_)) {
+      return answer(true);
     }
     if (n < 0) {
       return fail(fmt::format("recv: {}", strerror(errno)));
@@ -69,28 +100,47 @@ class Churn::Visit : public load::Handler {
       return done();
     }
     std::string request;
-    load::append_command(&request, {"INCR", churn_->shared_->prefix + ":shared:churn"});
-    if (manner_ == Manner::kQuit) {
-      load::append_command(&request, {"QUIT"});
+    if (manner_ != Manner::kPost) {
+      load::append_command(&request, {"INCR", churn_->shared_->prefix + ":shared:churn"});
     }
+    request += parting_of(manner_).words;
     const ssize_t n = send(socket_.get(), request.data(), request.size(), MSG_NOSIGNAL);
     if (n != static_cast<ssize_t>(request.size())) {
       return fail(fmt::format("send: {}", n < 0 ? strerror(errno) : "short"));
     }
     if (manner_ == Manner::kHalfClose) {
       shutdown(socket_.get(), SHUT_WR);
+    } else if (sends_too_much(manner_)) {  // never to be applied, nor answered
+      send_too_much();
     }
     churn_->loop_->change(socket_.get(), EPOLLIN, this);
   }
+  // In segments of their own, so that some of them come when the server has closed.
+  void send_too_much() {
+    constexpr int commands = 3;
+    for (int i = 0; i < commands; ++i) {
+      std::string request;
+      load::append_command(&request, {"INCR", churn_->shared_->prefix + ":shared:churn"});
+      if (send(socket_.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) {
+        return;
+      }
+    }
+  }
   void answer(bool end) {
+    if (manner_ == Manner::kPost && in_.empty()) {
+      churn_->completed_ += end ? 1 : 0;
+      return end ? done() : void();
+    }
     const load::ReplyExtent reply = load::skip_reply(in_);
     const bool whole = reply.state == load::ReplyState::kWhole;
-    const bool waits_for_end = manner_ == Manner::kQuit || manner_ == Manner::kHalfClose;
+    const bool waits_for_end =
+        manner_ == Manner::kQuit || manner_ == Manner::kHalfClose || sends_too_much(manner_);
     if (!end && (!whole || waits_for_end)) {
       return;
     }
     const std::string rest = whole ? in_.substr(reply.bytes) : in_;
-    if (!whole || reply.type != ':' || rest != (manner_ == Manner::kQuit ? "+OK\r\n" : "")) {
+    if (!whole || manner_ == Manner::kPost || reply.type != ':' ||
+        rest != parting_of(manner_).answer) {
       churn_->findings_->wrong_reply(
           fmt::format("churn (manner {}): got {:.60}", static_cast<int>(manner_), in_));
       return done();

@@ -24,6 +24,7 @@ EXTRA = {
     "upload": ["--upload"],
     "slow-reader": ["--slow-reader"],
     "churn": ["--churn", "2000"],
+    "leavers": ["--churn", "200"],
     "all": ["--upload", "--slow-reader", "--churn", "500"],
 }
 

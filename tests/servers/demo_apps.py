@@ -41,6 +41,48 @@ class Lines:
         self.socket.close()
 
 
+class Subject:
+    """A client's connection whose end is looked at; `number` is what endings_server calls it."""
+
+    def __init__(self, port, says):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self.socket.sendall(says)
+        self.number = None
+
+    def end(self):
+        """How many bytes come, and then what."""
+        count = 0
+        try:
+            while data := self.socket.recv(65536):
+                count += len(data)
+            return count, "end"
+        except ConnectionResetError:
+            return count, "reset"
+        except socket.timeout:
+            return count, "nothing"
+        finally:
+            self.socket.close()
+
+
+# What the client says, what the server does, and then, after what may happen in between, how it ends
+# the connection; what the client sees: bytes, and how it ends. As Linux does it (tcp_close).
+ENDINGS = {
+    "all read": (b"abc", ["read 3"], ["close"], (0, "end")),
+    "nothing said": (b"", [], ["close"], (0, "end")),
+    "part read": (b"a request", ["read 2"], ["close"], (0, "reset")),
+    "nothing read, after an answer": (b"a request", ["write 4"], ["close"], (4, "reset")),
+    "looked at only": (b"abc", ["peek 3"], ["close"], (0, "reset")),
+    "unread, no more wanted": (b"abc", ["shutdown 0"], ["close"], (0, "reset")),
+    "all read, big answer": (b"abc", ["read 3", "write 100000"], ["close"], (100000, "end")),
+    "zero linger": (b"abc", ["read 3", "linger 0"], ["close"], (0, "reset")),
+    "zero linger after an answer": (b"abc", ["read 3", "write 4"], ["linger 0", "close"],
+                                    (4, "reset")),
+    "linger": (b"abc", ["read 3", "linger 9"], ["close"], (0, "end")),
+    "zero linger taken back": (b"abc", ["read 3", "linger 0"], ["linger 9", "close"], (0, "end")),
+    "only shut down": (b"abc", [], ["shutdown 1"], (0, "end")),
+}
+
+
 class DemoApps:
     def server(self, name, *arguments):
         port = harness.free_port()
@@ -103,6 +145,51 @@ class DemoApps:
         last.say("quit")
         self.check_ended(server)
 
+    def test_endings_as_clients_see_them(self):
+        self.check_endings(lambda server: None)
+
+    def order(self, control, *words):
+        control.say(" ".join(str(word) for word in words) + " 0" * (3 - len(words)))
+        return int(control.hear())
+
+    def check_endings(self, between):
+        """All endings at once; `between` is called when the server has done its part before."""
+        server = self.server("endings_server")
+        control = self.connect(server)
+        order = lambda *words: self.order(control, *words)  # noqa: E731
+        ports = [order("listen") for _ in range(3)]
+
+        def subject(says):
+            subject = Subject(ports[0], says)
+            subject.number = order("accept", 0)
+            return subject
+
+        def obey(subject, words):
+            verb, _, number = words.partition(" ")
+            order(verb, subject.number, number or 0)
+
+        subjects = {name: subject(says) for name, (says, *_) in ENDINGS.items()}
+        for name, (_, before, _, _) in ENDINGS.items():
+            for words in before:
+                obey(subjects[name], words)
+        exit_read, exit_unread = subject(b"abc"), subject(b"abc")
+        obey(exit_read, "read 3")
+        waiting = [[Subject(port, says) for says in (b"", b"abc", b"x" * 50000)] for port in ports]
+        between(server)
+        for name, (_, _, after, expected) in ENDINGS.items():
+            for words in after:
+                obey(subjects[name], words)
+            self.assertEqual(subjects[name].end(), expected, name)
+        order("unlisten", 1)
+        order("stop_listening", 2)
+        for crowd in waiting[1:]:
+            self.assertEqual([client.end() for client in crowd], [(0, "reset")] * 3)
+        control.say("exit 0 0")
+        self.assertEqual(exit_read.end(), (0, "end"))
+        self.assertEqual(exit_unread.end(), (0, "reset"))
+        self.assertEqual([client.end() for client in waiting[0]], [(0, "reset")] * 3)
+        self.check_ended(server)
+
     def test_select_with_time_outs(self):
         server = self.server("select_server")
         one, two = self.connect(server), self.connect(server)
@@ -147,6 +234,13 @@ class ReplicatedApps(DemoApps, unittest.TestCase):
     def check_protected(self, server):
         self.assertEqual(server.protection(), "protected",
                          server.ctl("events").stdout[-2000:])
+
+    def test_endings_after_a_kill(self):
+        for name in ("primary-app", "sender-app", "primary-supervisor", "sender-supervisor"):
+            def kill(server, name=name):
+                harness.kill_now(server.victim(name, server.status(), None))
+            with self.subTest(name):
+                self.check_endings(kill)
 
 
 def main():

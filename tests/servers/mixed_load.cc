@@ -158,15 +158,36 @@ class MixedClient : public load::Handler {
   }
   // Now and then a worker leaves and comes back, so that accepts and closes are in the log too.
   void batch_done() {
-    constexpr uint64_t batches_per_connection = 200;
+    constexpr uint64_t batches_per_connection = 100;
     if (role_ == ClientRole::kWorker && commands_.pick(batches_per_connection) == 0 &&
         totals_->sent < totals_->wanted) {
       ++totals_->reconnects;
-      socket_.reset(-1);
+      leave();
       open();
       return;
     }
     send_batch();
+  }
+  // Closes, or has the server close while more is on its way to it. Nobody listens any more.
+  void leave() {
+    static constexpr const char* kPartings[] = {"", "", "*1\r\n$4\r\nQUIT\r\n",
+                                                "*1\r\n$99999999999\r\n",
+                                                "POST / HTTP/1.1\r\nHost: here\r\n\r\n"};
+    std::string parting = kPartings[commands_.pick(std::size(kPartings))];
+    if (parting.empty()) {
+      socket_.reset(-1);
+      return;
+    }
+    loop_->remove(socket_.get());
+    if (commands_.pick(2) == 0) {
+      commands_.next(&parting);  // in one piece with it
+    }
+    for (int piece = 0; piece < 3; ++piece) {
+      send(socket_.get(), parting.data(), parting.size(), MSG_NOSIGNAL);
+      parting.clear();
+      commands_.next(&parting);
+    }
+    left_ = std::move(socket_);  // stays open until this client leaves so again
   }
   void broken(const char* why) {
     fmt::print(stderr, "ftrun-mixed-load: connection broken: {}\n", why);
@@ -180,6 +201,7 @@ class MixedClient : public load::Handler {
   MixedCommands commands_;
   Totals* totals_;
   load::Descriptor socket_;
+  load::Descriptor left_;
   std::string out_;
   bool watching_out_ = false;
   std::string in_;

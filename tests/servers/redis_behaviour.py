@@ -180,6 +180,50 @@ class Behaviour:
             client.read()
         self.assertTrue(client.at_end())
 
+    def test_input_that_comes_when_the_server_has_closed(self):
+        endings = {Client.encode("QUIT"): b"+OK\r\n",
+                   b"*1\r\n$99999999999\r\n": b"-ERR Protocol error: invalid bulk length\r\n",
+                   b"POST / HTTP/1.1\r\nHost: here\r\n\r\n": b""}
+        observer = self.client()
+        observer.ask("DEL", "late")
+        for i in range(300):
+            ending, answer = list(endings.items())[i % len(endings)]
+            client = Client(self.server.port)
+            try:
+                client.socket.sendall(ending + Client.encode("INCR", "late") * (i % 2))
+                for _ in range(i % 5):
+                    if i % 7 == 0:
+                        time.sleep(0.0002)
+                    client.send("INCR", "late")
+            except OSError:
+                pass  # it has closed already
+            got = b""
+            try:
+                while data := client.socket.recv(100):
+                    got += data
+            except ConnectionResetError:
+                pass
+            client.close()
+            self.assertEqual(got, answer)
+        self.assertIsNone(observer.ask("GET", "late"))
+
+    def test_input_of_clients_that_are_too_many(self):
+        first = self.client()
+        first.ask("CONFIG", "SET", "maxclients", 10)
+        try:
+            crowd = [Client(self.server.port) for _ in range(100)]
+            for client in crowd:
+                try:
+                    client.send("INCR", "crowd")
+                    client.send("INCR", "crowd")
+                except OSError:
+                    pass
+            for client in crowd:
+                client.close()
+        finally:
+            first.ask("CONFIG", "SET", "maxclients", CROWD + 500)
+        self.assertEqual(first.ask("PING"), "PONG")
+
     def test_a_reset_in_mid_command_harms_nobody(self):
         client, other = Client(self.server.port), self.client()
         client.socket.sendall(b"*3\r\n$3\r\nSET\r\n$4\r\nhalf\r\n$1000\r\nxxx")
@@ -362,6 +406,11 @@ class ReplicatedRedis(Behaviour, unittest.TestCase):
     @classmethod
     def make(cls, *arguments):
         return harness.Unit(BUILD, *arguments, as_user=AS_USER)
+
+    def tearDown(self):
+        # Whatever clients do, no replica is lost by it.
+        if self.server.protection() != "protected":
+            self.fail(self.server.ctl("events").stdout[-2000:])
 
 
 def main():

@@ -14,13 +14,19 @@ Client::Client(World* world, int number, bool poisoner)
     : world_(world), number_(number), poisoner_(poisoner) {
   Random& random = world->random;
   constexpr Farewell kKinds[] = {Farewell::kClose, Farewell::kHalfClose, Farewell::kQuit,
-                                 Farewell::kReset, Farewell::kStay};
-  farewell_ = kKinds[random.below(5)];
+                                 Farewell::kReset, Farewell::kStay,      Farewell::kQuitEarly};
+  farewell_ = kKinds[random.below(world->turns_clients_away() ? 5 : 6)];
   bulk_ = random.one_in(24);
   total_ = static_cast<uint32_t>(bulk_ ? random.between(10, 40) : random.sized(40));
   pipeline_ = static_cast<uint32_t>(random.sized(64));
   send_buffer_ = !bulk_ && random.one_in(3) ? random.between(1, 100) : random.between(4000, 100000);
   poison_ = poisoner ? static_cast<uint32_t>(random.between(1, total_)) : 0;
+  if (farewell_ == Farewell::kQuit) {
+    quit_ = total_;
+  } else if (farewell_ == Farewell::kQuitEarly) {
+    quit_ = static_cast<uint32_t>(random.between(1, total_));
+    poison_ = std::min(poison_, quit_);
+  }
 }
 
 void Client::step() {
@@ -47,23 +53,32 @@ void Client::step() {
 void Client::make_request() {
   Random& random = world_->random;
   ++made_;
-  world_->note_request();
+  if (quit_ == 0 || made_ <= quit_) {  // others are never served
+    world_->note_request();
+  }
   auto operation = static_cast<Operation>(random.between(1, bulk_ ? 4 : 3));
   uint32_t pad = static_cast<uint32_t>(random.one_in(4) ? random.sized(100) : 0);
   if (bulk_ && random.one_in(2)) {
     pad = static_cast<uint32_t>(random.below(kPadBytesMax));
   }
-  if (made_ == total_ && farewell_ == Farewell::kQuit) {
+  if (made_ == quit_) {
     operation = Operation::kQuit;
   }
   if (made_ == poison_) {
     operation = Operation::kPoison;
   }
   put_request(&unsent_, made_, operation, pad);
+  made_bytes_ += kRequestBytes + pad;
+  quit_end_ = operation == Operation::kQuit ? made_bytes_ : quit_end_;
+}
+
+bool Client::may_make_request() const {
+  const bool behind_quit = quit_ != 0 && made_ >= quit_;  // waits for no replies
+  return made_ < total_ && (behind_quit || made_ - replies_ < pipeline_) && unsent_.size() < 1000;
 }
 
 void Client::send_some() {
-  while (made_ < total_ && made_ - replies_ < pipeline_ && unsent_.size() < 1000) {
+  while (may_make_request()) {
     make_request();
     if (world_->random.one_in(3)) {
       break;
@@ -73,8 +88,7 @@ void Client::send_some() {
   const size_t room = undropped < 2 * kReceiveWindowBytes ? 2 * kReceiveWindowBytes - undropped : 0;
   const size_t most = world_->random.one_in(2) ? unsent_.size() : world_->random.sized(100000);
   const size_t count = std::min({unsent_.size(), room, most});
-  socket_->in.insert(socket_->in.end(), unsent_.begin(),
-                     unsent_.begin() + static_cast<long>(count));
+  Kernel::receive(*socket_, unsent_.data(), count);
   unsent_.erase(unsent_.begin(), unsent_.begin() + static_cast<long>(count));
   if (farewell_ == Farewell::kHalfClose && made_ == total_ && unsent_.empty()) {
     socket_->in_fin = true;
@@ -91,6 +105,14 @@ void Client::read_some() {
   if (socket_->server_reset && poison_ != 0 && made_ >= poison_) {
     return come_again();
   }
+  if (ended && replies_ == 0 && world_->turns_clients_away()) {
+    world_->forget_requests(made_);
+    return come_again();
+  }
+  if (socket_->server_reset && sent_behind_quit()) {
+    served_ = done_ = true;
+    return;
+  }
   if (socket_->server_reset) {
     return world_->fail(fmt::format("client {}: connection reset", number_));
   }
@@ -106,9 +128,15 @@ void Client::read_some() {
   }
 }
 
+// Then the server may reset the connection, which takes replies with it that were not read yet.
+bool Client::sent_behind_quit() const {
+  return quit_ != 0 && made_ >= quit_ && socket_->in.size() > quit_end_;
+}
+
 void Client::come_again() {
   socket_ = nullptr;
   poison_ = made_ = replies_ = 0;
+  made_bytes_ = quit_end_ = 0;
   unsent_.clear();
   unparsed_.clear();
 }
@@ -117,7 +145,7 @@ void Client::say_farewell() {
   const bool at_end = socket_->out_fin && socket_->read == socket_->out.size();
   if (at_end && world_->doomed()) {
     served_ = done_ = true;
-  } else if (replies_ < total_) {
+  } else if (replies_ < (quit_ == 0 ? total_ : quit_)) {
     if (at_end) {
       world_->fail(fmt::format("client {}: FIN after {} of {} replies", number_, replies_, total_));
     }
@@ -135,6 +163,10 @@ void Client::say_farewell() {
     socket_->in_fin = true;
     if (!unparsed_.empty()) {
       world_->fail(fmt::format("client {}: bytes behind the last reply", number_));
+    }
+    if (quit_ != 0 && socket_->came_before_close > quit_end_ && !world_->doomed()) {
+      world_->fail(fmt::format("client {}: an orderly end, but {} bytes were read of {}", number_,
+                               quit_end_, socket_->came_before_close));
     }
   }
 }

@@ -19,6 +19,7 @@ enum class Farewell : uint8_t {
   kClose,      // closes after the last reply
   kHalfClose,  // sends FIN right behind the last request
   kQuit,       // asks the server to close
+  kQuitEarly,  // does so, and sends more behind it
   kReset,      // resets at some moment
   kStay,       // stays connected until the server closes
 };
@@ -46,15 +47,20 @@ class Client {
   bool check_reply(const uint8_t* reply, size_t available, size_t* length);
   void say_farewell();
   void come_again();
+  bool may_make_request() const;
+  bool sent_behind_quit() const;
 
   World* const world_;
   const int number_;
   Farewell farewell_;
   bool bulk_;
   const bool poisoner_;
-  uint32_t poison_ = 0;  // number of the request that is the poison; 0: none (any more)
-  uint32_t total_;       // requests it will make
-  uint32_t pipeline_;    // most requests without a reply
+  uint32_t poison_ = 0;    // number of the request that is the poison; 0: none (any more)
+  uint32_t total_;         // requests it will make
+  uint32_t pipeline_;      // most requests without a reply
+  uint32_t quit_ = 0;      // number of the request that asks the server to close; 0: none
+  uint64_t quit_end_ = 0;  // position behind it, once it was made
+  uint64_t made_bytes_ = 0;
   uint64_t send_buffer_;
   KernelConnection* socket_ = nullptr;
   uint32_t made_ = 0;

@@ -39,7 +39,8 @@ struct KernelConnection {
   int holder = kNobody;  // replica whose descriptor table (or keeper) has it
   ConnectionId tag = 0;  // id in the table that supervisors share; 0: not entered yet
   bool accepted = false;
-  bool closed = false;  // by the unit
+  bool closed = false;             // by the unit
+  uint64_t came_before_close = 0;  // bytes that the client had sent by then
   bool no_delay = false;
   bool lost = false;  // a second fault took it: its client may see a reset
 
@@ -103,15 +104,25 @@ class Kernel {
     return nullptr;
   }
 
-  // The last descriptor of the connection goes away.
-  static void close(KernelConnection& connection) {
+  // The last descriptor of the connection goes away; `reset`: with SO_LINGER 0.
+  static void close(KernelConnection& connection, bool reset = false) {
     connection.closed = true;
-    if (connection.dropped < connection.in.size()) {
+    connection.came_before_close = connection.in.size();
+    if (reset || connection.dropped < connection.in.size()) {
       connection.server_reset = true;
       connection.out.resize(connection.read);
     } else {
       connection.out_fin = true;
     }
+  }
+
+  // Bytes of the client. A closed socket answers them with a reset.
+  static void receive(KernelConnection& connection, const uint8_t* bytes, size_t count) {
+    if (connection.closed && count != 0) {
+      connection.server_reset = true;
+      connection.out.resize(connection.read);
+    }
+    connection.in.insert(connection.in.end(), bytes, bytes + count);
   }
 
   void close_listener(KernelListener& listener) {

@@ -61,7 +61,9 @@ INSTANTIATE_TEST_SUITE_P(
                     Named{"ForgetMissing", unit::Mutation::kForgetMissing},
                     Named{"NoCredit", unit::Mutation::kNoCredit},
                     Named{"CreditTooMuch", unit::Mutation::kCreditTooMuch},
-                    Named{"ForgetQuarantine", unit::Mutation::kForgetQuarantine}),
+                    Named{"ForgetQuarantine", unit::Mutation::kForgetQuarantine},
+                    Named{"ForgetLateInput", unit::Mutation::kForgetLateInput},
+                    Named{"CloseAsLogged", unit::Mutation::kCloseAsLogged}),
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST(PlantedBugOfTheHost, SkippedKillIsFound) {

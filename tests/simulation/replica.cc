@@ -17,7 +17,7 @@ Replica::Replica(World* world, unit::ReplicaId id, const unit::CoreConfig& confi
     : world_(world),
       id_(id),
       core_(std::make_unique<unit::UnitCore>(config, this)),
-      app_(config.view.replicas.front() == id, world->random.next()) {
+      app_(config.view.replicas.front() == id, world->random.next(), world->turns_clients_away()) {
   if (core_->trails()) {
     app_.input().begin_trail();
     app_.log_out().begin_trail();

@@ -66,7 +66,7 @@ class Replica : public unit::Host {
   void edge_option(uint32_t id, int level, int name, unit::Bytes value) override;
   void edge_write(ConnectionId connection, uint64_t position, unit::Bytes data) override;
   void edge_shutdown(ConnectionId connection) override;
-  void edge_close(ConnectionId connection, uint64_t consumed) override;
+  void edge_close(ConnectionId connection, uint64_t consumed, unit::Ending ending) override;
   void edge_release_input(ConnectionId connection, uint64_t position) override;
   void edge_reoffer_input(ConnectionId connection, uint64_t position) override;
   void edge_input_limit(ConnectionId connection, uint64_t position) override;
@@ -91,6 +91,7 @@ class Replica : public unit::Host {
     bool shutdown = false;
     bool close = false;
     bool quarantined = false;
+    bool reset = false;
     uint64_t consumed = 0;
   };
   struct Mark {

@@ -119,8 +119,9 @@ bool Replica::edge_finish(EdgeConnection& connection) {
   if (!connection.close) {
     return false;
   }
+  const bool unread = socket.dropped > connection.consumed;
   socket.dropped = std::max(socket.dropped, connection.consumed);
-  Kernel::close(socket);
+  Kernel::close(socket, connection.reset || unread);
   socket.server_reset |= connection.quarantined;
   return true;
 }
@@ -220,9 +221,10 @@ void Replica::edge_shutdown(ConnectionId id) {
   find(id).shutdown = true;
 }
 
-void Replica::edge_close(ConnectionId id, uint64_t consumed) {
+void Replica::edge_close(ConnectionId id, uint64_t consumed, unit::Ending ending) {
   EdgeConnection& connection = find(id);
   connection.close = true;
+  connection.reset = ending == unit::Ending::kReset;
   connection.consumed = consumed;
   if (consumed > connection.socket->in.size()) {
     world_->fail(fmt::format("connection {}: more consumed than came", id));

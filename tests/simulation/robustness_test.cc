@@ -31,7 +31,7 @@ class IdleHost : public unit::Host {
   void edge_option(uint32_t, int, int, Bytes) override {}
   void edge_write(ConnectionId, uint64_t, Bytes) override {}
   void edge_shutdown(ConnectionId) override {}
-  void edge_close(ConnectionId, uint64_t) override {}
+  void edge_close(ConnectionId, uint64_t, unit::Ending) override {}
   void edge_release_input(ConnectionId, uint64_t position) override { released = position; }
   void edge_reoffer_input(ConnectionId, uint64_t position) override { reoffered = position; }
   void edge_input_limit(ConnectionId, uint64_t) override {}

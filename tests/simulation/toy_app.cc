@@ -12,6 +12,7 @@ namespace ftrun::sim {
 
 namespace {
 constexpr int kRequestsPerTurn = 6;
+constexpr int kTurnedAwayMax = 5;
 constexpr uint32_t kToySocket = 1;
 constexpr uint16_t kToyPort = 7000;
 constexpr uint64_t kChoiceNumber = 318;  // getrandom
@@ -255,6 +256,12 @@ void ToyApp::apply(const Arrival& item) {
   ToyState::Conn* conn = find(item.id);
   switch (item.kind) {
     case ArrivalKind::kOpen: {
+      if (turns_clients_away_ && !state_.conns.empty() && state_.turned_away < kTurnedAwayMax) {
+        ++state_.turned_away;
+        ToyState::Conn unwelcome;
+        unwelcome.id = item.id;
+        return emit_close(unwelcome);
+      }
       state_.conns.emplace_back().id = item.id;
       Output option;  // TCP_NODELAY
       option.kind = OutputKind::kOption;
@@ -448,22 +455,22 @@ void ToyApp::close_finished() {
       shutdown.id = conn.id;
       emit(shutdown);
     }
-    Output close;
-    close.kind = OutputKind::kClose;
-    close.id = conn.id;
-    close.value = conn.consumed;
-    emit(close);
+    emit_close(conn);
     return true;
   });
 }
 
+void ToyApp::emit_close(const ToyState::Conn& conn) {
+  Output close;
+  close.kind = OutputKind::kClose;
+  close.id = conn.id;
+  close.value = conn.consumed;
+  emit(close);
+}
+
 void ToyApp::exit_all() {
   for (const ToyState::Conn& conn : state_.conns) {
-    Output close;
-    close.kind = OutputKind::kClose;
-    close.id = conn.id;
-    close.value = conn.consumed;
-    emit(close);
+    emit_close(conn);
   }
   state_.conns.clear();
   Output exit;

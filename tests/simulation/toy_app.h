@@ -91,15 +91,17 @@ struct ToyState {
   uint64_t counter = 0;
   uint64_t hash = 0;  // of all chosen values: replicas that chose differently answer differently
   std::vector<uint32_t> signals;  // sequence numbers seen
-  int bind_stage = 0;             // 0: nothing yet, 1: asked, 2: listening
-  uint32_t extra_socket = 0;      // the second listener's socket; a new one each time
-  int extra_stage = 0;            // as bind_stage
+  int turned_away = 0;
+  int bind_stage = 0;         // 0: nothing yet, 1: asked, 2: listening
+  uint32_t extra_socket = 0;  // the second listener's socket; a new one each time
+  int extra_stage = 0;        // as bind_stage
   bool exiting = false;
 };
 
 class ToyApp {
  public:
-  ToyApp(bool primary, uint64_t seed) : random_(seed), live_(primary) {}
+  ToyApp(bool primary, uint64_t seed, bool turns_clients_away)
+      : random_(seed), turns_clients_away_(turns_clients_away), live_(primary) {}
 
   // One step of the process: part of a turn is published, or nothing can be done (false).
   bool step();
@@ -140,6 +142,7 @@ class ToyApp {
   void process_connection(ToyState::Conn& conn);
   void answer(ToyState::Conn& conn);
   bool write_out(ToyState::Conn& conn);
+  void emit_close(const ToyState::Conn& conn);
   void close_finished();
   void bind(uint32_t socket, uint16_t port);
   void configure();
@@ -152,6 +155,7 @@ class ToyApp {
   void diverged(const std::string& why);
 
   Random random_;
+  const bool turns_clients_away_;  // the first few that come while another one is served
   bool live_;
   bool go_live_ = false;
   bool dead_ = false;

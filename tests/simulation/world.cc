@@ -25,6 +25,7 @@ World::World(const Options& chosen) : options(chosen), random(chosen.seed) {
   config.view = view_;
   config.mutation = options.mutation;
   config.sender_serves_primary = random.one_in(2);
+  turns_clients_away_ = random.one_in(8);
   if (random.one_in(3)) {  // small enough to matter
     config.log_run_ahead_bytes_max = random.between(64, 4096);
     config.progress_report_bytes = config.log_run_ahead_bytes_max / 2;

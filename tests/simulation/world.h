@@ -61,6 +61,8 @@ class World {
   void note_counter(uint64_t counter);
   uint64_t requests_made() const { return requests_made_; }
   void note_request() { ++requests_made_; }
+  void forget_requests(uint32_t count) { requests_made_ -= count; }
+  bool turns_clients_away() const { return turns_clients_away_; }
   bool doomed() const { return doomed_; }
   bool lose_a_socket() { return loses_sockets_ && random.one_in(3); }
 
@@ -97,6 +99,7 @@ class World {
   bool stopping_ = false;
   bool patient_ = true;         // the operator waits until the server has forgotten who has left
   bool loses_sockets_ = false;  // a takeover does not get all sockets
+  bool turns_clients_away_ = false;  // the server closes some connections without reading
 };
 
 // The invariants held, or why not.

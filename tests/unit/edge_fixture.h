@@ -142,6 +142,9 @@ class EdgeFixture : public ::testing::Test, public EdgeSink {
     edge_->write(id, offered_[id], {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
     offered_[id] += text.size();
   }
+  void close(ConnectionId id, uint64_t consumed) {
+    edge_->close(id, consumed, unit::Ending::kAsRead);
+  }
   // Sends until the edge and both kernels take no more. Returns what went out.
   std::string fill(const Client& client, size_t bytes_max) {
     std::string sent;

@@ -61,7 +61,7 @@ TEST_F(EdgeTest, FinComesAfterTheDataAndOnce) {
   run_until([this] { return seen_[1].fins == 1; });
   EXPECT_EQ(seen_[1].input, "last words");
   say(1, "answer");
-  edge_->close(1, 10);
+  close(1, 10);
   EXPECT_EQ(hear(&peer, 6), "answer");
   hear_end(&peer);
   EXPECT_EQ(peer.error, 0);
@@ -102,7 +102,7 @@ TEST_F(EdgeTest, CloseAfterQuitDeliversAllQueuedOutput) {
   run_until([this] { return seen_[1].input == "QUIT"; });
   const std::string answer(2'000'000, 'a');
   say(1, answer);
-  edge_->close(1, 4);
+  close(1, 4);
   EXPECT_EQ(hear(&peer, answer.size()).size(), answer.size());
   hear_end(&peer);
   EXPECT_EQ(peer.error, 0);
@@ -116,7 +116,48 @@ TEST_F(EdgeTest, CloseWithUnreadInputResetsAsABareServerDoes) {
   Client peer = client(port);
   peer.say("taken, left");
   run_until([this] { return seen_[1].input.size() == 11; });
-  edge_->close(1, 6);
+  close(1, 6);
+  hear_end(&peer);
+  EXPECT_EQ(peer.error, ECONNRESET);
+}
+
+// The kernel has forgotten the input, so it would send a FIN.
+TEST_F(EdgeTest, CloseWithUnreadInputThatWasReleasedResetsAsWell) {
+  const uint16_t port = listen();
+  Client peer = client(port);
+  peer.say("taken, left");
+  run_until([this] { return seen_[1].input.size() == 11; });
+  say(1, "answer");
+  edge_->release_input(1, 11);
+  edge_->drop_released();
+  close(1, 6);
+  std::string heard;
+  run_until([&] {
+    heard += peer.hear_now();
+    return peer.eof || peer.error != 0;
+  });
+  EXPECT_EQ(heard, "answer");
+  EXPECT_EQ(peer.error, ECONNRESET);
+}
+
+// As a kernel: no client that does not read can put off its reset.
+TEST_F(EdgeTest, CloseWithUnreadInputDoesNotWaitForQueuedOutput) {
+  const uint16_t port = listen();
+  Client peer = client(port);
+  peer.say("left");
+  run_until([this] { return seen_[1].input.size() == 4; });
+  say(1, std::string(20u << 20, 'o'));
+  EXPECT_FALSE(edge_->flushed());
+  close(1, 0);
+  run_until([this] { return seen_[1].closed; });
+  hear_end(&peer);
+  EXPECT_EQ(peer.error, ECONNRESET);
+}
+
+TEST_F(EdgeTest, EndingByResetResetsWhateverWasRead) {
+  const uint16_t port = listen();
+  Client peer = client(port);
+  edge_->close(1, 0, unit::Ending::kReset);
   hear_end(&peer);
   EXPECT_EQ(peer.error, ECONNRESET);
 }
@@ -131,7 +172,7 @@ TEST_F(EdgeTest, ResetIsReportedAfterTheDataBeforeIt) {
   EXPECT_EQ(seen_[1].reset, ECONNRESET);
   EXPECT_EQ(seen_[1].fins, 0);
   say(1, "into the void");
-  edge_->close(1, 9);
+  close(1, 9);
   run_until([this] { return seen_[1].closed; });
 }
 
@@ -143,7 +184,7 @@ TEST_F(EdgeTest, ResetWhileOutputWaitsEndsTheConnection) {
   peer.reset();
   run_until([this] { return seen_[1].reset != 0; });
   EXPECT_TRUE(edge_->flushed());
-  edge_->close(1, 0);
+  close(1, 0);
   run_until([this] { return seen_[1].closed; });
 }
 
@@ -205,7 +246,7 @@ TEST_F(EdgeTest, LittleReleasedInputIsDroppedByTheTick) {
   edge_->drop_released();
   peer.say("more");
   run_until([this] { return seen_[1].input == "few bytesmore"; });
-  edge_->close(1, 13);  // would be reset if the edge had lost count of what is dropped
+  close(1, 13);  // would be reset if the edge had lost count of what is dropped
   hear_end(&peer);
   EXPECT_EQ(peer.error, 0);
 }
@@ -217,11 +258,12 @@ TEST_F(EdgeTest, ZeroLingerResetsAndPositiveLingerDoesNotBlock) {
   const linger zero{1, 0};
   const linger long_time{1, 30};
   edge_->option(1, SOL_SOCKET, SO_LINGER, {reinterpret_cast<const uint8_t*>(&zero), sizeof(zero)});
+  edge_->option(2, SOL_SOCKET, SO_LINGER, {reinterpret_cast<const uint8_t*>(&zero), sizeof(zero)});
   edge_->option(2, SOL_SOCKET, SO_LINGER,
                 {reinterpret_cast<const uint8_t*>(&long_time), sizeof(long_time)});
   say(2, std::string(1'000'000, 'l'));
-  edge_->close(1, 0);
-  edge_->close(2, 0);
+  close(1, 0);
+  close(2, 0);
   hear_end(&first);
   EXPECT_EQ(first.error, ECONNRESET);
   EXPECT_EQ(hear(&second, 1'000'000).size(), 1'000'000u);
@@ -240,7 +282,7 @@ TEST_F(EdgeTest, ManyConnectionsReuseSlots) {
     const ConnectionId first = last_id_ - 49;
     for (ConnectionId id = first; id <= last_id_; ++id) {
       run_until([&] { return seen_[id].input == "x"; });
-      edge_->close(id, 1);
+      close(id, 1);
     }
     run_until([this] { return edge_->connections() == 0 && !edge_->has_reports(); });
   }

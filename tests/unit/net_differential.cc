@@ -203,6 +203,22 @@ void Differential::shutdown(size_t index, int how) {
   }
 }
 
+namespace {
+
+// Whether the server's kernel has ended this peer's connection with a reset.
+bool ends_with_reset(int peer) {
+  constexpr int kPatienceMs = 5000;
+  char bytes[4096];
+  pollfd waits = {peer, POLLIN, 0};
+  ssize_t got = 1;
+  while (got > 0 && poll(&waits, 1, kPatienceMs) == 1) {
+    got = recv(peer, bytes, sizeof(bytes), MSG_DONTWAIT);
+  }
+  return got < 0 && errno == ECONNRESET;
+}
+
+}  // namespace
+
 void Differential::forget(const Slot& slot) {
   if (slot.link == nullptr || --slot.link->slots > 0) {
     return;
@@ -215,6 +231,10 @@ void Differential::forget(const Slot& slot) {
     }
   }
   EXPECT_TRUE(found) << "no close was issued\n" << history();
+  // What the edge makes of that count: see Host::edge_close().
+  if (slot.link->peer >= 0 && !slot.link->reset && slot.link->server_shut == 0) {
+    EXPECT_EQ(ends_with_reset(slot.link->peer), slot.link->unread > 0) << history();
+  }
   if (slot.link->peer >= 0) {
     ::close(slot.link->peer);
     slot.link->peer = -1;

@@ -9,7 +9,9 @@
 #include <sys/ioctl.h>
 
 #include <cstring>
+#include <map>
 #include <string>
+#include <vector>
 
 #include "eventlog/limits.h"
 #include "tests/unit/fake_env.h"
@@ -29,6 +31,16 @@ class NetSocketTest : public testing::Test {
   void TearDown() override { net_close(listener_); }
   fake::Connection connect(int flags = SOCK_NONBLOCK) {
     return fake::connect_to(listener_, listener_id_, flags);
+  }
+  // Connections that the edge is to reset when they are closed.
+  static std::vector<uint32_t> resets() {
+    std::vector<uint32_t> ids;
+    for (const auto& entry : fake::outputs_of(OutputKind::kOption)) {
+      if (entry.value == SOL_SOCKET && entry.value2 == SO_LINGER) {
+        ids.push_back(entry.id);
+      }
+    }
+    return ids;
   }
 
   int listener_ = -1;
@@ -433,11 +445,31 @@ TEST_F(NetSocketTest, CloseOfAListenerClosesItsQueue) {
   ASSERT_EQ(closes.size(), 2u);
   EXPECT_EQ(closes[0].id, first);
   EXPECT_EQ(closes[1].id, second);
+  EXPECT_EQ(resets(), (std::vector<uint32_t>{first, second}));
   // One that was on its way is closed as well.
   const uint32_t third = fake::open(socket);
   fake::data(third, "lost");
   fake::apply_arrivals();
   EXPECT_EQ(fake::outputs_of(OutputKind::kClose).back().id, third);
+  EXPECT_EQ(resets(), (std::vector<uint32_t>{first, second, third}));
+}
+
+TEST_F(NetSocketTest, EndOfTheProcessClosesAllConnections) {
+  const auto part_read = connect();
+  fake::data(part_read.id, "abcdef");
+  EXPECT_EQ(fake::read_string(part_read.fd, 2), "ab");
+  const auto doubled = connect();
+  EXPECT_GE(net_dup(doubled.fd, 0, -1, false), 0);
+  const uint32_t waiting = fake::open(listener_id_);
+  fake::apply_arrivals();
+  net_end();
+  std::map<uint32_t, uint64_t> closes;
+  for (const auto& entry : fake::outputs_of(OutputKind::kClose)) {
+    EXPECT_TRUE(closes.emplace(entry.id, entry.value).second) << entry.id << " twice";
+  }
+  EXPECT_EQ(closes,
+            (std::map<uint32_t, uint64_t>{{part_read.id, 2}, {doubled.id, 0}, {waiting, 0}}));
+  EXPECT_EQ(resets(), (std::vector<uint32_t>{waiting}));
 }
 
 TEST_F(NetSocketTest, ArrivalsAfterCloseAreIgnoredButUnknownOnesAreNot) {
