@@ -11,10 +11,12 @@
 #include <sys/sysinfo.h>
 #include <sys/times.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 
 #include "eventlog/records.h"
 #include "preload/calls.h"
 #include "preload/doors.h"
+#include "preload/guarded.h"
 #include "preload/handlers.h"
 #include "preload/net/bytes.h"
 #include "preload/net/net.h"
@@ -40,8 +42,13 @@ long choose_struct(long number, const long* a, long out, size_t size) {
   return choose(number, at<void>(out), out == 0 ? 0 : size, [&] { return as_is(number, a); });
 }
 
+constexpr long kRobustListBytes = 24;  // struct robust_list_head
+
 uint8_t* arena_next = reinterpret_cast<uint8_t*>(FTRUN_ARENA_ADDRESS);
 int descriptor_limit_now = 1024;
+
+// No directory: names relative to a virtual descriptor lead nowhere (ENOTDIR), as natively.
+constexpr char kPlaceholder[] = "/dev/null";
 
 }  // namespace
 
@@ -58,7 +65,7 @@ void* arena_alloc(size_t bytes, size_t alignment) {
 }
 
 int hold_descriptor(int at_least) {
-  const long fd = raw(__NR_openat, AT_FDCWD, "/", O_PATH | O_CLOEXEC);
+  const long fd = raw(__NR_openat, AT_FDCWD, kPlaceholder, O_PATH | O_CLOEXEC);
   if (fd < 0 || fd >= at_least) {
     return static_cast<int>(fd);
   }
@@ -68,7 +75,7 @@ int hold_descriptor(int at_least) {
 }
 
 int hold_descriptor_at(int number) {
-  const long fd = raw(__NR_openat, AT_FDCWD, "/", O_PATH | O_CLOEXEC);
+  const long fd = raw(__NR_openat, AT_FDCWD, kPlaceholder, O_PATH | O_CLOEXEC);
   if (fd < 0 || fd == number) {
     return fd < 0 ? static_cast<int>(fd) : 0;
   }
@@ -105,8 +112,9 @@ long do_denied(long number, const long*) {
   const bool is_listed = number >= 0 && number < kCallNumberMax;
   bool* is_told = &told[is_listed ? number : kCallNumberMax];
   const CallEntry& entry = call_entry(number);
-  // glibc asks for these at every start and has another way.
-  const bool is_usual = number == __NR_clone3 || number == __NR_rseq || number == __NR_membarrier;
+  // glibc asks for these all the time and has another way.
+  const bool is_usual = number == __NR_clone3 || number == __NR_rseq || number == __NR_membarrier ||
+                        number == __NR_statx;
   if (!*is_told && !is_usual) {
     *is_told = true;
     Text text;
@@ -247,11 +255,23 @@ long do_rt_sigtimedwait(long, const long* a) {
                                                        at<const timespec>(a[2]));
 }
 long do_rt_sigqueueinfo(long, const long* a) {
-  return call_kill(static_cast<int>(a[0]), static_cast<int>(a[1]), at<siginfo_t>(a[2]));
+  siginfo_t info;
+  if (!get_in(&info, at<void>(a[2]))) {
+    return -EFAULT;
+  }
+  info.si_signo = static_cast<int>(a[1]);
+  return call_kill(static_cast<int>(a[0]), static_cast<int>(a[1]), &info);
 }
 long do_rt_tgsigqueueinfo(long, const long* a) {
-  return call_tkill(static_cast<int>(a[0]), static_cast<int>(a[1]), static_cast<int>(a[2]),
-                    at<siginfo_t>(a[3]));
+  siginfo_t info;
+  if (static_cast<int>(a[0]) <= 0 || static_cast<int>(a[1]) <= 0) {
+    return -EINVAL;
+  }
+  if (!get_in(&info, at<void>(a[3]))) {
+    return -EFAULT;
+  }
+  info.si_signo = static_cast<int>(a[2]);
+  return call_tkill(static_cast<int>(a[0]), static_cast<int>(a[1]), static_cast<int>(a[2]), &info);
 }
 long do_sigaltstack(long, const long* a) {
   return call_sigaltstack(at<const stack_t>(a[0]), at<stack_t>(a[1]));
@@ -260,11 +280,15 @@ long do_kill(long, const long* a) {
   return call_kill(static_cast<int>(a[0]), static_cast<int>(a[1]), nullptr);
 }
 long do_tkill(long, const long* a) {
-  return call_tkill(0, static_cast<int>(a[0]), static_cast<int>(a[1]), nullptr);
+  return static_cast<int>(a[0]) <= 0
+             ? -EINVAL
+             : call_tkill(0, static_cast<int>(a[0]), static_cast<int>(a[1]), nullptr);
 }
 long do_tgkill(long, const long* a) {
-  return call_tkill(static_cast<int>(a[0]), static_cast<int>(a[1]), static_cast<int>(a[2]),
-                    nullptr);
+  return static_cast<int>(a[0]) <= 0 || static_cast<int>(a[1]) <= 0
+             ? -EINVAL
+             : call_tkill(static_cast<int>(a[0]), static_cast<int>(a[1]), static_cast<int>(a[2]),
+                          nullptr);
 }
 long do_setitimer(long, const long* a) {
   return call_setitimer(static_cast<int>(a[0]), at<void>(a[1]), at<void>(a[2]));
@@ -281,6 +305,9 @@ long do_set_tid_address(long, const long* a) {
   return self()->tid;
 }
 long do_set_robust_list(long, const long* a) {
+  if (a[1] != kRobustListBytes) {
+    return -EINVAL;
+  }
   self()->robust_list = at<void>(a[0]);
   return 0;
 }
@@ -290,7 +317,7 @@ long do_get_robust_list(long, const long* a) {
     return -ESRCH;
   }
   *at<void*>(a[1]) = thread->robust_list;
-  *at<size_t>(a[2]) = 24;
+  *at<size_t>(a[2]) = kRobustListBytes;
   return 0;
 }
 long do_exit(long, const long* a) {
@@ -308,12 +335,20 @@ long do_clone(long, const long*) {
 long do_rt_sigreturn(long, const long*) {
   return -ENOSYS;
 }  // handlers.h: before the table is looked at
-long do_wait4(long, const long*) {
-  return -ECHILD;
+// There are never children; the flags are looked at first, as the kernel does.
+long do_wait4(long, const long* a) {
+  constexpr long kKnown = WNOHANG | WUNTRACED | WCONTINUED | __WNOTHREAD | __WCLONE | __WALL;
+  return (a[2] & ~kKnown) != 0 ? -EINVAL : -ECHILD;
 }
-long do_waitid(long, const long*) {
-  return -ECHILD;
+long do_waitid(long, const long* a) {
+  constexpr long kStates = WEXITED | WSTOPPED | WCONTINUED;
+  constexpr long kKnown = kStates | WNOHANG | WNOWAIT | __WNOTHREAD | __WCLONE | __WALL;
+  return (a[3] & ~kKnown) != 0 || (a[3] & kStates) == 0 ? -EINVAL : -ECHILD;
 }
+
+namespace {
+int death_signal = 0;
+}  // namespace
 
 long do_prctl(long number, const long* a) {
   switch (a[0]) {
@@ -332,9 +367,26 @@ long do_prctl(long number, const long* a) {
     case PR_CAPBSET_READ:
     case PR_CAPBSET_DROP:
     case PR_SET_VMA:
+    case PR_SET_CHILD_SUBREAPER:
+    case PR_GET_CHILD_SUBREAPER:
+    case PR_SET_SECUREBITS:
+    case PR_GET_SECUREBITS:
+    case PR_CAP_AMBIENT:
       return as_is(number, a);
+    // The parent is the replica's init, whose death is the replica's.
     case PR_SET_PDEATHSIG:
+      if (a[1] < 0 || a[1] > kSignals) {
+        return -EINVAL;
+      }
+      death_signal = static_cast<int>(a[1]);
       return 0;
+    case PR_GET_PDEATHSIG:
+      return put_out(at<void>(a[1]), death_signal) ? 0 : -EFAULT;
+    // What the shim itself has set is not shown.
+    case PR_GET_SECCOMP:
+      return 0;
+    case PR_GET_TSC:
+      return put_out(at<void>(a[1]), static_cast<int>(PR_TSC_ENABLE)) ? 0 : -EFAULT;
     default:
       return -EINVAL;
   }
@@ -361,11 +413,6 @@ long do_times(long number, const long* a) {
 long do_getrusage(long number, const long* a) {
   return choose_struct(number, a, a[1], sizeof(struct rusage));
 }
-long do_sched_getaffinity(long number, const long* a) {
-  const size_t size = static_cast<size_t>(a[1]) < 1024 ? static_cast<size_t>(a[1]) : 1024;
-  __builtin_memset(at<void>(a[2]), 0, size);
-  return choose(number, at<void>(a[2]), size, [&] { return raw(number, a[0], size, a[2]); });
-}
 long do_getcpu(long, const long* a) {
   if (a[0] != 0) {
     *at<unsigned>(a[0]) = 0;
@@ -389,9 +436,6 @@ long do_prlimit64(long number, const long* a) {
   }
   process_init();
   return result;
-}
-long do_capget(long number, const long* a) {
-  return choose_struct(number, a, a[1], a[1] ? 24 : 0);
 }
 
 }  // namespace ftrun::shim

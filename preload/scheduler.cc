@@ -198,6 +198,9 @@ Thread* scheduler_init() {
   thread->tid = static_cast<int>(raw(__NR_gettid));
   thread->state = ThreadState::kRunning;
   thread->token.store(1, std::memory_order_relaxed);
+  // The loader has set it before the shim was there.
+  size_t length = 0;
+  raw(__NR_get_robust_list, 0, &thread->robust_list, &length);
   ftrun_self = thread;
   return thread;
 }
@@ -312,9 +315,23 @@ void scheduler_move_waiter(Thread* thread, WaitQueue* queue) {
 long clone_call(const long* a, greg_t* registers) {
   const auto flags = static_cast<uint64_t>(a[0]);
   constexpr uint64_t kNeeded = CLONE_VM | CLONE_THREAD | CLONE_SIGHAND | CLONE_SETTLS;
+  if (((flags & CLONE_THREAD) != 0 && (flags & CLONE_SIGHAND) == 0) ||
+      ((flags & CLONE_SIGHAND) != 0 && (flags & CLONE_VM) == 0)) {
+    return -EINVAL;
+  }
   if ((flags & kNeeded) != kNeeded) {
     shim_notice("fork, vfork and posix_spawn are not supported: answered ENOSYS\n");
     return -ENOSYS;
+  }
+  // A thread with descriptors or a directory of its own, one that its creator waits for, another
+  // way to see its end: not what a thread of the C library is.
+  constexpr uint64_t kShared = CLONE_FILES | CLONE_FS;
+  constexpr uint64_t kUnknown = CLONE_PIDFD | CLONE_VFORK | CLONE_PTRACE | CLONE_NEWNS |
+                                CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |
+                                CLONE_NEWPID | CLONE_NEWNET;
+  if ((flags & kShared) != kShared || (flags & kUnknown) != 0) {
+    shim_notice("clone: a thread with resources of its own is not supported: answered EINVAL\n");
+    return -EINVAL;
   }
   Thread* me = self();
   Thread* child = make_thread();

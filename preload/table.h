@@ -7,15 +7,24 @@
 
 namespace ftrun::shim {
 
+// A class says what of a call stands in the log: tests/replay/call_classes.h checks each log.
 enum class CallClass : uint8_t {
-  kVirtual,  // computed by the shim from arrivals and the application's own calls (files: native)
-  kChoice,   // asked of the kernel by the primary; result and bytes logged
-  kReplicated,  // carried out in every replica as the primary's result says
+  kVirtual,     // computed by the shim from arrivals and the application's own calls; no record
+  kChoice,      // asked of the kernel by the primary; result and bytes logged
+  kMixed,       // virtual for what the shim has made itself; for files and CPU clocks a choice, or
+                // replicated
+  kReplicated,  // carried out in every replica as the primary's result says, which is logged
   kMemory,      // carried out in every replica, at the address that the log says
-  kNative,      // carried out in every replica; the result is the same by construction
+  kNative,      // carried out in every replica; the result is the same by construction; no record
   kInternal,    // threads and signals: handled where registers are at hand (start.cc)
   kDenied,      // answered with an error, as by a kernel without it; the unit's events say so
 };
+
+// Whether a call of this class has choices in the log.
+constexpr bool logs_choices(CallClass call_class) {
+  return call_class == CallClass::kChoice || call_class == CallClass::kMixed ||
+         call_class == CallClass::kReplicated || call_class == CallClass::kMemory;
+}
 
 // One system call: its number and six arguments; the result as the kernel's (-errno).
 using CallHandler = long (*)(long number, const long* arguments);

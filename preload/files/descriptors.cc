@@ -7,6 +7,7 @@
 
 #include "preload/calls.h"
 #include "preload/files/replicate.h"
+#include "preload/guarded.h"
 
 namespace ftrun::shim {
 
@@ -19,6 +20,17 @@ long do_ioctl(long number, const long* a) {
     case FIOCLEX:
     case FIONCLEX:
       return raw(number, a[0], a[1], a[2]);
+    case FIONBIO: {
+      // Files are always ready: the flag is kept for F_GETFL only.
+      int wanted = 0;
+      if (!get_in(&wanted, pointer(a[2]))) {
+        return -EFAULT;
+      }
+      const long flags = raw(__NR_fcntl, a[0], F_GETFL);
+      return flags < 0 ? flags
+                       : raw(__NR_fcntl, a[0], F_SETFL,
+                             wanted != 0 ? flags | O_NONBLOCK : flags & ~long{O_NONBLOCK});
+    }
     case FIONREAD:
       return choose_out(number, a, a[2], sizeof(int));
     default:
@@ -58,6 +70,15 @@ long do_fcntl(long number, const long* a) {
     case F_GETLK:
     case F_OFD_GETLK:
       return choose_out(number, a, a[2], sizeof(struct flock));
+    // Never set: there is no SIGIO, and no lease on a file that each replica has.
+    case F_GETOWN:
+    case F_GETSIG:
+      return 0;
+    case F_GETLEASE:
+      return F_UNLCK;
+    case F_GETPIPE_SZ:
+    case F_SETPIPE_SZ:
+      return -EBADF;
     default:
       return -EINVAL;
   }
@@ -77,31 +98,36 @@ long do_dup(long number, const long* a) {
 }
 
 namespace {
-long dup_onto(int old_fd, int new_fd, int flags, bool same_is_error) {
-  if (fd_kind(old_fd) == FdKind::kFree) {
-    return -EBADF;
-  }
-  if (old_fd == new_fd) {
-    return same_is_error ? -EINVAL : new_fd;
-  }
-  if (new_fd < 0 || new_fd >= descriptor_limit()) {
+long dup_onto(int old_fd, int new_fd, bool close_on_exec) {
+  if (new_fd < 0 || new_fd >= descriptor_limit() || fd_kind(old_fd) == FdKind::kFree) {
     return -EBADF;
   }
   if (is_virtual(old_fd)) {
-    return net_dup(old_fd, 0, new_fd, (flags & O_CLOEXEC) != 0);
+    return net_dup(old_fd, 0, new_fd, close_on_exec);
   }
   if (is_virtual(new_fd)) {
     net_close(new_fd);
   }
-  return native_dup(raw(__NR_dup3, old_fd, new_fd, flags), old_fd, (flags & O_CLOEXEC) != 0);
+  return native_dup(raw(__NR_dup3, old_fd, new_fd, close_on_exec ? O_CLOEXEC : 0), old_fd,
+                    close_on_exec);
 }
 }  // namespace
 
 long do_dup2(long, const long* a) {
-  return dup_onto(static_cast<int>(a[0]), static_cast<int>(a[1]), 0, false);
+  const int old_fd = static_cast<int>(a[0]);
+  const int new_fd = static_cast<int>(a[1]);
+  if (old_fd == new_fd) {
+    return fd_kind(old_fd) == FdKind::kFree ? -EBADF : new_fd;
+  }
+  return dup_onto(old_fd, new_fd, false);
 }
 long do_dup3(long, const long* a) {
-  return dup_onto(static_cast<int>(a[0]), static_cast<int>(a[1]), static_cast<int>(a[2]), true);
+  const int old_fd = static_cast<int>(a[0]);
+  const int new_fd = static_cast<int>(a[1]);
+  if ((a[2] & ~static_cast<long>(O_CLOEXEC)) != 0 || old_fd == new_fd) {
+    return -EINVAL;
+  }
+  return dup_onto(old_fd, new_fd, a[2] != 0);
 }
 
 }  // namespace ftrun::shim

@@ -82,10 +82,6 @@ long do_newfstatat(long number, const long* a) {
   }
   return stat_path(number, a[0], a[1], a[2], a[3]);
 }
-// Answered ENOSYS: every caller falls back to newfstatat, which hides what differs in copies.
-long do_statx(long, const long*) {
-  return -ENOSYS;
-}
 long do_statfs(long number, const long* a) {
   return choose_out(number, a, a[1], sizeof(struct statfs));
 }

@@ -4,6 +4,7 @@
 // Runs in the application on the shim's stack with the token held; no libc.
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <linux/openat2.h>
 
 #include "preload/calls.h"
@@ -85,16 +86,23 @@ long do_close(long, const long* a) {
   return -EBADF;
 }
 
+// CLOSE_RANGE_UNSHARE means nothing to one process whose threads share their descriptors.
 long do_close_range(long, const long* a) {
-  const auto last = static_cast<uint64_t>(static_cast<uint32_t>(a[1]));
-  const uint64_t limit = 65536;
-  if (static_cast<uint32_t>(a[0]) > last || (a[2] & ~4) != 0) {
+  const auto first = static_cast<uint32_t>(a[0]);
+  const auto last = static_cast<uint32_t>(a[1]);
+  if ((a[2] & ~(CLOSE_RANGE_CLOEXEC | CLOSE_RANGE_UNSHARE)) != 0 || first > last) {
     return -EINVAL;
   }
-  for (uint64_t fd = static_cast<uint32_t>(a[0]); fd <= last && fd < limit; ++fd) {
-    const long arguments[6] = {static_cast<long>(fd)};
-    if (fd_kind(static_cast<int>(fd)) != FdKind::kFree) {
-      do_close(__NR_close, arguments);
+  const uint32_t limit = 65536;
+  for (uint32_t fd = first; fd <= last && fd < limit; ++fd) {
+    if (fd_kind(static_cast<int>(fd)) == FdKind::kFree) {
+      continue;
+    }
+    const long marks[6] = {fd, F_SETFD, FD_CLOEXEC};
+    if ((a[2] & CLOSE_RANGE_CLOEXEC) != 0) {
+      do_fcntl(__NR_fcntl, marks);
+    } else {
+      do_close(__NR_close, marks);
     }
   }
   return 0;

@@ -131,9 +131,11 @@ long net_recvmsg(int fd, struct msghdr* message, int flags) {
                           ? pair_receive(file, message, length, flags, &out_flags)
                           : read_file(file, message->msg_iov, static_cast<size_t>(length), flags);
   if (result >= 0) {
-    message->msg_namelen = 0;  // streams tell no sender
+    if (message->msg_name != nullptr) {
+      message->msg_namelen = 0;  // streams tell no sender
+    }
     message->msg_controllen = 0;
-    message->msg_flags = out_flags;
+    message->msg_flags = out_flags | (flags & MSG_CMSG_CLOEXEC);
   }
   return result;
 }

@@ -377,6 +377,9 @@ int pair_take_error(File* file) {
 
 long net_socketpair(int domain, int type, int protocol, int fds[2]) {
   const int kind = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if ((kind & ~0xf) != 0) {
+    return -EINVAL;  // a flag that the kernel does not know
+  }
   if (domain != AF_UNIX) {
     return domain == AF_INET || domain == AF_INET6 ? -EOPNOTSUPP : -EAFNOSUPPORT;
   }

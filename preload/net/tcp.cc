@@ -247,6 +247,9 @@ void net_end() {
 
 long net_socket(int domain, int type, int protocol) {
   const int kind = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if ((kind & ~0xf) != 0) {
+    return -EINVAL;  // a flag that the kernel does not know
+  }
   if (domain != AF_INET && domain != AF_INET6) {
     return refuse_socket(domain, kind, -EAFNOSUPPORT);
   }

@@ -3,7 +3,8 @@
 // Runs the program as a primary with a small edge of its own and writes its log to FILE, until it
 // gets SIGUSR1 (or the program exits). Then replays FILE in a second process and compares output
 // and, unless the program has exited, all writable memory at the same record. Prints the list of
-// exceptions; fails on any other differing word and on divergence.
+// exceptions; fails on any other differing word, on divergence, and on a choice of a call that
+// should have none.
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -20,6 +21,7 @@
 #include "supervisor/app_port.h"
 #include "supervisor/process/launch.h"
 #include "supervisor/region.h"
+#include "tests/replay/call_classes.h"
 #include "tests/replay/memory_compare.h"
 #include "tests/replay/small_edge.h"
 
@@ -109,6 +111,7 @@ struct Replica {
 struct Recorder : AppPort::Sink {
   SmallEdge edge;
   std::ofstream log;
+  CallClasses classes;
   uint64_t digest = 0, lsn = 0, position = 0;
   uint64_t log_bytes = 0, output_entries = 0;
   void app_output(const Output& entry) override {
@@ -122,6 +125,7 @@ struct Recorder : AppPort::Sink {
   }
   void app_turns(unit::Bytes turns, uint64_t, uint64_t) override {
     log_bytes += turns.size();
+    classes.look_at(turns);
     log.write(reinterpret_cast<const char*>(turns.data()), static_cast<long>(turns.size()));
   }
 };
@@ -221,6 +225,11 @@ int report(const Recorder& recorder, const Replayer& replayer, const Comparison&
   if (recorder.digest != replayer.digest || recorder.lsn != replayer.lsn) {
     std::printf("FAILED: the replay has %lu records and digest %016lx\n", replayer.lsn,
                 replayer.digest);
+    return 1;
+  }
+  for (const std::string& name : recorder.classes.wrong()) {
+    std::printf("FAILED: %s has choices in the log, against its class in preload/table.def\n",
+                name.c_str());
     return 1;
   }
   std::printf("writable memory compared: %lu bytes\n", comparison.bytes_compared);
