@@ -482,6 +482,13 @@ long doors_replay_choice(long number, void* payload, size_t capacity) {
   return result;
 }
 
+uint64_t doors_log_written() {
+  return doors.log_out.written();
+}
+bool doors_log_is_taken(uint64_t position) {
+  return doors.control->rings[kRingLogOut].tail.load(std::memory_order_acquire) >= position;
+}
+
 void doors_switch(uint32_t thread_index) {
   if (doors.live) {
     Record record;

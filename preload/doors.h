@@ -90,6 +90,11 @@ inline long in_parts(long number, void* out, size_t size, F&& part) {
   }
 }
 
+// How far this replica has written its own log; and whether the log up to there has been taken by
+// whoever passes it on, so that it survives this process.
+uint64_t doors_log_written();
+bool doors_log_is_taken(uint64_t position);
+
 // The token goes to the thread with this index: written by the primary, checked by a secondary.
 void doors_switch(uint32_t thread_index);
 

@@ -16,6 +16,8 @@
 #include "eventlog/records.h"
 #include "preload/calls.h"
 #include "preload/doors.h"
+#include "preload/files/mapping.h"
+#include "preload/files/opened.h"
 #include "preload/guarded.h"
 #include "preload/handlers.h"
 #include "preload/net/bytes.h"
@@ -165,10 +167,17 @@ long do_mmap(long number, const long* a) {
   if ((a[3] & MAP_ANONYMOUS) == 0 && fd_kind(static_cast<int>(a[4])) != FdKind::kNative) {
     return fd_kind(static_cast<int>(a[4])) == FdKind::kFree ? -EBADF : -ENODEV;
   }
+  const bool of_file = (a[3] & MAP_ANONYMOUS) == 0;
+  if (of_file && maps_copy(a)) {
+    return map_copy(a);
+  }
   const bool live = doors_are_live();
   const long address = choose(number, [&] { return as_is(number, a); });
   if (live || is_error(address)) {
     return address;
+  }
+  if (of_file) {
+    require_same_file(static_cast<int>(a[4]), number);
   }
   const long flags = (a[3] & MAP_FIXED) != 0 ? a[3] : a[3] | MAP_FIXED_NOREPLACE;
   const long here = raw(number, address, a[1], a[2], flags, a[4], a[5]);

@@ -10,6 +10,7 @@
 #include <sched.h>
 
 #include "preload/doors.h"
+#include "preload/files/fifo.h"
 #include "preload/pending.h"
 #include "preload/raw.h"
 #include "preload/signals.h"
@@ -93,6 +94,10 @@ void remove_timed(Thread* thread) {
 
 int64_t earliest_deadline() {
   int64_t earliest = net_next_timer_ns();
+  const int64_t look = fifo_next_look_ns();
+  if (look != kNoDeadline && (earliest == kNoDeadline || look < earliest)) {
+    earliest = look;
+  }
   const int64_t alarm = signals_next_timer_ns();
   if (alarm != kNoDeadline && (earliest == kNoDeadline || alarm < earliest)) {
     earliest = alarm;
@@ -260,6 +265,7 @@ void scheduler_wake_thread(Thread* thread, int result) {
 void scheduler_expire(int64_t now_ns) {
   net_expire_timers(now_ns);
   signals_expire_timers(now_ns);
+  fifo_look_if_due(now_ns);
   for (;;) {
     Thread* due = nullptr;
     for (Thread* t = scheduler.timed; t != nullptr; t = t->next_timed) {

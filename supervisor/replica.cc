@@ -105,6 +105,13 @@ Result<void> Replica::start_application(process::Inheritance inheritance,
     return application.error();
   }
   application_ = std::move(*application);
+  if (application_.proc_error != 0) {
+    event("trouble",
+          system_error("the program sees the host's /proc, in which its process id is another's: a "
+                       "/proc of its own cannot be mounted here",
+                       application_.proc_error)
+              .message);
+  }
   return watch(application_.status.get(), kTagStatus, EPOLLIN | EPOLLRDHUP);
 }
 
@@ -203,6 +210,7 @@ Result<void> Replica::start(process::Inheritance inheritance) {
     return edge.error();
   }
   edge_ = std::move(*edge);
+  edge_->set_application(application_.application.get());
   FTRUN_TRY(meet_peers(secret_));
   FTRUN_TRY(open_primary_rings(view));
   unit::CoreConfig config;

@@ -300,6 +300,7 @@ void Replica::tick() {
     core_->on_quarantine_over();
   }
   edge_->part(now_ns_);
+  edge_->retry_locks();
   note_state();
   control_->resume();
   flush_links();

@@ -9,6 +9,7 @@
 
 #include "eventlog/records.h"
 #include "preload/calls.h"
+#include "preload/files/opened.h"
 #include "preload/files/replicate.h"
 #include "preload/net/bytes.h"
 
@@ -99,8 +100,10 @@ uint64_t buffers_hash(const Transfer& t, size_t bytes) {
 // A part of a read whose bytes come from the log.
 long read_part(long number, const Transfer& t, const struct iovec& part, int64_t offset) {
   const bool live = doors_are_live();
-  const long result = choose_counted(number, part.iov_base, part.iov_len,
-                                     [&] { return move_buffers(t, &part, 1, offset, t.flags); });
+  const long result = choose_counted(number, part.iov_base, part.iov_len, [&]() -> long {
+    return fd_native_class(t.fd) == kLoggedElsewhere ? -ESTALE
+                                                     : move_buffers(t, &part, 1, offset, t.flags);
+  });
   if (!live && result > 0 && offset == kAtPosition) {
     raw(__NR_lseek, t.fd, result, SEEK_CUR);  // so that a promoted replica reads on from here
   }
@@ -147,6 +150,7 @@ long read_compared(long number, const Transfer& t) {
     return r;
   });
   if (!live && result > 0) {
+    require_same_file(t.fd, number);
     const auto bytes = static_cast<size_t>(result);
     const long here = move_exactly(t, bytes);
     if (here != result) {
@@ -185,7 +189,7 @@ long transfer(long number, Transfer t) {
   if (t.writes) {
     return write_replicated(number, t);
   }
-  return fd_native_class(t.fd) == kLogged ? read_logged(number, t) : read_compared(number, t);
+  return is_logged(fd_native_class(t.fd)) ? read_logged(number, t) : read_compared(number, t);
 }
 
 const struct iovec* buffers_at(long address) {

@@ -6,6 +6,8 @@
 #include <sys/ioctl.h>
 
 #include "preload/calls.h"
+#include "preload/files/fifo.h"
+#include "preload/files/locks.h"
 #include "preload/files/replicate.h"
 #include "preload/guarded.h"
 
@@ -38,9 +40,18 @@ long do_ioctl(long number, const long* a) {
   }
 }
 
+// The result of a dup of a virtual descriptor.
+long dupped(long fd) {
+  if (fd >= 0) {
+    fifo_dupped(static_cast<int>(fd));
+  }
+  return fd;
+}
+
 long native_dup(long result, int old_fd, bool close_on_exec) {
   if (result >= 0) {
     fd_set_native(static_cast<int>(result), fd_native_class(old_fd), close_on_exec);
+    fd_share_description(static_cast<int>(result), old_fd);
   }
   return result;
 }
@@ -48,7 +59,8 @@ long native_dup(long result, int old_fd, bool close_on_exec) {
 long do_fcntl(long number, const long* a) {
   const int fd = static_cast<int>(a[0]);
   if (is_virtual(fd)) {
-    return net_fcntl(fd, static_cast<int>(a[1]), static_cast<unsigned long>(a[2]));
+    const long result = net_fcntl(fd, static_cast<int>(a[1]), static_cast<unsigned long>(a[2]));
+    return a[1] == F_DUPFD || a[1] == F_DUPFD_CLOEXEC ? dupped(result) : result;
   }
   if (fd_kind(fd) == FdKind::kFree) {
     return -EBADF;
@@ -66,10 +78,9 @@ long do_fcntl(long number, const long* a) {
     case F_SETLKW:
     case F_OFD_SETLK:
     case F_OFD_SETLKW:
-      return replicate(number, [&] { return raw(number, a[0], a[1], a[2], a[3], a[4], a[5]); });
     case F_GETLK:
     case F_OFD_GETLK:
-      return choose_out(number, a, a[2], sizeof(struct flock));
+      return lock_fcntl(number, a);
     // Never set: there is no SIGIO, and no lease on a file that each replica has.
     case F_GETOWN:
     case F_GETSIG:
@@ -88,7 +99,7 @@ long do_dup(long number, const long* a) {
   const int fd = static_cast<int>(a[0]);
   switch (fd_kind(fd)) {
     case FdKind::kVirtual:
-      return net_dup(fd, 0, -1, false);
+      return dupped(net_dup(fd, 0, -1, false));
     case FdKind::kNative:
       return native_dup(raw(number, fd), fd, false);
     case FdKind::kFree:
@@ -102,14 +113,19 @@ long dup_onto(int old_fd, int new_fd, bool close_on_exec) {
   if (new_fd < 0 || new_fd >= descriptor_limit() || fd_kind(old_fd) == FdKind::kFree) {
     return -EBADF;
   }
+  ClosingFile before(new_fd);
+  long result = 0;
   if (is_virtual(old_fd)) {
-    return net_dup(old_fd, 0, new_fd, close_on_exec);
+    result = dupped(net_dup(old_fd, 0, new_fd, close_on_exec));
+  } else {
+    if (is_virtual(new_fd)) {
+      net_close(new_fd);
+    }
+    result = native_dup(raw(__NR_dup3, old_fd, new_fd, close_on_exec ? O_CLOEXEC : 0), old_fd,
+                        close_on_exec);
   }
-  if (is_virtual(new_fd)) {
-    net_close(new_fd);
-  }
-  return native_dup(raw(__NR_dup3, old_fd, new_fd, close_on_exec ? O_CLOEXEC : 0), old_fd,
-                    close_on_exec);
+  before.closed();
+  return result;
 }
 }  // namespace
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files: asking about them, and changing what is not their content. State files show inode numbers
-// and times that survive a promotion (identity.h).
+// Files: asking about them. State files show inode numbers and times that survive a promotion
+// (identity.h).
 // Runs in the application on the shim's stack with the token held; no libc.
 #include <errno.h>
 #include <fcntl.h>
@@ -9,12 +9,12 @@
 
 #include "eventlog/records.h"
 #include "preload/calls.h"
+#include "preload/files/fifo.h"
 #include "preload/files/identity.h"
+#include "preload/files/own.h"
 #include "preload/files/replicate.h"
 
 namespace ftrun::shim {
-
-// --- asking ---
 
 namespace {
 
@@ -46,9 +46,42 @@ long stat_call(long number, FileClass file_class, void* out, Stat&& function, To
   return result;
 }
 
+// The virtual descriptor that `path` names, by `names`; -1: none. Most names say by their first
+// characters that they do not.
+int own_virtual(int directory_fd, const char* path, int (*names)(const char*)) {
+  char absolute[kPathBytesMax];
+  const char first = path[0] == '/' ? path[1] : path[0];
+  const bool may_be = path[0] == '/' ? first == 'd' || first == 'p' || first == '/' || first == '.'
+                                     : first >= '0' && first <= '9';
+  if (!may_be || !absolute_path(directory_fd, path, absolute)) {
+    return -1;
+  }
+  const int fd = names(absolute);
+  return fd >= 0 && is_virtual(fd) && !is_fifo(fd) ? fd : -1;
+}
+
+long access_path(long number, const long* a, int directory_fd, long path) {
+  const int own =
+      own_virtual(directory_fd, static_cast<const char*>(pointer(path)), &own_descriptor);
+  return own >= 0 ? 0 : choose_out(number, a, 0, 0);
+}
+
+long read_link(long number, const long* a, int directory_fd, long path, long out, long size) {
+  const int own =
+      own_virtual(directory_fd, static_cast<const char*>(pointer(path)), &own_descriptor_link);
+  return own >= 0 && size > 0
+             ? net_link_name(own, static_cast<char*>(pointer(out)), static_cast<size_t>(size))
+             : choose_counted(number, a, out, size);
+}
+
 long stat_path(long number, long directory_fd, long path, long out, long flags) {
   const auto* name = static_cast<const char*>(pointer(path));
   const int fd = static_cast<int>(directory_fd);
+  if ((flags & AT_SYMLINK_NOFOLLOW) == 0) {
+    if (const int own = own_virtual(fd, name, &own_descriptor); own >= 0) {
+      return net_fstat(own, static_cast<struct stat*>(pointer(out)));
+    }
+  }
   const FileClass file_class = name[0] == '\0' && (flags & AT_EMPTY_PATH) != 0
                                    ? static_cast<FileClass>(fd_native_class(fd))
                                    : classify_at(fd, name);
@@ -89,19 +122,19 @@ long do_fstatfs(long number, const long* a) {
   return choose_out(number, a, a[1], sizeof(struct statfs));
 }
 long do_access(long number, const long* a) {
-  return choose_out(number, a, 0, 0);
+  return access_path(number, a, AT_FDCWD, a[0]);
 }
 long do_faccessat(long number, const long* a) {
-  return choose_out(number, a, 0, 0);
+  return access_path(number, a, static_cast<int>(a[0]), a[1]);
 }
 long do_faccessat2(long number, const long* a) {
-  return choose_out(number, a, 0, 0);
+  return access_path(number, a, static_cast<int>(a[0]), a[1]);
 }
 long do_readlink(long number, const long* a) {
-  return choose_counted(number, a, a[1], a[2]);
+  return read_link(number, a, AT_FDCWD, a[0], a[1], a[2]);
 }
 long do_readlinkat(long number, const long* a) {
-  return choose_counted(number, a, a[2], a[3]);
+  return read_link(number, a, static_cast<int>(a[0]), a[1], a[2], a[3]);
 }
 long do_getcwd(long number, const long* a) {
   return choose_counted(number, a, a[0], a[1]);
@@ -145,107 +178,6 @@ long do_llistxattr(long number, const long* a) {
 }
 long do_flistxattr(long number, const long* a) {
   return choose_counted(number, a, a[1], a[2]);
-}
-
-// --- changing ---
-
-#define FTRUN_RAW6(number) raw(number, a[0], a[1], a[2], a[3], a[4], a[5])
-
-long do_mkdir(long n, const long* a) {
-  return replicate_path(n, AT_FDCWD, a[0], [&] { return FTRUN_RAW6(n); });
-}
-long do_rmdir(long n, const long* a) {
-  return do_mkdir(n, a);
-}
-long do_unlink(long n, const long* a) {
-  return do_mkdir(n, a);
-}
-long do_chmod(long n, const long* a) {
-  return do_mkdir(n, a);
-}
-long do_chown(long n, const long* a) {
-  return do_mkdir(n, a);
-}
-long do_lchown(long n, const long* a) {
-  return do_mkdir(n, a);
-}
-long do_truncate(long n, const long* a) {
-  return do_mkdir(n, a);
-}
-long do_mkdirat(long n, const long* a) {
-  return replicate_path(n, static_cast<int>(a[0]), a[1], [&] { return FTRUN_RAW6(n); });
-}
-long do_unlinkat(long n, const long* a) {
-  return do_mkdirat(n, a);
-}
-long do_fchmodat(long n, const long* a) {
-  return do_mkdirat(n, a);
-}
-long do_fchownat(long n, const long* a) {
-  return do_mkdirat(n, a);
-}
-long do_utimensat(long n, const long* a) {
-  return a[1] == 0 ? replicate(n, [&] { return FTRUN_RAW6(n); }) : do_mkdirat(n, a);
-}
-long do_rename(long n, const long* a) {
-  return replicate_two_paths(n, AT_FDCWD, a[0], AT_FDCWD, a[1], [&] { return FTRUN_RAW6(n); });
-}
-long do_link(long n, const long* a) {
-  return do_rename(n, a);
-}
-long do_renameat(long n, const long* a) {
-  return replicate_two_paths(n, static_cast<int>(a[0]), a[1], static_cast<int>(a[2]), a[3],
-                             [&] { return FTRUN_RAW6(n); });
-}
-long do_renameat2(long n, const long* a) {
-  return do_renameat(n, a);
-}
-long do_linkat(long n, const long* a) {
-  return do_renameat(n, a);
-}
-long do_symlink(long n, const long* a) {
-  return replicate_path(n, AT_FDCWD, a[1], [&] { return FTRUN_RAW6(n); });
-}
-long do_symlinkat(long n, const long* a) {
-  return replicate_path(n, static_cast<int>(a[1]), a[2], [&] { return FTRUN_RAW6(n); });
-}
-
-// On descriptors that are open for writing, or harmless: the open decided already.
-long replicate_descriptor(long n, const long* a) {
-  if (is_virtual(a[0])) {
-    return -EINVAL;
-  }
-  return replicate(n, [&] { return FTRUN_RAW6(n); });
-}
-long do_fchmod(long n, const long* a) {
-  return replicate_descriptor(n, a);
-}
-long do_fchown(long n, const long* a) {
-  return replicate_descriptor(n, a);
-}
-long do_ftruncate(long n, const long* a) {
-  return replicate_descriptor(n, a);
-}
-long do_fallocate(long n, const long* a) {
-  return replicate_descriptor(n, a);
-}
-long do_fsync(long n, const long* a) {
-  return replicate_descriptor(n, a);
-}
-long do_fdatasync(long n, const long* a) {
-  return replicate_descriptor(n, a);
-}
-long do_sync_file_range(long n, const long* a) {
-  return replicate_descriptor(n, a);
-}
-long do_flock(long n, const long* a) {
-  return replicate_descriptor(n, a);
-}
-long do_chdir(long n, const long* a) {
-  return replicate(n, [&] { return FTRUN_RAW6(n); });
-}
-long do_fchdir(long n, const long* a) {
-  return replicate(n, [&] { return FTRUN_RAW6(n); });
 }
 
 }  // namespace ftrun::shim

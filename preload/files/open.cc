@@ -8,16 +8,23 @@
 #include <linux/openat2.h>
 
 #include "preload/calls.h"
+#include "preload/files/fifo.h"
+#include "preload/files/locks.h"
+#include "preload/files/opened.h"
+#include "preload/files/outside.h"
+#include "preload/files/own.h"
 #include "preload/files/replicate.h"
 #include "preload/text.h"
 
 namespace ftrun::shim {
 namespace {
 
-long open_here(int directory_fd, const char* path, long flags, long mode, long primary_result,
+// As the primary did, at the same number. What only the primary's log can give (another file stands
+// there now, or none) gets a placeholder.
+void open_here(int directory_fd, const char* path, long flags, long mode, long primary_result,
                FileClass file_class) {
   long fd = raw(__NR_openat, directory_fd, path, flags, mode);
-  if (fd < 0 && file_class == kLogged) {
+  if (fd < 0 && file_class != kState) {
     fd = raw(__NR_openat, AT_FDCWD, "/", O_PATH | O_CLOEXEC);
   }
   if (fd != primary_result) {
@@ -26,30 +33,119 @@ long open_here(int directory_fd, const char* path, long flags, long mode, long p
     text.add(primary_result).add(" in the primary\n");
     doors_fail(ShimFailure::kDiverged, text.c_str());
   }
+}
+
+// `absolute` names the file for the classes only; the kernel is given what the program said.
+long open_file(int directory_fd, const char* path, long flags, long mode, const char* absolute,
+               FileClass file_class) {
+  const bool live = doors_are_live();
+  Opened seen = {};
+  const size_t described = file_class == kState ? 0 : sizeof(seen);
+  // A pipe without a writer must not keep the token; to a file the flag means nothing.
+  const bool may_be_fifo =
+      file_class == kPlain && (flags & (O_NONBLOCK | O_PATH | O_DIRECTORY)) == 0;
+  const long native_flags = may_be_fifo ? flags | O_NONBLOCK : flags;
+  const long fd = choose(__NR_openat, &seen, described, [&] {
+    const long result = raw(__NR_openat, directory_fd, path, native_flags, mode);
+    if (result >= 0 && described != 0) {
+      seen = describe_opened(static_cast<int>(result), absolute, file_class);
+    }
+    return result;
+  });
+  if (fd < 0) {
+    return fd;
+  }
+  if (described != 0) {
+    file_class = seen.file_class;
+  }
+  if (!live) {
+    open_here(directory_fd, path, native_flags, mode, fd, file_class);
+    if (described != 0) {
+      file_class = compare_opened(static_cast<int>(fd), seen);
+    }
+  }
+  if (file_class == kFifo) {
+    return fifo_install(static_cast<int>(fd), flags);
+  }
+  if (may_be_fifo) {
+    raw(__NR_fcntl, fd, F_SETFL, flags);
+  }
+  fd_set_native(static_cast<int>(fd), file_class, (flags & O_CLOEXEC) != 0);
   return fd;
+}
+
+// Of a pipe, to write: open(2) waits until somebody reads.
+long open_fifo_to_write(int directory_fd, const char* path, long flags, const char* absolute) {
+  constexpr int64_t kRetryNs = 10'000'000;
+  flags &= ~static_cast<long>(O_CREAT | O_TRUNC);
+  for (;;) {
+    const long fd = open_file(directory_fd, path, flags, 0, absolute, kPlain);
+    if (fd != -ENXIO || (flags & O_NONBLOCK) != 0) {
+      return fd;
+    }
+    if (sched_wait(nullptr, virtual_now_ns() + kRetryNs) == kErrRestart) {
+      return kErrRestart;
+    }
+  }
+}
+
+bool may_write(const char* absolute, FileClass file_class) {
+  return file_class == kState || is_harmless_device(absolute) || is_own_attribute(absolute);
+}
+
+// open("/dev/stdout"), open("/proc/self/fd/N") and the like.
+long open_own(int own, int directory_fd, const char* path, long flags, long mode,
+              const char* absolute) {
+  if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) {
+    return -EEXIST;
+  }
+  if (fd_kind(own) != FdKind::kNative) {
+    return net_reopen(own, static_cast<int>(flags));
+  }
+  const auto file_class = static_cast<FileClass>(fd_native_class(own));
+  if (opens_to_write(flags) && file_class != kState) {
+    if (const long error = refuse_open(directory_fd, path, flags)) {
+      return error;
+    }
+  }
+  return open_file(directory_fd, path, flags, mode, absolute, file_class);
+}
+
+// A name that does not lead anywhere: the kernel knows why.
+long open_nameless(int directory_fd, const char* path) {
+  return choose(__NR_openat, [&]() -> long {
+    const long fd = raw(__NR_openat, directory_fd, path, O_PATH | O_CLOEXEC);
+    if (fd >= 0) {
+      raw(__NR_close, fd);
+    }
+    return fd < 0 ? fd : -ENAMETOOLONG;
+  });
 }
 
 long open_call(int directory_fd, const char* path, long flags, long mode) {
   char absolute[kPathBytesMax];
   if (!absolute_path(directory_fd, path, absolute)) {
-    return -ENAMETOOLONG;
+    return open_nameless(directory_fd, path);
   }
-  const FileClass file_class = classify(absolute);
-  const bool writes = (flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC)) != 0;
-  if (writes && file_class != kState && !is_harmless_device(absolute)) {
-    return refuse_write(directory_fd, path);
+  FileClass file_class = classify(absolute);
+  int own = own_descriptor(absolute);
+  if (own < 0 && opens_to_write(flags) && !may_write(absolute, file_class)) {
+    follow_links(absolute);
+    file_class = classify(absolute);
+    own = own_descriptor(absolute);
+    if (own < 0 && !may_write(absolute, file_class)) {
+      const long error = refuse_open(directory_fd, path, flags);
+      if (error == kOpensFifo) {
+        return open_fifo_to_write(directory_fd, path, flags, absolute);
+      }
+      if (error != 0) {
+        return error;
+      }
+      flags &= ~static_cast<long>(O_CREAT);
+    }
   }
-  const bool live = doors_are_live();
-  const long fd =
-      choose(__NR_openat, [&] { return raw(__NR_openat, directory_fd, path, flags, mode); });
-  if (fd < 0) {
-    return fd;
-  }
-  if (!live) {
-    open_here(directory_fd, path, flags, mode, fd, file_class);
-  }
-  fd_set_native(static_cast<int>(fd), file_class, (flags & O_CLOEXEC) != 0);
-  return fd;
+  return own >= 0 ? open_own(own, directory_fd, path, flags, mode, absolute)
+                  : open_file(directory_fd, path, flags, mode, absolute, file_class);
 }
 
 }  // namespace
@@ -77,9 +173,13 @@ long do_close(long, const long* a) {
   switch (fd_kind(fd)) {
     case FdKind::kVirtual:
       return net_close(fd);
-    case FdKind::kNative:
+    case FdKind::kNative: {
+      ClosingFile before(fd);
       fd_clear_native(fd);
-      return raw(__NR_close, fd);
+      const long result = raw(__NR_close, fd);
+      before.closed();
+      return result;
+    }
     case FdKind::kFree:
       break;
   }

@@ -72,23 +72,21 @@ bool absolute_path(int directory_fd, const char* path, char* out) {
   out[0] = '\0';
   if (path[0] != '/') {
     char base[kPathBytesMax];
-    long n = 0;
-    if (directory_fd == AT_FDCWD) {
-      n = raw(__NR_getcwd, base, sizeof(base));
-    } else {
-      Text link;
-      link.add("/proc/self/fd/").add(static_cast<int64_t>(directory_fd));
-      n = raw(__NR_readlink, link.c_str(), base, sizeof(base) - 1);
-    }
-    if (n <= 0) {
-      return false;
-    }
-    base[static_cast<size_t>(n) < sizeof(base) ? n : n - 1] = '\0';
-    if (!append_parts(out, &length, base)) {
+    const bool has_base = directory_fd == AT_FDCWD ? raw(__NR_getcwd, base, sizeof(base)) > 0
+                                                   : name_of_descriptor(directory_fd, base);
+    if (!has_base || !append_parts(out, &length, base)) {
       return false;
     }
   }
   return append_parts(out, &length, path);
+}
+
+bool resolve_link(char* absolute, const char* target) {
+  size_t length = target[0] == '/' ? 0 : length_of(absolute);
+  while (length > 0 && absolute[--length] != '/') {
+  }
+  absolute[length] = '\0';
+  return append_parts(absolute, &length, target);
 }
 
 FileClass classify(const char* absolute) {
@@ -123,7 +121,26 @@ long refuse_write(int directory_fd, const char* path) {
 }
 
 bool is_harmless_device(const char* path) {
-  return under(path, "/dev/null") || under(path, "/dev/zero") || under(path, "/dev/full");
+  return under(path, "/dev/null") || under(path, "/dev/zero") || under(path, "/dev/full") ||
+         under(path, "/dev/random") || under(path, "/dev/urandom");
+}
+
+bool has_state_directories() {
+  return state_directories[0] != '\0';
+}
+
+bool is_under_proc(const char* absolute) {
+  return under(absolute, "/proc");
+}
+
+bool name_of_descriptor(int fd, char* out) {
+  Text link;
+  link.add("/proc/self/fd/").add(static_cast<int64_t>(fd));
+  const long n = raw(__NR_readlink, link.c_str(), out, kPathBytesMax - 1);
+  if (n > 0) {
+    out[n] = '\0';
+  }
+  return n > 0;
 }
 
 void files_init(const char* directories) {

@@ -12,6 +12,10 @@ enum FileClass : uint8_t {
   kState = 1,   // under a state directory: each replica has its own
   kLogged = 2,  // content comes from the log
   kPlain = 3,   // opened by every replica, content compared
+  // What a secondary remembers of its own descriptor where its file is not the primary's:
+  kLoggedElsewhere = 4,  // content comes from the log, but not after a promotion: ESTALE
+  kChanged = 5,          // content would be compared, and cannot be the same
+  kFifo = 6,             // only in an open's record: a virtual file is put over it
 };
 
 inline constexpr size_t kPathBytesMax = 4096;
@@ -21,8 +25,17 @@ inline constexpr size_t kPathBytesMax = 4096;
 // `out` has kPathBytesMax bytes. False if the name is longer, or the directory has none.
 bool absolute_path(int directory_fd, const char* path, char* out);
 
+// Replaces the last part of `absolute`, which is a symbolic link, by what the link says. False if
+// the name becomes too long.
+bool resolve_link(char* absolute, const char* target);
+
 FileClass classify(const char* absolute);
 FileClass classify_at(int directory_fd, const char* path);
+
+bool has_state_directories();
+bool is_under_proc(const char* absolute);
+// What the kernel calls the file of a native descriptor; `out` as above.
+bool name_of_descriptor(int fd, char* out);
 
 // Devices that may be opened for writing: what is written to them is gone.
 bool is_harmless_device(const char* absolute);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "preload/doors.h"
+#include "preload/files/outside.h"
 #include "preload/files/paths.h"
 #include "preload/net/net.h"
 #include "preload/raw.h"
@@ -41,22 +42,14 @@ long replicate(long number, F&& function) {
   return result;
 }
 
+// The same where `path` must be under a state directory; elsewhere it is what `change` says.
 template <typename F>
-long replicate_path(long number, int directory_fd, long path, F&& function) {
+long replicate_path(long number, int directory_fd, long path, Change change, F&& function) {
   const auto* name = reinterpret_cast<const char*>(path);
   if (classify_at(directory_fd, name) != kState) {
-    return refuse_write(directory_fd, name);
+    return refuse_change(number, directory_fd, name, change);
   }
   return replicate(number, static_cast<F&&>(function));
-}
-
-template <typename F>
-long replicate_two_paths(long number, int fd1, long path1, int fd2, long path2, F&& function) {
-  const auto* first = reinterpret_cast<const char*>(path1);
-  if (classify_at(fd1, first) != kState) {
-    return refuse_write(fd1, first);
-  }
-  return replicate_path(number, fd2, path2, static_cast<F&&>(function));
 }
 
 }  // namespace ftrun::shim

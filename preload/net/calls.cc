@@ -213,6 +213,10 @@ long net_fstat(int fd, struct stat* out) {
   if (file == nullptr) {
     return -EBADF;
   }
+  if (file->ops->stat != nullptr) {
+    file->ops->stat(file, out);
+    return 0;
+  }
   __builtin_memset(out, 0, sizeof(*out));
   out->st_ino = file->inode;
   out->st_nlink = 1;
@@ -225,6 +229,7 @@ long net_fstat(int fd, struct stat* out) {
       break;
     case FileType::kPipe:
     case FileType::kConsole:
+    case FileType::kFifo:
       out->st_mode = S_IFIFO | 0600;
       out->st_dev = 14;
       break;

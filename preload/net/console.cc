@@ -48,6 +48,10 @@ constexpr FileOps kConsoleOps = {FileType::kConsole, console_poll, nullptr,
 
 }  // namespace
 
+int console_stream(const File* console) {
+  return static_cast<int>(static_cast<const Console*>(console)->stream);
+}
+
 File* console_create(int stream) {
   Console* console = g_consoles.get();
   file_init(console, &kConsoleOps, O_WRONLY);

@@ -9,5 +9,6 @@ namespace ftrun::shim {
 
 // `stream` is 1 or 2. The caller owns the reference.
 File* console_create(int stream);
+int console_stream(const File* console);
 
 }  // namespace ftrun::shim

@@ -14,9 +14,12 @@ struct Slot {
   FdKind kind;
   uint8_t native_class;
   bool close_on_exec;
+  uint32_t description;  // native only
 };
 
 constinit Slot* g_slots = nullptr;
+constinit uint32_t g_descriptions = 0;
+constinit int g_fd_max = 0;  // of all native numbers so far
 
 Slot* slot_of(int fd) {
   return fd >= 0 && fd < kDescriptorsMax && g_slots != nullptr ? &g_slots[fd] : nullptr;
@@ -33,7 +36,8 @@ void set_virtual(int fd, File* file, bool close_on_exec) {
     shim_fail("descriptor number beyond the table", fd);
   }
   File* before = slot->kind == FdKind::kVirtual ? slot->file : nullptr;
-  *slot = Slot{file, FdKind::kVirtual, 0, close_on_exec};
+  *slot = Slot{file, FdKind::kVirtual, 0, close_on_exec, 0};
+  g_fd_max = fd > g_fd_max ? fd : g_fd_max;
   if (before != nullptr) {
     file_release(before);
   }
@@ -67,7 +71,8 @@ void fd_set_native(int fd, uint8_t native_class, bool close_on_exec) {
     shim_fail("descriptor number beyond the table", fd);
   }
   File* before = slot->kind == FdKind::kVirtual ? slot->file : nullptr;
-  *slot = Slot{nullptr, FdKind::kNative, native_class, close_on_exec};
+  *slot = Slot{nullptr, FdKind::kNative, native_class, close_on_exec, ++g_descriptions};
+  g_fd_max = fd > g_fd_max ? fd : g_fd_max;
   if (before != nullptr) {  // dup2 of a file over a virtual number
     file_release(before);
   }
@@ -76,6 +81,24 @@ void fd_set_native(int fd, uint8_t native_class, bool close_on_exec) {
 uint8_t fd_native_class(int fd) {
   const Slot* slot = slot_of(fd);
   return slot != nullptr && slot->kind == FdKind::kNative ? slot->native_class : 0;
+}
+
+uint32_t fd_description(int fd) {
+  const Slot* slot = slot_of(fd);
+  return slot != nullptr ? slot->description : 0;
+}
+
+void fd_share_description(int fd, int other) {
+  slot_of(fd)->description = fd_description(other);
+}
+
+bool fd_description_is_open(uint32_t description) {
+  for (int fd = 0; fd <= g_fd_max; ++fd) {
+    if (g_slots[fd].description == description) {
+      return true;
+    }
+  }
+  return false;
 }
 
 void fd_clear_native(int fd) {
@@ -111,6 +134,18 @@ long install_file(File* file, int at_least, bool close_on_exec) {
   return fd;
 }
 
+void fd_set_virtual(int fd, File* file, bool close_on_exec) {
+  set_virtual(fd, file, close_on_exec);
+}
+
+int fd_number_of(const File* file, int but) {
+  int fd = g_fd_max;
+  while (fd >= 0 && (g_slots[fd].file != file || fd == but)) {
+    --fd;
+  }
+  return fd;
+}
+
 void net_init() {
   if (g_slots == nullptr) {
     g_slots = static_cast<Slot*>(arena_alloc(sizeof(Slot) * kDescriptorsMax, alignof(Slot)));
@@ -126,6 +161,9 @@ long net_close(int fd) {
     return -EBADF;
   }
   File* file = slot->file;
+  if (file->references == 1 && file->ops->last_close != nullptr) {
+    file->ops->last_close(file, fd);
+  }
   *slot = Slot{};
   release_descriptor(fd);
   file_release(file);

@@ -16,6 +16,12 @@ File* virtual_file(int fd);
 // The same for socket calls; *error is -EBADF or -ENOTSOCK on failure.
 File* socket_file(int fd, long* error);
 
+// Puts `file` (one reference moves to the table) at the number of a native descriptor, which stays
+// open behind it.
+void fd_set_virtual(int fd, File* file, bool close_on_exec);
+// A number of this file, -1 if there is none; not `but`.
+int fd_number_of(const File* file, int but = -1);
+
 // Gives `file` (one reference moves to the table) the lowest free number >= `at_least`. On -EMFILE
 // the reference stays with the caller.
 long install_file(File* file, int at_least, bool close_on_exec);

@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "preload/env.h"
 #include "preload/net/bytes.h"
@@ -23,7 +24,7 @@ namespace ftrun::shim {
 
 struct File;
 
-enum class FileType : uint8_t { kTcp, kPair, kPipe, kEpoll, kEvent, kTimer, kConsole };
+enum class FileType : uint8_t { kTcp, kPair, kPipe, kEpoll, kEvent, kTimer, kConsole, kFifo };
 
 // Behaviour of one type. `flags` are MSG_*; a null function means -EINVAL.
 struct FileOps {
@@ -33,6 +34,8 @@ struct FileOps {
   long (*write)(File*, IoCursor*, int flags);
   long (*room)(File*, int flags);  // bytes that a write would take now; may block
   void (*release)(File*);          // the last reference is gone; gives the object back to its pool
+  void (*stat)(const File*, struct stat*) = nullptr;  // null: what the type says
+  void (*last_close)(File*, int fd) = nullptr;        // before the last number is given back
 };
 
 enum class WatchKind : uint8_t { kEpollItem, kPoller };

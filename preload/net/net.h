@@ -29,6 +29,11 @@ FdKind fd_kind(int fd);  // kFree for numbers out of range
 void fd_set_native(int fd, uint8_t native_class, bool close_on_exec);
 uint8_t fd_native_class(int fd);
 void fd_clear_native(int fd);  // after a native close
+// The open file description behind a native number, named by a count of them: dups have the same.
+// 0 for numbers that are not native.
+uint32_t fd_description(int fd);
+void fd_share_description(int fd, int other);  // `fd` is a dup of `other`
+bool fd_description_is_open(uint32_t description);
 
 void net_init();  // makes 1 and 2 the console (they are held by /dev/null natively)
 void net_end();   // the process ends: closes all connections for the world, lets go of nothing
@@ -77,5 +82,10 @@ long net_fcntl(int fd, int command, unsigned long argument);  // F_DUPFD* includ
 long net_ioctl(int fd, unsigned long request, unsigned long argument);
 long net_fstat(int fd, struct stat* out);
 long net_lseek(int fd);  // -ESPIPE
+// Opens what the virtual descriptor `fd` names anew, as open("/proc/self/fd/N") does: -ENOENT where
+// there is none, -ENXIO for what has no name to open.
+long net_reopen(int fd, int flags);
+// readlink("/proc/self/fd/N"): the length of the text, `size` at most.
+long net_link_name(int fd, char* out, size_t size);
 
 }  // namespace ftrun::shim

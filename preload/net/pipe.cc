@@ -298,6 +298,23 @@ long pipe_capacity(File* file, bool set, unsigned long bytes) {
   return static_cast<long>(pipe->pages_max) * kPageBytes;
 }
 
+File* pipe_reopen(File* file, int status_flags) {
+  Pipe* pipe = pipe_of(file);
+  const int access = status_flags & O_ACCMODE;
+  if (access == O_RDWR) {
+    return nullptr;
+  }
+  PipeEnd** end = access == O_RDONLY ? &pipe->reader : &pipe->writer;
+  if (*end != nullptr) {
+    file_retain(*end);
+    return *end;
+  }
+  *end = end_create(pipe, status_flags);
+  (*end)->inode = file->inode;
+  notify(file, kKeyAny);
+  return *end;
+}
+
 size_t pipe_bytes(const File* file) {
   size_t bytes = 0;
   for (const Page* page = pipe_of(file)->first; page != nullptr; page = page->next) {

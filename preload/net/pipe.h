@@ -10,6 +10,9 @@ namespace ftrun::shim {
 
 // F_GETPIPE_SZ and F_SETPIPE_SZ; -EBADF for what is no pipe.
 long pipe_capacity(File* file, bool set, unsigned long bytes);
+// The end of `file`'s pipe that open(2) with these flags would give; a reference. An end that is
+// there already is shared; nullptr for both at once (O_RDWR).
+File* pipe_reopen(File* file, int status_flags);
 // Bytes to read (FIONREAD).
 size_t pipe_bytes(const File* file);
 

@@ -164,6 +164,13 @@ bool tcp_socket_was_seen(uint32_t id) {
   return id != 0 && id <= g_last_socket_id;
 }
 
+uint32_t tcp_new_socket_id() {
+  if (g_last_socket_id + 1 >= kOptionOfSocket) {
+    shim_fail("socket ids are used up");
+  }
+  return ++g_last_socket_id;
+}
+
 void tcp_name_connection(TcpSocket* socket, uint32_t id) {
   socket->connection_id = id;
   g_connections.insert(socket);
@@ -262,10 +269,7 @@ long net_socket(int domain, int type, int protocol) {
   TcpSocket* socket = tcp_new(static_cast<sa_family_t>(domain),
                               O_RDWR | ((type & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0));
   options_init(&socket->options);
-  socket->socket_id = ++g_last_socket_id;
-  if (socket->socket_id >= kOptionOfSocket) {
-    shim_fail("socket ids are used up");
-  }
+  socket->socket_id = tcp_new_socket_id();
   g_named_sockets.insert(socket);
   const long fd = install_file(socket, 0, (type & SOCK_CLOEXEC) != 0);
   if (fd < 0) {

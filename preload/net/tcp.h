@@ -95,5 +95,6 @@ TcpSocket* tcp_find_socket(uint32_t id);
 void tcp_name_connection(TcpSocket* socket, uint32_t id);
 bool tcp_connection_was_seen(uint32_t id);
 bool tcp_socket_was_seen(uint32_t id);
+uint32_t tcp_new_socket_id();  // of whatever the edge is asked for
 
 }  // namespace ftrun::shim

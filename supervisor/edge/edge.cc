@@ -32,6 +32,7 @@ Result<std::unique_ptr<Edge>> Edge::create(int epoll_fd, uint64_t tag, EdgeSink*
     return table.error();
   }
   edge->table_ = std::move(*table);
+  edge->locks_.set_table(&edge->table_);
   return edge;
 }
 

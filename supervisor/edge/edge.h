@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "eventlog/limits.h"
+#include "supervisor/edge/outside_locks.h"
 #include "supervisor/edge/socket_table.h"
 #include "supervisor/result.h"
 #include "supervisor/unit/core.h"
@@ -65,6 +66,8 @@ class Edge {
   Edge(const Edge&) = delete;
   Edge& operator=(const Edge&) = delete;
   ~Edge();
+  // The own application (a pidfd, borrowed), whose descriptors name what it locks.
+  void set_application(int pidfd) { locks_.set_application(pidfd); }
 
   // --- the loop ---
   void process(const epoll_event& event);
@@ -114,6 +117,9 @@ class Edge {
   // Ends such connections. Call it at every tick.
   void part(int64_t now_ns);
 
+  // Tries to take the locks that somebody else held. Call it at every tick.
+  void retry_locks();
+
   // --- takeover ---
   // Takes over the sockets (and closes those that are unusable). What is returned goes to the core.
   struct Adopted {
@@ -155,6 +161,7 @@ class Edge {
   EdgeSink* sink_ = nullptr;
   bool paused_ = false;
   SocketTable table_;
+  OutsideLocks locks_;
   std::unique_ptr<uint8_t[]> buffer_;
   // Slots are never moved or freed; a closed one is used again only after report() has run, so
   // that events of the batch in hand never hit its successor.

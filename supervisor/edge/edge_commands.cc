@@ -82,6 +82,12 @@ int bound_socket(uint32_t flags, const Address& address) {
 }  // namespace
 
 void Edge::bind(uint32_t socket, uint32_t flags, const Address& address) {
+  if ((flags & kBindLock) != 0) {
+    if (const std::optional<int> answer = locks_.request(socket, flags, address)) {
+      bound_.push_back({socket, *answer, address});
+    }
+    return;
+  }
   if (listeners_.contains(socket)) {
     bound_.push_back({socket, EINVAL, address});  // as the kernel answers a second bind
     return;
@@ -116,7 +122,16 @@ void Edge::listen(uint32_t socket, int backlog) {
   }
 }
 
+void Edge::retry_locks() {
+  locks_.retry([this](uint32_t id, int error, const Address& address) {
+    bound_.push_back({id, error, address});
+  });
+}
+
 void Edge::unlisten(uint32_t socket) {
+  if (locks_.release(socket)) {
+    return;
+  }
   const auto found = listeners_.find(socket);
   if (found == listeners_.end()) {
     return;

@@ -117,10 +117,13 @@ Edge::Adopted Edge::take(std::vector<TakenSocket> sockets) {
   for (const TakenSocket& socket : sockets) {
     if (socket.kind == SocketKind::kListener) {
       take_listener(socket, &adopted);
+    } else if (socket.kind == SocketKind::kLock) {
+      locks_.adopt(socket.id, socket.fd);
+      adopted.listeners.push_back({.socket = socket.id, .ask_again = true});
     }
   }
   for (const TakenSocket& socket : sockets) {
-    if (socket.kind != SocketKind::kListener) {
+    if (socket.kind == SocketKind::kConnection || socket.kind == SocketKind::kNone) {
       take_connection(socket, &adopted);
     }
   }

@@ -19,6 +19,8 @@
 #include <cstring>
 #include <string>
 
+#include "supervisor/edge/outside_locks.h"
+
 namespace ftrun::edge {
 
 namespace {
@@ -138,7 +140,7 @@ Result<std::vector<TakenSocket>> take_sockets(pid_t keeper, int keeper_pidfd) {
     }
     TakenSocket socket;
     socket.fd = fd;
-    socket.cookie = socket_cookie(fd);
+    socket.cookie = line.kind == SocketKind::kLock ? file_cookie(fd) : socket_cookie(fd);
     if (cookie != 0 && cookie == socket.cookie) {
       socket.kind = line.kind;
       socket.id = line.id;

@@ -23,7 +23,8 @@ inline constexpr uint32_t kSocketTableLines = 65536;  // descriptors beyond it a
 inline constexpr uint64_t kSocketTableMagic = 0x3145474445544600;  // versioned: ..1
 inline constexpr char kSocketTableName[] = "ftrun-sockets";        // of the memfd
 
-enum class SocketKind : uint32_t { kNone = 0, kConnection = 1, kListener = 2 };
+// A lock is no socket but a file (outside_locks.h); its inode stands for the cookie.
+enum class SocketKind : uint32_t { kNone = 0, kConnection = 1, kListener = 2, kLock = 3 };
 // Bits of SocketLine::flags.
 inline constexpr uint32_t kSocketShut = 1;       // shutdown(SHUT_WR) was called, or is about to be
 inline constexpr uint32_t kSocketListening = 2;  // listen() was called, or is about to be

@@ -49,22 +49,7 @@ bool set_read_only(const char* path, unsigned flags, bool read_only) {
   return syscall(SYS_mount_setattr, AT_FDCWD, path, flags, &attributes, sizeof attributes) == 0;
 }
 
-void enter_namespaces(const InitPlan& plan) {
-  if (plan.uid_map != nullptr) {
-    // ORDER: setgroups must be denied before an unprivileged process may write gid_map
-    // (user_namespaces(7)).
-    if (!write_file("/proc/self/uid_map", plan.uid_map) ||
-        !write_file("/proc/self/setgroups", "deny") ||
-        !write_file("/proc/self/gid_map", plan.gid_map)) {
-      fail(plan.status_fd, InitStep::kMapUser, errno);
-    }
-  }
-  if (plan.mount_count == 0) {
-    return;
-  }
-  if (mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
-    fail(plan.status_fd, InitStep::kPrivateTree, errno);
-  }
+void mount_state_directories(const InitPlan& plan) {
   for (size_t i = 0; i < plan.mount_count; ++i) {
     const InitMount& entry = plan.mounts[i];
     if (mount(entry.source, entry.target, nullptr, MS_BIND | MS_REC, nullptr) != 0) {
@@ -82,6 +67,44 @@ void enter_namespaces(const InitPlan& plan) {
       fail(plan.status_fd, InitStep::kMount, errno, static_cast<int>(i));
     }
   }
+}
+
+// What a program reads about itself under /proc must be about the process that getpid() names: a
+// /proc of this PID namespace goes over the host's. Where that is forbidden (a container's masked
+// /proc, in a user namespace) the host's stays, and the supervisor says so.
+void mount_own_proc(const InitPlan& plan) {
+  constexpr unsigned long kFlags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+  if (mount("proc", "/proc", "proc", kFlags, nullptr) != 0) {
+    send_init_message(plan.status_fd, {.kind = InitMessageKind::kHostProc, .value = errno});
+    return;
+  }
+  // The kernel's settings stay as they were mounted: read-only beside state directories.
+  if (plan.mount_count != 0 && (mount("/proc/sys", "/proc/sys", nullptr, MS_BIND, nullptr) != 0 ||
+                                !set_read_only("/proc/sys", 0, true))) {
+    fail(plan.status_fd, InitStep::kReadOnly, errno);
+  }
+}
+
+void enter_namespaces(const InitPlan& plan) {
+  if (plan.uid_map != nullptr) {
+    // ORDER: setgroups must be denied before an unprivileged process may write gid_map
+    // (user_namespaces(7)).
+    if (!write_file("/proc/self/uid_map", plan.uid_map) ||
+        !write_file("/proc/self/setgroups", "deny") ||
+        !write_file("/proc/self/gid_map", plan.gid_map)) {
+      fail(plan.status_fd, InitStep::kMapUser, errno);
+    }
+  }
+  // Without state directories what the host mounts later is still seen.
+  const unsigned long propagation = plan.mount_count == 0 ? MS_SLAVE : MS_PRIVATE;
+  if (mount("none", "/", nullptr, MS_REC | propagation, nullptr) != 0) {
+    fail(plan.status_fd, InitStep::kPrivateTree, errno);
+  }
+  if (plan.mount_count != 0) {
+    mount_state_directories(plan);
+  }
+  // ORDER: last; it stays writable for what processes may write about themselves.
+  mount_own_proc(plan);
 }
 
 void tie_to_supervisor(const InitPlan& plan) {

@@ -26,6 +26,7 @@ enum class InitMessageKind : uint32_t {
   kStopped = 4,  // as StatusKind
   kContinued = 5,
   kExited = 6,
+  kHostProc = 7,  // from the init, first: the application sees the host's /proc; errno `value`
 };
 
 enum class InitStep : uint32_t {

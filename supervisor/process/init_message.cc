@@ -14,7 +14,7 @@ bool is_known(const InitMessage& message) {
   const bool about_signal =
       message.kind == InitMessageKind::kStopped || message.kind == InitMessageKind::kContinued;
   return message.version == kInitMessageVersion && message.kind >= InitMessageKind::kHello &&
-         message.kind <= InitMessageKind::kExited && message.step <= InitStep::kDiedEarly &&
+         message.kind <= InitMessageKind::kHostProc && message.step <= InitStep::kDiedEarly &&
          (!about_signal || (message.value >= 1 && message.value < NSIG));
 }
 

@@ -119,14 +119,14 @@ pid_t clone_init(const InitPlan& plan, uint64_t namespaces, int* pidfd) {
 
 // Without a user namespace where that is allowed (root), else with one.
 Result<void> start_init(Prepared* prepared, Application* application) {
-  const uint64_t tree = prepared->plan.mount_count == 0 ? 0 : CLONE_NEWNS;
+  constexpr uint64_t kNamespaces = CLONE_NEWPID | CLONE_NEWNS;
   int pidfd = -1;
   prepared->plan.uid_map = nullptr;
-  application->init_pid = clone_init(prepared->plan, CLONE_NEWPID | tree, &pidfd);
+  application->init_pid = clone_init(prepared->plan, kNamespaces, &pidfd);
   if (application->init_pid < 0 && errno == EPERM) {
     prepared->plan.uid_map = prepared->uid_map.c_str();
     prepared->plan.gid_map = prepared->gid_map.c_str();
-    application->init_pid = clone_init(prepared->plan, CLONE_NEWUSER | CLONE_NEWPID | tree, &pidfd);
+    application->init_pid = clone_init(prepared->plan, CLONE_NEWUSER | kNamespaces, &pidfd);
   }
   if (application->init_pid < 0) {
     return namespace_error(errno, prepared->plan.uid_map != nullptr);
@@ -215,6 +215,9 @@ Result<void> see_through(const LaunchPlan& plan, Application* application) {
     auto received = receive_before(application->status.get(), deadline);
     FTRUN_TRY(received);
     switch (received->message.kind) {
+      case InitMessageKind::kHostProc:
+        application->proc_error = received->message.value;
+        break;
       case InitMessageKind::kHello:
         FTRUN_TRY(admit(*received, application));
         break;

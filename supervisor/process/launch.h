@@ -79,6 +79,8 @@ struct Application {
   Descriptor status;       // status events (below): readable when there is one; non-blocking
   pid_t init_pid = -1;     // both as the caller's PID namespace counts
   pid_t application_pid = -1;
+  // Not 0: why the application sees the host's /proc and not that of its own PID namespace.
+  int proc_error = 0;
 };
 
 // Returns when the application stands at its first instruction (ld.so's), a few milliseconds; waits

@@ -169,6 +169,8 @@ struct AdoptedListener {
   uint32_t socket = 0;
   Address address;  // as getsockname
   bool listening = false;
+  // A lock: what it was asked for last may not have been carried out, and may be asked for again.
+  bool ask_again = false;
 };
 
 // Bugs that tests plant in the core to show that the simulator finds them. Production uses none.

@@ -311,7 +311,8 @@ void UnitCore::Impl::adopt_listeners(const std::vector<AdoptedListener>& listene
     const auto adopted = std::find_if(
         listeners.begin(), listeners.end(),
         [&socket](const AdoptedListener& listener) { return listener.socket == socket.id; });
-    restore_socket(socket, adopted == listeners.end() ? nullptr : &*adopted);
+    const bool is_whole = adopted != listeners.end() && !adopted->ask_again;
+    restore_socket(socket, is_whole ? &*adopted : nullptr);
   }
 }
 

@@ -161,6 +161,7 @@ void freeze(Replica* replica, AppPort::Sink* sink) {
 
 void record(Replica* primary, Recorder* recorder) {
   std::vector<uint8_t> arrivals;
+  recorder->edge.set_application(primary->application.application.get());
   while (!primary->exited && stop_requested == 0) {
     Control* control = primary->region.control();
     control->supervisor_asleep.store(1);

@@ -55,11 +55,27 @@ void SmallEdge::append(const Arrival& item, std::vector<uint8_t>* arrivals) {
   }
 }
 
+void SmallEdge::answer_bind(uint32_t id, int error, const Address& address) {
+  Arrival bound;
+  bound.kind = ArrivalKind::kBound;
+  bound.id = id;
+  bound.value = static_cast<uint64_t>(error);
+  bound.local = address;
+  append(bound, &early_);
+}
+
 void SmallEdge::output(const Output& entry) {
   const auto found = connections_.find(entry.id);
   Connection* connection = found == connections_.end() ? nullptr : &found->second;
   switch (entry.kind) {
     case OutputKind::kBind: {
+      if ((entry.value & kBindLock) != 0) {
+        const auto flags = static_cast<uint32_t>(entry.value);
+        if (const auto error = locks_.request(entry.id, flags, entry.address)) {
+          answer_bind(entry.id, *error, entry.address);
+        }
+        break;
+      }
       sockaddr_storage storage = {};
       std::memcpy(&storage, entry.address.bytes, entry.address.length);
       const int fd = socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -68,14 +84,9 @@ void SmallEdge::output(const Output& entry) {
       if ((entry.value & kBindV6Only) != 0) {
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
       }
-      Arrival bound;
-      bound.kind = ArrivalKind::kBound;
-      bound.id = entry.id;
       const int rc = bind(fd, reinterpret_cast<sockaddr*>(&storage), entry.address.length);
-      bound.value = rc == 0 ? 0 : static_cast<uint64_t>(errno);
-      bound.local = name_of(fd, false);
       sockets_[entry.id] = fd;
-      append(bound, &early_);
+      answer_bind(entry.id, rc == 0 ? 0 : errno, name_of(fd, false));
       break;
     }
     case OutputKind::kListen:
@@ -83,8 +94,10 @@ void SmallEdge::output(const Output& entry) {
       watch(sockets_[entry.id], kListenerTag | entry.id);
       break;
     case OutputKind::kUnlisten:
-      close(sockets_[entry.id]);
-      sockets_.erase(entry.id);
+      if (!locks_.release(entry.id)) {
+        close(sockets_[entry.id]);
+        sockets_.erase(entry.id);
+      }
       break;
     case OutputKind::kWrite:
       if (connection != nullptr) {
@@ -206,6 +219,8 @@ void SmallEdge::poll(int wake_fd, int timeout_ms, std::vector<uint8_t>* arrivals
   epoll_event events[64];
   const int n = epoll_wait(epoll_fd_, events, 64, early_.empty() ? timeout_ms : 0);
   // ORDER: what was read since the last call comes before what is read now of the same connection.
+  locks_.retry(
+      [this](uint32_t id, int error, const Address& address) { answer_bind(id, error, address); });
   take_early(arrivals);
   for (int i = 0; i < n; ++i) {
     const uint64_t tag = events[i].data.u64;

@@ -10,12 +10,14 @@
 
 #include "eventlog/arrivals.h"
 #include "eventlog/output.h"
+#include "supervisor/edge/outside_locks.h"
 
 namespace ftrun::replay {
 
 class SmallEdge {
  public:
   SmallEdge();
+  void set_application(int pidfd) { locks_.set_application(pidfd); }
   // Carries out one output entry.
   void output(const Output& entry);
   // Waits up to `timeout_ms` for the network (or `wake_fd`), and appends what arrived.
@@ -35,7 +37,10 @@ class SmallEdge {
   void take_early(std::vector<uint8_t>* arrivals);
   void watch(int fd, uint64_t tag);
 
+  void answer_bind(uint32_t id, int error, const Address& address);
+
   int epoll_fd_;
+  edge::OutsideLocks locks_;
   uint32_t next_id_ = 1;
   std::map<uint32_t, int> sockets_;
   std::map<uint32_t, Connection> connections_;

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files: changing what is not their content: names, directories, attributes. In state directories
+// every replica does so as the primary did; elsewhere see outside.h.
+// Runs in the application on the shim's stack with the token held; no libc.
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "preload/calls.h"
+#include "preload/files/own.h"
+#include "preload/files/replicate.h"
+
+namespace ftrun::shim {
+
+#define FTRUN_RAW6(number) raw(number, a[0], a[1], a[2], a[3], a[4], a[5])
+
+namespace {
+
+// A rename or a link: both names must be under state directories.
+template <typename F>
+long give_name(long n, int old_fd, long old_path, int new_fd, long new_path, Change change,
+               F&& function) {
+  const auto* from = static_cast<const char*>(pointer(old_path));
+  const auto* to = static_cast<const char*>(pointer(new_path));
+  const bool from_state = classify_at(old_fd, from) == kState;
+  const bool to_state = classify_at(new_fd, to) == kState;
+  if (from_state != to_state) {
+    return refuse_across(n, old_fd, from, new_fd, to);
+  }
+  if (!from_state) {
+    const bool creates = change == Change::kCreate;
+    return creates ? refuse_change(n, new_fd, to, change) : refuse_change(n, old_fd, from, change);
+  }
+  return replicate(n, static_cast<F&&>(function));
+}
+
+// Of an open file: attributes that even a descriptor for reading may change.
+long change_descriptor(long n, const long* a) {
+  const int fd = static_cast<int>(a[0]);
+  if (fd_native_class(fd) == kState) {
+    return replicate(n, [&] { return FTRUN_RAW6(n); });
+  }
+  char name[kPathBytesMax];
+  return fd_kind(fd) == FdKind::kFree      ? -EBADF
+         : fd_kind(fd) == FdKind::kVirtual ? -EINVAL
+         : name_of_descriptor(fd, name)    ? refuse_write(AT_FDCWD, name)
+                                           : -EROFS;
+}
+
+}  // namespace
+
+// Calls with one path; `change` says what it means outside the state directories.
+long at_path(long n, const long* a, Change change) {
+  return replicate_path(n, AT_FDCWD, a[0], change, [&] { return FTRUN_RAW6(n); });
+}
+long at_path_of(long n, const long* a, Change change) {
+  return replicate_path(n, static_cast<int>(a[0]), a[1], change, [&] { return FTRUN_RAW6(n); });
+}
+Change alter(long flags) {
+  return (flags & AT_SYMLINK_NOFOLLOW) != 0 ? Change::kAlterLink : Change::kAlter;
+}
+
+long do_mkdir(long n, const long* a) {
+  return at_path(n, a, Change::kCreate);
+}
+long do_rmdir(long n, const long* a) {
+  return at_path(n, a, Change::kRemoveDirectory);
+}
+long do_unlink(long n, const long* a) {
+  return at_path(n, a, Change::kRemoveFile);
+}
+long do_chmod(long n, const long* a) {
+  return at_path(n, a, Change::kAlter);
+}
+long do_chown(long n, const long* a) {
+  return at_path(n, a, Change::kAlter);
+}
+long do_lchown(long n, const long* a) {
+  return at_path(n, a, Change::kAlterLink);
+}
+long do_truncate(long n, const long* a) {
+  return at_path(n, a, Change::kCut);
+}
+long do_mkdirat(long n, const long* a) {
+  return at_path_of(n, a, Change::kCreate);
+}
+long do_unlinkat(long n, const long* a) {
+  const bool directory = (a[2] & AT_REMOVEDIR) != 0;
+  return at_path_of(n, a, directory ? Change::kRemoveDirectory : Change::kRemoveFile);
+}
+long do_fchmodat(long n, const long* a) {
+  return at_path_of(n, a, Change::kAlter);
+}
+long do_fchownat(long n, const long* a) {
+  return at_path_of(n, a, alter(a[4]));
+}
+long do_utimensat(long n, const long* a) {
+  return a[1] == 0 ? change_descriptor(n, a) : at_path_of(n, a, alter(a[3]));
+}
+long do_rename(long n, const long* a) {
+  return give_name(n, AT_FDCWD, a[0], AT_FDCWD, a[1], Change::kAlterLink,
+                   [&] { return FTRUN_RAW6(n); });
+}
+long do_link(long n, const long* a) {
+  return give_name(n, AT_FDCWD, a[0], AT_FDCWD, a[1], Change::kCreate,
+                   [&] { return FTRUN_RAW6(n); });
+}
+long do_renameat(long n, const long* a) {
+  return give_name(n, static_cast<int>(a[0]), a[1], static_cast<int>(a[2]), a[3],
+                   Change::kAlterLink, [&] { return FTRUN_RAW6(n); });
+}
+long do_renameat2(long n, const long* a) {
+  return do_renameat(n, a);
+}
+// A file without a name yet (O_TMPFILE) is named by its descriptor.
+long do_linkat(long n, const long* a) {
+  const auto* old_path = static_cast<const char*>(pointer(a[1]));
+  char absolute[kPathBytesMax];
+  int own = -1;
+  if ((a[4] & AT_EMPTY_PATH) != 0 && old_path[0] == '\0') {
+    own = static_cast<int>(a[0]);
+  } else if ((a[4] & AT_SYMLINK_FOLLOW) != 0 &&
+             absolute_path(static_cast<int>(a[0]), old_path, absolute)) {
+    own = own_descriptor(absolute);
+  }
+  if (own >= 0 && fd_native_class(own) == kState) {
+    return replicate_path(n, static_cast<int>(a[2]), a[3], Change::kCreate,
+                          [&] { return FTRUN_RAW6(n); });
+  }
+  return give_name(n, static_cast<int>(a[0]), a[1], static_cast<int>(a[2]), a[3], Change::kCreate,
+                   [&] { return FTRUN_RAW6(n); });
+}
+long do_symlink(long n, const long* a) {
+  return replicate_path(n, AT_FDCWD, a[1], Change::kCreate, [&] { return FTRUN_RAW6(n); });
+}
+long do_symlinkat(long n, const long* a) {
+  return replicate_path(n, static_cast<int>(a[1]), a[2], Change::kCreate,
+                        [&] { return FTRUN_RAW6(n); });
+}
+
+// On descriptors that are open for writing, or harmless: the open decided already.
+long replicate_descriptor(long n, const long* a) {
+  if (is_virtual(a[0])) {
+    return -EINVAL;
+  }
+  return replicate(n, [&] { return FTRUN_RAW6(n); });
+}
+long do_fchmod(long n, const long* a) {
+  return change_descriptor(n, a);
+}
+long do_fchown(long n, const long* a) {
+  return change_descriptor(n, a);
+}
+long do_ftruncate(long n, const long* a) {
+  return replicate_descriptor(n, a);
+}
+long do_fallocate(long n, const long* a) {
+  return replicate_descriptor(n, a);
+}
+long do_fsync(long n, const long* a) {
+  return replicate_descriptor(n, a);
+}
+long do_fdatasync(long n, const long* a) {
+  return replicate_descriptor(n, a);
+}
+long do_sync_file_range(long n, const long* a) {
+  return replicate_descriptor(n, a);
+}
+long do_chdir(long n, const long* a) {
+  return replicate(n, [&] { return FTRUN_RAW6(n); });
+}
+long do_fchdir(long n, const long* a) {
+  return replicate(n, [&] { return FTRUN_RAW6(n); });
+}
+
+}  // namespace ftrun::shim
