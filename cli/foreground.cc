@@ -8,10 +8,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 
 #include "cli/control_client.h"
+#include "cli/outlet.h"
 #include "cli/unit_dir.h"
 #include "fmt/format.h"
 
@@ -25,8 +27,17 @@ constexpr int kQuietRounds = 100;
 
 constexpr int kPassedOn[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGQUIT};
 
-void say(const std::string& text) {
-  fmt::print(stderr, "ftrun: {}\n", text);
+// Beyond, the console stays in the spool until its reader has caught up.
+constexpr size_t kConsoleWaitingBytesMax = 128 * 1024;
+// For a unit that is asked to end before it has started.
+constexpr auto kStartGrace = std::chrono::seconds(2);
+
+bool asks_to_end(int number) {
+  return number == SIGTERM || number == SIGINT || number == SIGQUIT;
+}
+
+std::string first_line(const std::string& text) {
+  return text.substr(0, text.find('\n'));
 }
 
 std::string names(const std::vector<unit::ReplicaId>& replicas) {
@@ -45,10 +56,18 @@ std::string last_event(const std::string& run_dir, const std::vector<std::string
   return last_event_in(lines, kinds);
 }
 
-Result<std::unique_ptr<Foreground>> Foreground::create(std::string unit, std::string run_dir) {
-  std::unique_ptr<Foreground> foreground(new Foreground());
-  foreground->unit_ = std::move(unit);
-  foreground->run_dir_ = std::move(run_dir);
+// ORDER: the first view is known before it is published: a replica that is lost before anybody has
+// looked is missed all the same.
+Foreground::Foreground(std::string unit, std::string run_dir, int replicas)
+    : unit_(std::move(unit)),
+      run_dir_(std::move(run_dir)),
+      view_(arbiter::first_view(static_cast<unsigned>(replicas))),
+      events_(run_dir_ + "/events.jsonl") {}
+
+Result<std::unique_ptr<Foreground>> Foreground::create(std::string unit, std::string run_dir,
+                                                       int replicas) {
+  std::unique_ptr<Foreground> foreground(
+      new Foreground(std::move(unit), std::move(run_dir), replicas));
   sigset_t set;
   sigemptyset(&set);
   for (const int number : kPassedOn) {
@@ -56,7 +75,6 @@ Result<std::unique_ptr<Foreground>> Foreground::create(std::string unit, std::st
   }
   sigaddset(&set, SIGCHLD);
   sigprocmask(SIG_BLOCK, &set, nullptr);
-  signal(SIGPIPE, SIG_IGN);
   foreground->signals_ = process::Descriptor(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!foreground->signals_.valid()) {
     return system_error("signalfd", errno);
@@ -69,12 +87,13 @@ bool Foreground::all_ended() const {
                      [](const Supervisor& supervisor) { return supervisor.wait_status; });
 }
 
-// Until every supervisor listens on its control socket, the last thing that it does at its start.
+// Until every supervisor has said who it is, the last thing that it does at its start. The file
+// stays when it has ended.
 bool Foreground::starting() {
   started_ =
       started_ ||
       std::all_of(supervisors_.begin(), supervisors_.end(), [this](const Supervisor& supervisor) {
-        return access(fmt::format("{}/sup.{}.sock", run_dir_, supervisor.id).c_str(), F_OK) == 0;
+        return access(fmt::format("{}/sup.{}.json", run_dir_, supervisor.id).c_str(), F_OK) == 0;
       });
   return !started_;
 }
@@ -95,18 +114,23 @@ void Foreground::collect_supervisors() {
   }
 }
 
-void Foreground::pass_signals() {
+void Foreground::take_signals() {
   signalfd_siginfo info{};
   while (read(signals_.get(), &info, sizeof info) == sizeof info) {
-    if (info.ssi_signo != SIGCHLD) {
-      pending_signals_.push_back(static_cast<int>(info.ssi_signo));
+    const int number = static_cast<int>(info.ssi_signo);
+    if (number == SIGCHLD) {
+      continue;
+    }
+    pending_signals_.push_back(number);
+    if (asks_to_end(number)) {
+      ended_by_ = number;
+      asked_at_ = Clock::now();
     }
   }
-  if (!started_) {
-    return;
-  }
+}
+
+void Foreground::pass_signals() {
   for (const int number : pending_signals_) {
-    ended_by_ = number == SIGTERM || number == SIGINT || number == SIGQUIT ? number : ended_by_;
     std::vector<std::string> unreached;
     const Result<void> sent = send_signal(run_dir_, number, &unreached);
     if (!sent.ok() && !all_ended()) {
@@ -125,10 +149,16 @@ void Foreground::follow_view() {
     return;  // a trouble with the run directory is the supervisors' to report
   }
   const unit::View now = **current;
-  if (view_ && now.replicas.size() < view_->replicas.size()) {
-    warn_unprotected(*view_, now);
+  if (now.replicas.size() < view_.replicas.size()) {
+    warn_unprotected(view_, now);
   }
   view_ = now;
+}
+
+void Foreground::say_events() {
+  for (const std::string& line : events_.next()) {
+    say(line);
+  }
 }
 
 void Foreground::warn_unprotected(const unit::View& before, const unit::View& now) {
@@ -147,12 +177,10 @@ void Foreground::warn_unprotected(const unit::View& before, const unit::View& no
                   why.empty() ? "no reason recorded" : why, names(now.replicas), now.epoch));
 }
 
-// Everything that the sender's spool has. Returns whether there was anything.
+// What the sender's spool has, as far as its readers have room for it. Returns whether there was
+// anything.
 bool Foreground::show_console() {
-  if (!view_) {
-    return false;
-  }
-  const std::string sender = arbiter::replica_name(view_->sender);
+  const std::string sender = arbiter::replica_name(view_.sender);
   if (console_of_ != sender) {
     if (!console_.open(fmt::format("{}/console.{}", run_dir_, sender)).ok()) {
       return false;  // not made yet: looked for again in the next round
@@ -162,7 +190,7 @@ bool Foreground::show_console() {
   bool any = false;
   int stream = 1;
   std::string bytes;
-  for (;;) {
+  while (outlet(1).waiting() + outlet(2).waiting() < kConsoleWaitingBytesMax) {
     uint64_t lost = 0;
     const bool more = console_.next(&stream, &bytes, &lost);
     if (lost > 0) {
@@ -172,31 +200,36 @@ bool Foreground::show_console() {
                       lost));
     }
     if (!more) {
-      return any;
+      break;
     }
     any = true;
-    show(stream, bytes);
+    outlet(stream).put(stream, bytes);
   }
+  for (const int which : {1, 2}) {
+    if (const int error = outlet(which).take_error(); error != 0) {
+      say(
+          fmt::format("WARNING: standard {} cannot be written ({}): ftctl logs shows the last of "
+                      "it",
+                      which == 1 ? "output" : "error", std::strerror(error)));
+    }
+  }
+  return any;
 }
 
-void Foreground::show(int stream, const std::string& bytes) {
-  size_t done = 0;
-  while (done < bytes.size() && !broken_[stream]) {
-    const ssize_t written = write(stream, bytes.data() + done, bytes.size() - done);
-    if (written >= 0) {
-      done += static_cast<size_t>(written);
-    } else if (errno == EAGAIN) {
-      pollfd writable{stream, POLLOUT, 0};
-      poll(&writable, 1, -1);
-    } else if (errno != EINTR) {
-      // The unit serves on; only its console has no reader.
-      broken_[stream] = true;
-    }
+// Once the unit has ended: the rest of its console, for as long as somebody reads it.
+void Foreground::drain_console() {
+  bool more = true;
+  while (more && settle_outlets() == 0) {
+    more = show_console();
   }
 }
 
 int Foreground::abandon_start() {
   int exit_status = kExitFailed;
+  if (ended_by_ != 0) {
+    say(fmt::format("unit {} did not start before it was asked to end", unit_));
+    exit_status = 128 + ended_by_;
+  }
   for (Supervisor& supervisor : supervisors_) {
     if (supervisor.wait_status) {
       const std::string log = supervisor_log_tail(run_dir_, supervisor.id);
@@ -212,12 +245,30 @@ int Foreground::abandon_start() {
   return exit_status;
 }
 
+// How the supervisors have ended, and what they said last.
+std::string Foreground::supervisors_ends() const {
+  std::string text;
+  std::string logs;
+  for (const Supervisor& supervisor : supervisors_) {
+    const std::string log = supervisor_log_tail(run_dir_, supervisor.id);
+    text += fmt::format("{}{}: {}", text.empty() ? "" : ", ", supervisor.id,
+                        process::describe_wait_status(supervisor.wait_status.value_or(0)));
+    logs += log.empty() ? "" : "\n" + log;
+  }
+  return text + logs;
+}
+
 int Foreground::final_status() {
   const std::string lost = last_event(run_dir_, {"lost"});
   const std::optional<int> status = read_exit_status(run_dir_);
-  if (!lost.empty() || !status) {
-    say(fmt::format("unit {} is lost: {}; its events are in {}/events.jsonl", unit_,
-                    lost.empty() ? "all its supervisors are gone" : lost, run_dir_));
+  if (!lost.empty()) {
+    say(fmt::format("unit {} is lost: {} ({}); its events are in {}/events.jsonl", unit_, lost,
+                    first_line(last_event(run_dir_, {"app_failed"})), run_dir_));
+  } else if (!status) {
+    say(
+        fmt::format("unit {} is lost: all its supervisors are gone; its events are in "
+                    "{}/events.jsonl; {}",
+                    unit_, run_dir_, supervisors_ends()));
   }
   return status.value_or(kExitFailed);
 }
@@ -228,18 +279,26 @@ int Foreground::run() {
     collect_supervisors();
     // ORDER: whether all have ended is asked before the console is read: what they wrote is there.
     const bool ended = all_ended();
-    if (starting() && !read_exit_status(run_dir_) &&
-        std::any_of(supervisors_.begin(), supervisors_.end(),
-                    [](const Supervisor& supervisor) { return supervisor.wait_status; })) {
-      return abandon_start();
+    take_signals();
+    if (starting() && !read_exit_status(run_dir_)) {
+      const bool overdue = ended_by_ != 0 && Clock::now() - asked_at_ > kStartGrace;
+      if (overdue ||
+          std::any_of(supervisors_.begin(), supervisors_.end(), [](const Supervisor& supervisor) {
+            return supervisor.wait_status.has_value();
+          })) {
+        return abandon_start();
+      }
+    } else {
+      pass_signals();
     }
-    pass_signals();
     follow_view();
+    say_events();
     quiet_rounds_ = show_console() ? 0 : quiet_rounds_ + 1;
     if (look_ && started_ && !ended) {
       look_();
     }
     if (ended) {
+      drain_console();
       return final_status();
     }
   }

@@ -3,12 +3,14 @@
 // protection is lost, and ends with the unit. It decides nothing: the unit runs on without it.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "cli/event_follower.h"
 #include "cli/supervisors.h"
 #include "supervisor/arbiter/views.h"
 #include "supervisor/console_spool.h"
@@ -24,25 +26,30 @@ inline constexpr int kExitNotFound = 127;
 class Foreground {
  public:
   // Takes over the supervisors; blocks the signals that it passes on. Make it before they start.
-  static Result<std::unique_ptr<Foreground>> create(std::string unit, std::string run_dir);
+  static Result<std::unique_ptr<Foreground>> create(std::string unit, std::string run_dir,
+                                                    int replicas);
   // Called in every round of run(), some ten milliseconds apart.
   void every_round(std::function<void()> look) { look_ = std::move(look); }
   // The last signal that was passed on to end the program (SIGTERM, SIGINT, SIGQUIT); 0: none.
   int ended_by() const { return ended_by_; }
   void add(Supervisor supervisor) { supervisors_.push_back(std::move(supervisor)); }
   // Returns ftrun's exit status, when the unit has ended. Kills the supervisors if one of them ends
-  // before all have started.
+  // before all have started, or if all are asked to end before and do not start soon.
   int run();
 
  private:
-  Foreground() = default;
+  using Clock = std::chrono::steady_clock;
+  Foreground(std::string unit, std::string run_dir, int replicas);
   void wait_for_events();
   void collect_supervisors();
+  void take_signals();
   void pass_signals();
   void follow_view();
   void warn_unprotected(const unit::View& before, const unit::View& now);
+  void say_events();
   bool show_console();
-  void show(int stream, const std::string& bytes);
+  void drain_console();
+  std::string supervisors_ends() const;
   bool all_ended() const;
   bool starting();
   int abandon_start();
@@ -53,14 +60,15 @@ class Foreground {
   std::vector<Supervisor> supervisors_;
   process::Descriptor signals_;
   std::vector<int> pending_signals_;  // arrived before the supervisors could take any
-  std::optional<unit::View> view_;
+  unit::View view_;
   ConsoleReader console_;
   std::string console_of_;  // the replica that console_ reads
-  bool broken_[3] = {};     // nobody reads our stdout (1) or stderr (2) any more
+  EventFollower events_;
   bool started_ = false;
   int quiet_rounds_ = 0;
   std::function<void()> look_;
   int ended_by_ = 0;
+  Clock::time_point asked_at_;  // when that came
 };
 
 // The last event of one of these kinds, as "replica a: text"; empty if there is none.

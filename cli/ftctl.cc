@@ -7,6 +7,7 @@
 
 #include "CLI/CLI.hpp"
 #include "cli/ftctl_commands.h"
+#include "cli/standard_streams.h"
 #include "cli/unit_dir.h"
 #include "cli/unit_status.h"
 #include "fmt/format.h"
@@ -18,6 +19,7 @@ using ftrun::Result;
 namespace cli = ftrun::cli;
 
 constexpr int kMisuse = 2;
+constexpr int kOutputLost = 4;
 
 struct Options {
   std::string unit;
@@ -65,13 +67,14 @@ Result<std::string> choose_unit(const Options& options) {
 }
 
 int complain(const Error& error, int exit_code) {
-  fmt::print(stderr, "ftctl: {}\n", error.message);
+  cli::print_error(fmt::format("ftctl: {}\n", error.message));
   return exit_code;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  cli::fill_standard_descriptors();
   Options options;
   CLI::App app("Looks at units that ftrun runs.", "ftctl");
   app.require_subcommand(1);
@@ -96,7 +99,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::Success& success) {
     return app.exit(success);
   } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "ftctl: {}\nTry 'ftctl --help'.\n", error.what());
+    cli::print_error(fmt::format("ftctl: {}\nTry 'ftctl --help'.\n", error.what()));
     return kMisuse;
   }
   const auto run_dir = choose_unit(options);
@@ -115,5 +118,7 @@ int main(int argc, char** argv) {
   } else if (stop->parsed()) {
     outcome = cli::stop_unit(*run_dir, options.wait_ms);
   }
-  return outcome.ok() ? *outcome : complain(outcome.error(), cli::kNoSuchUnitExitCode);
+  const int exit_code =
+      outcome.ok() ? *outcome : complain(outcome.error(), cli::kNoSuchUnitExitCode);
+  return cli::flush_output("ftctl") ? exit_code : kOutputLost;
 }

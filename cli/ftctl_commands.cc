@@ -11,6 +11,7 @@
 #include <fstream>
 
 #include "cli/control_client.h"
+#include "cli/standard_streams.h"
 #include "cli/unit_dir.h"
 #include "cli/unit_status.h"
 #include "fmt/format.h"
@@ -36,9 +37,9 @@ Result<int> show_status(const std::string& run_dir, bool json) {
   auto status = read_unit_status(run_dir);
   FTRUN_TRY(status);
   if (json) {
-    fmt::print("{}\n", dump_json(status_json(*status)));
+    print(dump_json(status_json(*status)) + "\n");
   } else {
-    fmt::print("{}", status_text(*status));
+    print(status_text(*status));
   }
   return protection_exit_code(status->protection);
 }
@@ -60,10 +61,10 @@ Result<int> show_events(const std::string& run_dir, bool follow) {
         file.seekg(-static_cast<std::streamoff>(line.size()), std::ios::cur);
         break;
       }
-      fmt::print("{}\n", line);
+      print(line + "\n");
     }
     std::fflush(stdout);
-    if (!follow || !*living) {
+    if (!follow || !*living || std::ferror(stdout) != 0) {
       return 0;
     }
     file.clear();
@@ -84,11 +85,10 @@ Result<int> show_logs(const std::string& run_dir) {
   std::string bytes;
   uint64_t lost = 0;
   while (reader.next(&stream, &bytes, &lost)) {
-    std::fwrite(bytes.data(), 1, bytes.size(), stream == 1 ? stdout : stderr);
-    std::fflush(stream == 1 ? stdout : stderr);
+    stream == 1 ? print(bytes) : print_error(bytes);
   }
   if (lost > 0) {
-    fmt::print(stderr, "ftctl: {} bytes are no longer in the spool\n", lost);
+    print_error(fmt::format("ftctl: {} bytes are no longer in the spool\n", lost));
   }
   return 0;
 }
@@ -96,7 +96,7 @@ Result<int> show_logs(const std::string& run_dir) {
 Result<int> show_reports(const std::string& run_dir, bool all) {
   const std::vector<reports::ReportFile> found = reports::list(run_dir);
   if (found.empty()) {
-    fmt::print(stderr, "ftctl: no replica has diverged or left another report\n");
+    print_error("ftctl: no replica has diverged or left another report\n");
     return 1;
   }
   for (const reports::ReportFile& report : found) {
@@ -107,11 +107,11 @@ Result<int> show_reports(const std::string& run_dir, bool all) {
     if (!file) {
       return system_error(report.path, errno);
     }
-    fmt::print("{}:\n", report.path);
+    print(report.path + ":\n");
     for (std::string line; std::getline(file, line);) {
-      fmt::print("{}\n", line);
+      print(line + "\n");
     }
-    fmt::print("\n");
+    print("\n");
   }
   return 0;
 }
@@ -131,7 +131,7 @@ Result<int> stop_unit(const std::string& run_dir, int wait_ms) {
     FTRUN_TRY(living);
   }
   if (wait_ms > 0 && *living) {
-    fmt::print(stderr, "ftctl: the unit has not ended within {} ms\n", wait_ms);
+    print_error(fmt::format("ftctl: the unit has not ended within {} ms\n", wait_ms));
     return 1;
   }
   return 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // ftrun: starts a unit (checks, run directory, one supervisor per replica) and stays in the
 // foreground as if it were the server. See ftrun(1).
+#include <signal.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -11,6 +12,8 @@
 #include "cli/doctor.h"
 #include "cli/foreground.h"
 #include "cli/options.h"
+#include "cli/outlet.h"
+#include "cli/standard_streams.h"
 #include "cli/supervisors.h"
 #include "cli/unit_dir.h"
 #include "fmt/format.h"
@@ -25,7 +28,7 @@ namespace cli = ftrun::cli;
 namespace process = ftrun::process;
 
 int complain(const Error& error, int exit_status) {
-  fmt::print(stderr, "ftrun: {}\n", error.message);
+  cli::say(error.message);
   return exit_status;
 }
 
@@ -61,7 +64,7 @@ Result<void> settle_state(cli::RunOptions* options) {
   const Result<void> settled =
       process::settle_copies(options->state_dirs, options->recover, &report);
   for (const std::string& line : report) {
-    fmt::print(stderr, "ftrun: {}\n", line);
+    cli::say(line);
   }
   return settled;
 }
@@ -86,26 +89,32 @@ Result<std::string> claim(const cli::RunOptions& options) {
     auto published = cli::publish_name(run_dir, options.unit);
     FTRUN_TRY(published);
     if (!*published) {
-      fmt::print(stderr,
-                 "ftrun: note: another running unit is called {}: reach this one with ftctl "
-                 "--run-dir {}\n",
-                 options.unit, run_dir);
+      cli::say(
+          fmt::format("note: another running unit is called {}: reach this one with ftctl "
+                      "--run-dir {}",
+                      options.unit, run_dir));
     }
   }
   return run_dir;
 }
 
+// What was asked for, on standard output; `exit_code`, or `failed` if it cannot be written.
+int show(const std::string& text, int exit_code, int failed) {
+  cli::print(text);
+  return cli::flush_output("ftrun") ? exit_code : failed;
+}
+
 // After the run of `ftrun check`: its report, and ftrun's exit status.
 int conclude(cli::Check* check, int asked_by) {
   const cli::CheckReport report = check->finish(asked_by);
-  fmt::print("{}", report.text);
-  return report.exit_code;
+  cli::settle_outlets();
+  return show(report.text, report.exit_code, cli::kCheckImpossible);
 }
 
 Result<int> run_unit(const cli::RunOptions& options, const std::string& run_dir) {
   auto path = cli::find_supervisor();
   FTRUN_TRY(path);
-  auto foreground = cli::Foreground::create(options.unit, run_dir);
+  auto foreground = cli::Foreground::create(options.unit, run_dir, options.replicas);
   FTRUN_TRY(foreground);
   for (int replica = 0; replica < options.replicas; ++replica) {
     const std::string id(1, static_cast<char>('a' + replica));
@@ -123,35 +132,44 @@ Result<int> run_unit(const cli::RunOptions& options, const std::string& run_dir)
                                        : conclude(&check, (*foreground)->ended_by());
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  // A program of that name is started by `ftrun -- doctor`.
-  if (argc == 2 && std::strcmp(argv[1], "doctor") == 0) {
-    const cli::Diagnosis diagnosis = cli::diagnose_host();
-    fmt::print("{}", diagnosis.text);
-    return diagnosis.able ? 0 : 1;
-  }
-  cli::ParsedOptions parsed = cli::parse_run_options(argc, argv);
-  if (parsed.done) {
-    fmt::print(parsed.exit_code == 0 ? stdout : stderr, "{}", parsed.text);
-    return parsed.exit_code;
-  }
-  cli::RunOptions& options = parsed.options;
-  const int refused = check_first(&options);
+int start(cli::RunOptions* options) {
+  signal(SIGPIPE, SIG_IGN);  // whoever reads what we say may leave
+  const int refused = check_first(options);
   if (refused != 0) {
-    return options.check ? cli::kCheckImpossible : refused;
+    return options->check ? cli::kCheckImpossible : refused;
   }
-  const int failed = options.check ? cli::kCheckImpossible : cli::kExitFailed;
+  const int failed = options->check ? cli::kCheckImpossible : cli::kExitFailed;
   // ORDER: the unit's name first; then nobody else of that name touches the state directories.
-  const auto run_dir = claim(options);
+  const auto run_dir = claim(*options);
   if (!run_dir.ok()) {
     return complain(run_dir.error(), failed);
   }
-  const Result<void> settled = settle_state(&options);
+  const Result<void> settled = settle_state(options);
   if (!settled.ok()) {
     return complain(settled.error(), failed);
   }
-  const auto status = run_unit(options, *run_dir);
+  const auto status = run_unit(*options, *run_dir);
   return status.ok() ? *status : complain(status.error(), failed);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  cli::fill_standard_descriptors();
+  // A program of that name is started by `ftrun -- doctor`.
+  if (argc == 2 && std::strcmp(argv[1], "doctor") == 0) {
+    const cli::Diagnosis diagnosis = cli::diagnose_host();
+    return show(diagnosis.text, diagnosis.able ? 0 : 1, 1);
+  }
+  cli::ParsedOptions parsed = cli::parse_run_options(argc, argv);
+  if (parsed.done && parsed.exit_code == 0) {
+    return show(parsed.text, 0, cli::kExitFailed);
+  }
+  if (parsed.done) {
+    cli::print_error(parsed.text);
+    return parsed.exit_code;
+  }
+  const int exit_status = start(&parsed.options);
+  cli::settle_outlets();
+  return exit_status;
 }

@@ -35,6 +35,13 @@ void describe(CLI::App* app, RunOptions* options) {
                   "milliseconds for which new connections of that client's host wait then "
                   "(default 5000)")
       ->check(CLI::Range(0, kQuarantineHoldMsMax));
+  app->add_option("--spin-limit", options->spin_limit_seconds,
+                  "give up a copy whose program has computed for so many seconds without a "
+                  "call (default: never)")
+      ->check(CLI::Range(0.0, kSpinSecondsMax));
+  app->add_option("--stop-grace", options->stop_grace_seconds,
+                  "seconds for which such a program may let a signal to end wait (default 2)")
+      ->check(CLI::Range(0.0, kSpinSecondsMax));
   app->add_option("--transport", options->transport,
                   "how input and log travel between the replicas: memory (default) lets the "
                   "sender's supervisor read the primary's rings, tcp sends frames")
@@ -59,7 +66,8 @@ int find_command(int argc, const char* const* argv) {
         word.find('=') == std::string::npos &&
         (word == "--unit" || word == "--replicas" || word == "--state-dir" || word == "--run-dir" ||
          word == "--for" || word == "--time-out-ms" || word == "--on-crash" ||
-         word == "--quarantine-hold" || word == "--transport" || word == "--record-log");
+         word == "--quarantine-hold" || word == "--spin-limit" || word == "--stop-grace" ||
+         word == "--transport" || word == "--record-log");
     i += has_value ? 1 : 0;
   }
   return argc;

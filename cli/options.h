@@ -17,6 +17,9 @@ inline constexpr int kTimeOutMsMax = 60'000;
 inline constexpr int kQuarantineHoldMsDefault = 5'000;
 inline constexpr int kQuarantineHoldMsMax = 3'600'000;
 
+inline constexpr double kStopGraceSecondsDefault = 2;
+inline constexpr double kSpinSecondsMax = 1e6;
+
 struct RunOptions {
   std::string unit;  // empty: named after the program
   int replicas = 2;
@@ -25,6 +28,8 @@ struct RunOptions {
   int time_out_ms = kTimeOutMsDefault;
   std::string on_crash = "quarantine";  // or "retry"
   int quarantine_hold_ms = kQuarantineHoldMsDefault;
+  double spin_limit_seconds = 0;  // 0: none
+  double stop_grace_seconds = kStopGraceSecondsDefault;
   std::string transport = "memory";  // or "tcp"
   bool recover = false;
   std::string record_log;

@@ -31,6 +31,8 @@ class SpinWatch {
   bool add(const ActivityLook& look);
   int stretches() const { return stretches_; }
   uint64_t longest_ms() const { return longest_ns_ / 1'000'000; }
+  // Of the stretch that has not ended, if it is long enough to count.
+  uint64_t present_ms() const { return counted_ ? (last_.cpu_ns - first_.cpu_ns) / 1'000'000 : 0; }
 
  private:
   ActivityLook first_, last_;  // of the present stretch
@@ -39,9 +41,5 @@ class SpinWatch {
   int stretches_ = 0;
   uint64_t longest_ns_ = 0;
 };
-
-// Of call stacks as process::StackReader gives them: where the thread that runs is, as "function
-// (object)"; a thread that waits is inside the shim. Empty where none runs.
-std::string running_place(const std::string& stacks);
 
 }  // namespace ftrun::cli

@@ -20,6 +20,10 @@ namespace {
 
 constexpr size_t kLogTailBytes = 4096;
 
+std::string milliseconds(double seconds) {
+  return std::to_string(static_cast<int64_t>(seconds * 1000));
+}
+
 // In the child: only async-signal-safe calls on prepared memory.
 [[noreturn]] void become_supervisor(const char* path, char* const* arguments, int log) {
   setsid();
@@ -73,7 +77,11 @@ std::vector<std::string> supervisor_arguments(const std::string& path, const Run
                                         "--quarantine-hold",
                                         std::to_string(options.quarantine_hold_ms),
                                         "--transport",
-                                        options.transport};
+                                        options.transport,
+                                        "--spin-limit",
+                                        milliseconds(options.spin_limit_seconds),
+                                        "--stop-grace",
+                                        milliseconds(options.stop_grace_seconds)};
   for (const std::string& directory : options.state_dirs) {
     arguments.insert(arguments.end(), {"--state-dir", directory});
   }

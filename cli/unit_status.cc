@@ -36,6 +36,8 @@ ReplicaStatus from_answer(const std::string& id, const nlohmann::json& answer) {
   take_field(answer, "kernel_calls", &replica.kernel_calls);
   take_field(answer, "wake_calls", &replica.wake_calls);
   take_field(answer, "spin_calls", &replica.spin_calls);
+  take_field(answer, "no_calls_ms", &replica.no_calls_ms);
+  take_field(answer, "no_calls_in", &replica.no_calls_in);
   return replica;
 }
 
@@ -141,7 +143,9 @@ nlohmann::ordered_json status_json(const UnitStatus& status) {
                         {"input_bytes", replica.input_bytes},
                         {"kernel_calls", replica.kernel_calls},
                         {"wake_calls", replica.wake_calls},
-                        {"spin_calls", replica.spin_calls}});
+                        {"spin_calls", replica.spin_calls},
+                        {"no_calls_ms", replica.no_calls_ms},
+                        {"no_calls_in", replica.no_calls_in}});
   }
   return {{"unit", status.unit},
           {"epoch", status.epoch},
@@ -152,6 +156,13 @@ nlohmann::ordered_json status_json(const UnitStatus& status) {
 std::string status_text(const UnitStatus& status) {
   std::string text = fmt::format("{}: unit {}, view {}\n", protection_name(status.protection),
                                  status.unit, status.epoch);
+  for (const ReplicaStatus& replica : status.replicas) {
+    if (!replica.no_calls_in.empty()) {
+      text +=
+          fmt::format("STANDS STILL: replica {} has made no call for {:.1f} s, in {}\n", replica.id,
+                      static_cast<double>(replica.no_calls_ms) / 1000, replica.no_calls_in);
+    }
+  }
   text += fmt::format("{:<8}{:<11}{:<8}{:<11}{:>12}{:>8}{:>13}{:>12}  {}\n", "replica", "role",
                       "sender", "state", "record", "lag", "application", "supervisor", "host");
   for (const ReplicaStatus& replica : status.replicas) {

@@ -35,6 +35,8 @@ struct ReplicaStatus {
   uint64_t kernel_calls = 0;  // system calls that the application has cost so far
   uint64_t wake_calls = 0;    // of these: sleeping, and waking its supervisor,
   uint64_t spin_calls = 0;    // and looking around before sleeping
+  uint64_t no_calls_ms = 0;   // it has computed for so long without a call,
+  std::string no_calls_in;    // and there, once that is known
 };
 
 struct UnitStatus {

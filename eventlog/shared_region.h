@@ -25,7 +25,7 @@
 namespace ftrun {
 
 inline constexpr uint64_t kRegionMagic = 0x314e4f4947455246;  // "FREGION1" little endian
-inline constexpr uint32_t kRegionVersion = 5;
+inline constexpr uint32_t kRegionVersion = 6;
 
 // The inherited descriptor of the memfd; the shim closes it once it is mapped.
 inline constexpr int kRegionFd = 198;
@@ -54,7 +54,6 @@ enum RingId : uint32_t {
 inline constexpr size_t kRingBytes[kRingCount] = {2u << 20, 4u << 20, 4u << 20, 4u << 20};
 inline constexpr size_t kControlBytes = 32768;
 inline constexpr size_t kFailureTextBytes = 2048;
-inline constexpr size_t kLastWordsBytes = 16384;
 inline constexpr size_t kStateDirectoriesBytes = 4096;
 
 struct Control {
@@ -99,9 +98,9 @@ struct Control {
   std::atomic<uint64_t> thread_table_slots;
   // Not 0: the application is dying of a crash; see make_crash().
   std::atomic<uint64_t> crash;
-  // What a dying application has written to standard output and error: no turn takes it any more.
-  std::atomic<uint64_t> last_words_bytes;
-  char last_words[kLastWordsBytes];
+  // Where in the output ring the last console text or notice of the present turn ends, beyond its
+  // head: what an application that dies now has said, although no turn takes it any more.
+  std::atomic<uint64_t> said_end;
   std::atomic<ShimFailure> failure;      // text below is complete when this is not kNone
   char failure_text[kFailureTextBytes];  // one or more lines, NUL-terminated
 

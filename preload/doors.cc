@@ -545,6 +545,10 @@ void emit_output(const Output& entry) {
     doors.output.advance(header + part.length);
     left -= part.length;
   } while (left != 0);
+  if (entry.kind == OutputKind::kConsole || entry.kind == OutputKind::kNotice) {
+    // ORDER: the entry first; whoever reads this word looks there.
+    doors.control->said_end.store(doors.output.written(), std::memory_order_release);
+  }
 }
 
 }  // namespace ftrun::shim

@@ -52,7 +52,6 @@ void dying_begin(int signal, uint64_t handler_stack, uint64_t stack_bytes) {
 void dying_end(uint64_t handler_stack) {
   if (dying.signal != 0 && dying.stack == handler_stack) {
     dying.signal = 0;
-    doors_control()->last_words_bytes.store(0, std::memory_order_relaxed);
     doors_control()->crash.store(0, std::memory_order_release);
   }
 }
@@ -62,18 +61,6 @@ bool is_dying() {
     dying_end(dying.stack);
   }
   return dying.signal != 0;
-}
-
-void note_console(const uint8_t* text, size_t length) {
-  if (!is_dying()) {
-    return;
-  }
-  Control* control = doors_control();
-  const uint64_t kept = control->last_words_bytes.load(std::memory_order_relaxed);
-  const size_t room = kept < kLastWordsBytes ? kLastWordsBytes - kept : 0;
-  const size_t more = length < room ? length : room;
-  __builtin_memcpy(control->last_words + kept, text, more);
-  control->last_words_bytes.store(kept + more, std::memory_order_release);
 }
 
 void die_if_dying() {

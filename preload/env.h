@@ -72,8 +72,9 @@ int64_t realtime_offset_ns();
 
 // The calling thread has taken bytes from this connection: a failure report names it.
 void note_read(uint32_t connection);
-// Console output goes by here too: a dying application's last words are kept.
-void note_console(const uint8_t* text, size_t length);
+// ", called from OBJECT": who called libc's wrapper of the trapped call being handled; valid until
+// the next use. REQUIRES: a wrapper that only makes the call, as socket() is.
+const char* describe_caller_of_wrapper();
 // Stops the process: an invariant of the shim does not hold. Prints `what` into the failure report.
 [[noreturn]] void shim_fail(const char* what, int64_t value1 = 0, int64_t value2 = 0);
 

@@ -2,7 +2,6 @@
 // ftrun-supervisor: one replica of a unit. Started by ftrun, once per replica, in a session of its
 // own; it survives ftrun. Standard error is for failures before the start only: afterwards
 // everything goes to the run directory (events.jsonl).
-#include <fmt/format.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -45,6 +44,12 @@ void describe(CLI::App* app, Parsed* parsed) {
          [&options](const std::string& name) { options.shared_rings = name == "memory"; },
          "how input and log travel between replicas on one host: memory or tcp")
       ->check(CLI::IsMember({"memory", "tcp"}));
+  app->add_option("--spin-limit", options.spin_limit_ms,
+                  "ms without a call after which the application is given up; 0: none")
+      ->check(CLI::NonNegativeNumber);
+  app->add_option("--stop-grace", options.stop_grace_ms,
+                  "ms in which an application that makes no calls may still take a signal to end")
+      ->check(CLI::NonNegativeNumber);
   app->add_option("--record-log", options.record_log, "file that gets the log");
   app->add_option("--preload", options.preload, "libftpreload.so (default: as installed)");
   // One value each: a greedy option would take the "--" before the program for its own end.
@@ -91,7 +96,7 @@ void raise_descriptor_limit() {
 }
 
 int fail(const ftrun::Error& error) {
-  fmt::print(stderr, "ftrun-supervisor: {}\n", error.message);
+  std::fputs(("ftrun-supervisor: " + error.message + "\n").c_str(), stderr);
   return 1;
 }
 

@@ -22,16 +22,6 @@ namespace {
 // Shorter than the applications': who serves clients has the sockets to wait for besides.
 constexpr int64_t kSpinNs = 50'000;
 
-unit::View first_view(unsigned replicas) {
-  unit::View view;
-  view.epoch = 1;
-  for (unsigned i = 0; i < replicas; ++i) {
-    view.replicas.push_back(static_cast<unit::ReplicaId>(i));
-  }
-  view.sender = view.replicas.back();
-  return view;
-}
-
 }  // namespace
 
 Replica::Replica(ReplicaOptions options)
@@ -184,7 +174,7 @@ Result<void> Replica::start(process::Inheritance inheritance) {
     return secret.error();
   }
   secret_ = *secret;
-  const unit::View view = first_view(options_.replicas);
+  const unit::View view = arbiter::first_view(options_.replicas);
   const Result<unit::View> published = views_.publish(view);
   if (!published.ok()) {
     return published.error();
@@ -218,7 +208,6 @@ Result<void> Replica::start(process::Inheritance inheritance) {
   config.view = view;
   config.sender_serves_primary = options_.shared_rings;
   core_.reset(new unit::UnitCore(config, this));  // make_unique cannot see the private base
-  FTRUN_TRY(publish_pids());
   Result<std::unique_ptr<ControlServer>> control = ControlServer::create(
       run_dir_.own("sup", ".sock"), epoll_.get(), kTagControl,
       [this](const std::string& line) { return handle_command(line); },
@@ -227,6 +216,8 @@ Result<void> Replica::start(process::Inheritance inheritance) {
     return control.error();
   }
   control_ = std::move(*control);
+  // ORDER: last; by this file the others know that this supervisor has started, and has a socket.
+  FTRUN_TRY(publish_pids());
   event("started",
         fmt::format("supervisor {}, application {}", getpid(), application_.application_pid));
   return {};

@@ -19,10 +19,12 @@
 #include "eventlog/spin.h"
 #include "supervisor/app_port.h"
 #include "supervisor/arbiter/views.h"
+#include "supervisor/call_watch.h"
 #include "supervisor/console_spool.h"
 #include "supervisor/control.h"
 #include "supervisor/edge/edge.h"
 #include "supervisor/event_limit.h"
+#include "supervisor/last_words.h"
 #include "supervisor/link/peers.h"
 #include "supervisor/liveness.h"
 #include "supervisor/placement.h"
@@ -44,6 +46,8 @@ struct ReplicaOptions {
   bool shared_rings = true;       // the sender serves the primary's rings (primary_rings.h)
   bool quarantine = true;         // on a crash by a request: reset whose it was, else just retry
   int quarantine_hold_ms = 5000;  // how long its address is kept away then
+  int spin_limit_ms = 0;          // without a call, then the application is given up; 0: none
+  int stop_grace_ms = 2000;       // for a program that makes no calls to take a signal to end
   std::string record_log;         // file that gets all published turns, or empty
   std::string preload;            // libftpreload.so
   std::string program;            // what execve is given
@@ -105,13 +109,25 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void application_lost(const std::string& why, int status);
   void deliver_application_end();
   bool check_dying();
-  void report_crash();
   uint64_t crash() const;
   ConnectionId suspect() const;
   void keeper_died();
   void update_markers();
   void settle_state_dirs();
   void wind_up();
+
+  // replica_calls.cc
+  void check_calls();
+  void look_for_computation();
+  void end_computation(int64_t lasts_ns);
+
+  // replica_last_words.cc
+  void keep_last_words();
+  void leave_last_words();
+  void report_crash();
+  void hold_words_of(unit::ReplicaId replica);
+  void say_held_words();
+  void say_last_words();
 
   // replica_evidence.cc
   struct Evidence {
@@ -210,8 +226,13 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   int64_t next_tick_ns_ = 0;
   unsigned ticks_ = 0;
   ProgressWatch progress_;
-  int stop_signal_ = 0;  // the application is stopped by it,
-  Silence stopped_;      // for so long
+  CallWatch calls_;
+  process::StackReader computing_;  // its stacks, when it has made no calls for a while
+  bool no_calls_told_ = false;
+  std::string no_calls_in_;          // where, as far as it is known
+  int64_t end_signal_since_ns_ = 0;  // an operator's signal to end waits; 0: none
+  int stop_signal_ = 0;              // the application is stopped by it,
+  Silence stopped_;                  // for so long
   int64_t stop_grace_ns_ = 0;
   int64_t dying_since_ns_ = 0;      // the application is busy with its crash; 0: it is not
   int64_t quarantine_over_ns_ = 0;  // 0: nobody is kept away
@@ -224,6 +245,10 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   Evidence evidence_;
   std::string app_end_why_;
   int app_end_status_ = 0;
+  std::string earlier_words_;   // the end of what it said in turns that have ended
+  bool given_up_ = false;  // by us, for it made no calls
+  LastWords last_words_;        // of our application
+  HeldWords held_words_;        // of the other replica's
   bool ended_cleanly_ = false;  // the application has exited and all its output is out
   int64_t state_noted_ns_ = 0;  // when the copies' markers were last written by time
   bool done_ = false;

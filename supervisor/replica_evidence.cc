@@ -57,6 +57,7 @@ void Replica::begin_evidence(const std::string& why, Evidence::Subject subject) 
   if (evidence_.subject != Evidence::kNone) {
     finish_evidence();
   }
+  computing_.stop();  // a process has one tracer
   evidence_.subject = subject;
   evidence_.wanted = false;
   evidence_.why = why;

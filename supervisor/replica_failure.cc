@@ -75,6 +75,7 @@ void Replica::exclude(unit::ReplicaId replica, bool take_connections) {
                                   adopted.listeners.size()));
     core_->on_edge_adopted(adopted.connections, adopted.listeners);
   }
+  hold_words_of(replica);
   core_->on_replica_gone(replica);
 }
 
@@ -201,10 +202,17 @@ void Replica::deliver_application_end() {
     const char* text = shared->failure_text;
     app_end_why_ = std::string(text, strnlen(text, kFailureTextBytes));
     exit_entry_seen_ = false;
+  } else if (shared->ready.load(std::memory_order_acquire) == 0) {
+    const std::string words = process::early_words(application_);
+    app_end_why_ += " before it had started" + (words.empty() ? "" : ": " + words);
   }
   if (exit_entry_seen_) {
     core_->on_app_exited(app_end_status_);
   } else {
+    keep_last_words();
+    if (given_up_ || crash() != 0) {
+      leave_last_words();
+    }
     report_crash();
     core_->on_app_failed(app_end_why_, app_end_status_, suspect());
   }
@@ -232,32 +240,6 @@ uint64_t Replica::crash() const {
   return is_crash_signal(app_end_status_ - 128) && core_->live()
              ? port_->control()->crash.load(std::memory_order_acquire)
              : 0;
-}
-
-// What a crash handler has written went with its turn: a report keeps it.
-void Replica::report_crash() {
-  if (crash() == 0) {
-    return;
-  }
-  const Control* shared = port_->control();
-  const uint64_t bytes = shared->last_words_bytes.load(std::memory_order_acquire);
-  std::string words(shared->last_words, std::min<uint64_t>(bytes, kLastWordsBytes));
-  for (char& letter : words) {  // it goes to an operator's terminal
-    const auto code = static_cast<unsigned char>(letter);
-    letter = (code < 32 && letter != '\n' && letter != '\t') || code == 127 ? '?' : letter;
-  }
-  const uint64_t epoch = core_->status().view.epoch;
-  const ConnectionId of = crash_suspect(crash());
-  const Result<std::string> written = reports::write(
-      options_.run_dir, epoch, arbiter::replica_name(options_.replica),
-      report_head(epoch) +
-          fmt::format(
-              "crashed: {}{}\n\nWhat it wrote while it was dying{}:\n{}\n", app_end_why_,
-              of == 0 ? "" : fmt::format(", having read from connection {} in the same turn", of),
-              bytes >= kLastWordsBytes ? fmt::format(" (the first {} bytes)", kLastWordsBytes) : "",
-              words.empty() ? "(nothing)" : words));
-  event("report", written.ok() ? fmt::format("crashed: {}: {}", app_end_why_, *written)
-                               : "cannot be kept: " + written.error().message);
 }
 
 // The connection whose input has crashed it; 0: none is known, or nobody wants to know.

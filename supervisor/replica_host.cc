@@ -117,6 +117,9 @@ void Replica::edge_quarantine(ConnectionId connection, uint64_t position) {
 
 void Replica::console(int stream, unit::Bytes data) {
   console_.append(stream, data);
+  const std::string_view text(reinterpret_cast<const char*>(data.data()), data.size());
+  append_bounded(&earlier_words_, text, kEarlierWordsBytesMax);
+  held_words_.heard(text);
 }
 
 void Replica::event(std::string_view kind, std::string_view text) {
@@ -141,6 +144,9 @@ void Replica::finished(int status) {
   exit_code_ = 0;
   done_ = true;
   ended_cleanly_ = exit_entry_seen_;
+  if (core_->status().view.replicas.size() == 1) {
+    say_last_words();
+  }
   const Result<void> written =
       run_dir_.write(run_dir_.file("exit_status"), fmt::format("{}\n", status));
   if (!written.ok()) {

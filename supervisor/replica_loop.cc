@@ -290,6 +290,7 @@ void Replica::flush_links() {
 
 void Replica::tick() {
   check_application();
+  check_calls();
   const uint64_t epoch = core_->status().view.epoch;
   for (const unit::ReplicaId silent : peers_.tick(now_ns_, options_.time_out_ms, epoch)) {
     peer_lost(peers_.find(silent), fmt::format("silent for {} ms", options_.time_out_ms));
@@ -302,6 +303,9 @@ void Replica::tick() {
   edge_->part(now_ns_);
   edge_->retry_locks();
   note_state();
+  if (held_words_.is_due(now_ns_)) {
+    say_held_words();
+  }
   control_->resume();
   flush_links();
   if (++ticks_ % kDropTicks == 0) {
@@ -355,6 +359,8 @@ std::string Replica::status_json() const {
       {"kernel_calls", port_->control()->kernel_calls.load(std::memory_order_relaxed)},
       {"wake_calls", port_->control()->wake_calls.load(std::memory_order_relaxed)},
       {"spin_calls", port_->control()->spin_calls.load(std::memory_order_relaxed)},
+      {"no_calls_ms", calls_.lasts_ns() / 1'000'000},
+      {"no_calls_in", no_calls_in_},
       {"connections", status.connections},
       {"epoch", status.view.epoch},
       {"protection", status.view.replicas.size() >= 2 && !failed ? "protected" : "unprotected"}};

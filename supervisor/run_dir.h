@@ -7,6 +7,7 @@
 //   sup.<id>.json    {"supervisor","keeper","init","application"}: process ids
 //   sup.<id>.sock    control socket, JSON lines (control.h)
 //   console.<id>     what the application wrote to stdout and stderr (console_spool.h)
+//   last_words.<id>  what an application that has crashed wrote in the turn that it died in
 //   report.<epoch>.<id>  why an application was given up, with call stacks (reports.h)
 //   events.jsonl     one JSON object per line, appended by everybody
 //   exit_status      decimal exit status of the application, once it has ended

@@ -27,7 +27,6 @@ long console_write(File* file, IoCursor* from, int) {
     entry.kind = OutputKind::kConsole;
     entry.id = static_cast<Console*>(file)->stream;
     entry.data = from->piece(&entry.length);
-    note_console(entry.data, entry.length);
     emit_output(entry);
     from->advance(entry.length);
     done += static_cast<long>(entry.length);

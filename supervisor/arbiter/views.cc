@@ -60,6 +60,16 @@ std::optional<unit::ReplicaId> replica_from_name(std::string_view name) {
   return static_cast<unit::ReplicaId>(name[0] - 'a');
 }
 
+unit::View first_view(unsigned replicas) {
+  unit::View view;
+  view.epoch = 1;
+  for (unsigned i = 0; i < replicas; ++i) {
+    view.replicas.push_back(static_cast<unit::ReplicaId>(i));
+  }
+  view.sender = view.replicas.back();
+  return view;
+}
+
 std::string encode_view(const unit::View& view) {
   std::string replicas;
   for (const unit::ReplicaId replica : view.replicas) {

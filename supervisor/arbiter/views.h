@@ -35,6 +35,9 @@ class Views {
   std::string directory_;
 };
 
+// The view that a unit starts in: epoch 1, all replicas, the last one is the sender.
+unit::View first_view(unsigned replicas);
+
 // One line of text: `epoch 2 replicas b sender b`.
 std::string encode_view(const unit::View& view);
 // Accepts what encode_view() writes for a view of distinct replicas with the sender among them, and

@@ -132,9 +132,10 @@ void reset_signals() {
 }
 
 // Closes everything but the descriptors of the plan: sockets and links of the supervisor must not
-// live on in here. The four are in no particular order.
+// live on in here. The five are in no particular order.
 void close_foreign_descriptors(const InitPlan& plan) {
-  int kept[] = {plan.status_fd, plan.supervisor_fd, plan.region_fd, plan.doorbell_fd};
+  int kept[] = {plan.status_fd, plan.supervisor_fd, plan.region_fd, plan.doorbell_fd,
+                plan.early_output_fd};
   for (int& value : kept) {
     for (int& other : kept) {
       if (&other > &value && other < value) {
@@ -292,6 +293,7 @@ void run_init(const InitPlan& plan) {
   }
   close(plan.region_fd);
   close(plan.doorbell_fd);
+  close(plan.early_output_fd);
   close(plan.supervisor_fd);
   release_at_exec(plan, child);
   report_until_exit(plan, child);

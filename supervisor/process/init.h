@@ -82,6 +82,7 @@ struct InitPlan {
   int supervisor_fd = -1;  // pidfd of the supervisor
   int region_fd = -1;
   int doorbell_fd = -1;
+  int early_output_fd = -1;  // standard output and error until the shim virtualizes them
   int doorbell_number = -1;
   uint8_t at_random[16] = {};
 };

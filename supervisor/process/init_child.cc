@@ -39,19 +39,16 @@ void place_descriptors(const InitPlan& plan) {
   const int status = fcntl(plan.status_fd, F_DUPFD_CLOEXEC, kStatusFd + 1);
   const int region = fcntl(plan.region_fd, F_DUPFD_CLOEXEC, kStatusFd + 1);
   const int doorbell = fcntl(plan.doorbell_fd, F_DUPFD_CLOEXEC, kStatusFd + 1);
-  if (status < 0 || region < 0 || doorbell < 0) {
+  const int output = fcntl(plan.early_output_fd, F_DUPFD_CLOEXEC, kStatusFd + 1);
+  if (status < 0 || region < 0 || doorbell < 0 || output < 0) {
     fail(plan.status_fd, InitStep::kDescriptors);
   }
-  const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-  if (null < 0 || dup2(region, kRegionFd) < 0 || dup2(doorbell, plan.doorbell_number) < 0 ||
+  const int opened = open("/dev/null", O_RDWR | O_CLOEXEC);
+  const int null = fcntl(opened, F_DUPFD_CLOEXEC, kStatusFd + 1);
+  if (null < 0 || dup2(null, 0) < 0 || dup2(output, 1) < 0 || dup2(output, 2) < 0 ||
+      dup2(region, kRegionFd) < 0 || dup2(doorbell, plan.doorbell_number) < 0 ||
       dup3(status, kStatusFd, O_CLOEXEC) < 0) {
     fail(status, InitStep::kDescriptors);
-  }
-  for (int fd = 0; fd <= 2; ++fd) {
-    // dup3 refuses equal numbers; then only the close-on-exec flag has to go.
-    if ((fd == null ? fcntl(fd, F_SETFD, 0) : dup2(null, fd)) < 0) {
-      fail(kStatusFd, InitStep::kDescriptors);
-    }
   }
   const unsigned number = static_cast<unsigned>(plan.doorbell_number);
   if (syscall(SYS_close_range, 3U, unsigned{kRegionFd} - 1, 0) != 0 ||

@@ -250,6 +250,11 @@ Result<Application> launch(const LaunchPlan& plan) {
   if (setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0) {
     return system_error("SO_PASSCRED", errno);
   }
+  application.early_output = Descriptor(memfd_create("ftrun-early-output", MFD_CLOEXEC));
+  if (!application.early_output.valid()) {
+    return system_error("memfd_create for the application's first words", errno);
+  }
+  prepared.plan.early_output_fd = application.early_output.get();
   prepared.plan.status_fd = pair[1];
   FTRUN_TRY(start_init(&prepared, &application));
   far.reset();
@@ -271,6 +276,16 @@ void end(Application* application) {
          errno == EINTR) {
   }
   application->init.reset();
+}
+
+std::string early_words(const Application& application) {
+  std::string text(kEarlyWordsBytesMax, '\0');
+  const ssize_t got = pread(application.early_output.get(), text.data(), text.size(), 0);
+  text.resize(got < 0 ? 0 : static_cast<size_t>(got));
+  while (text.ends_with('\n')) {
+    text.pop_back();
+  }
+  return text;
 }
 
 Result<std::optional<StatusEvent>> read_status(int status_fd) {

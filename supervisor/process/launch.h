@@ -74,10 +74,11 @@ struct LaunchPlan {
 };
 
 struct Application {
-  Descriptor init;         // pidfd of the init: readable when init (and so everything) is gone
-  Descriptor application;  // pidfd of the application
-  Descriptor status;       // status events (below): readable when there is one; non-blocking
-  pid_t init_pid = -1;     // both as the caller's PID namespace counts
+  Descriptor init;          // pidfd of the init: readable when init (and so everything) is gone
+  Descriptor application;   // pidfd of the application
+  Descriptor early_output;  // what loader and shim said before the shim was up (early_words)
+  Descriptor status;        // status events (below): readable when there is one; non-blocking
+  pid_t init_pid = -1;      // both as the caller's PID namespace counts
   pid_t application_pid = -1;
   // Not 0: why the application sees the host's /proc and not that of its own PID namespace.
   int proc_error = 0;
@@ -105,6 +106,11 @@ struct StatusEvent {
 // The next event, or nothing when there is none now. An Error means that the init is gone without
 // saying how the application ended (it was killed), or that it spoke nonsense.
 Result<std::optional<StatusEvent>> read_status(int status_fd);
+
+// What the application's loader and shim have written to standard output and error before the shim
+// was up ("error while loading shared libraries: ..."); the first kEarlyWordsBytesMax bytes.
+std::string early_words(const Application& application);
+inline constexpr size_t kEarlyWordsBytesMax = 2048;
 
 // "exit code 1", "signal 11 (Segmentation fault)" for a wait status.
 std::string describe_wait_status(int status);

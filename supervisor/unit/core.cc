@@ -3,6 +3,7 @@
 #include "supervisor/unit/core.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 
 #include <algorithm>
 
@@ -137,6 +138,11 @@ Status UnitCore::Impl::status() const {
   status.connections = connections_.size();
   status.lsn = status.live ? log_end_lsn_ : mark_lsn_;
   status.lag_records = status.live ? 0 : log_end_lsn_ - mark_lsn_;
+  const auto ends =
+      std::find_if(pending_signals_.begin(), pending_signals_.end(), [](const Signal& signal) {
+        return signal.number == SIGTERM || signal.number == SIGINT || signal.number == SIGQUIT;
+      });
+  status.end_signal = ends == pending_signals_.end() ? 0 : ends->number;
   return status;
 }
 

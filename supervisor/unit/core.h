@@ -225,6 +225,7 @@ struct Status {
   uint64_t lsn = 0;          // primary: records published; secondary: records replayed
   uint64_t lag_records = 0;  // received but not replayed; 0 in a live replica
   size_t connections = 0;
+  int end_signal = 0;  // an operator's SIGTERM, SIGINT or SIGQUIT that no logged turn has yet
 };
 
 // REQUIRES: one thread. Buffers passed in are only borrowed for the call. The I/O layer calls

@@ -141,7 +141,7 @@ class RequestOfDeath(unittest.TestCase):
         said = f"crashed by signal {signal}" if "handler" in arguments else "(nothing)"
         self.assertRegex(self.unit.ctl("report").stdout,
                          rf"crashed: signal {signal}.*, having read from connection \d+ in the same "
-                         rf"turn\n\nWhat it wrote while it was dying:\n{re.escape(said)}\n")
+                         rf"turn\n\nWhat it wrote last:\n{re.escape(said)}\n")
         print(f"{request!r} {arguments}: longest silence {self.others.longest_s * 1000:.1f} ms, "
               f"{self.others.added} requests", file=sys.stderr)
 

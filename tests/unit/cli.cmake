@@ -6,6 +6,7 @@ if(TARGET ftrun_cli)
 
   add_executable(cli_tests
     cli_check_report_test.cc
+    cli_event_follower_test.cc
     cli_instruction_scan_test.cc
     cli_options_test.cc
     cli_program_test.cc

@@ -6,6 +6,8 @@
 //   out:TEXT    a line to stdout; err:TEXT to stderr
 //   wait        for the next signal, and print it
 //   exit:N      write exit status N, the end
+//   flood:N     N lines of 1,000 letters to stdout
+//   stall       (first word only) never start
 //   fail:TEXT   (first word only) TEXT to stderr, exit code 1
 //   die-if:ID   replica ID kills itself here, once all have started
 //   outlive:ID  the others wait until ID is gone and publish view 2 without it
@@ -65,19 +67,17 @@ void Fake::parse(int argc, char** argv) {
 }
 
 void Fake::start() {
-  view.epoch = 1;
-  for (int i = 0; i < std::stoi(options["--replicas"]); ++i) {
-    view.replicas.push_back(static_cast<unit::ReplicaId>(i));
-  }
-  view.sender = view.replicas.back();
-  view = *arbiter::Views(run_dir).publish(view);
+  const auto replicas = static_cast<unsigned>(std::stoi(options["--replicas"]));
+  view = *arbiter::Views(run_dir).publish(arbiter::first_view(replicas));
   console = std::move(*ConsoleSpool::create(run_dir + "/console." + id));
-  const nlohmann::json pids = {{"supervisor", getpid()}, {"keeper", 0}, {"application", 0}};
-  std::ofstream(run_dir + "/sup." + id + ".json") << pids.dump();
   epoll_fd = epoll_create1(EPOLL_CLOEXEC);
   control = std::move(*ControlServer::create(
       run_dir + "/sup." + id + ".sock", epoll_fd, 0,
       [this](const auto& line) { return answer(line); }, [](const auto&) {}));
+  const nlohmann::json pids = {{"supervisor", getpid()}, {"keeper", 0}, {"application", 0}};
+  const std::string path = run_dir + "/sup." + id + ".json";
+  std::ofstream(path + ".tmp") << pids.dump();
+  rename((path + ".tmp").c_str(), path.c_str());
 }
 
 std::string Fake::answer(const std::string& line) {
@@ -103,10 +103,10 @@ void Fake::print(int stream, const std::string& text) {
   console.append(stream, {reinterpret_cast<const uint8_t*>(line.data()), line.size()});
 }
 
-// Until the unit has started: all its control sockets are there.
+// Until the unit has started: all have said who they are.
 void Fake::wait_for_peers() {
   for (const unit::ReplicaId replica : view.replicas) {
-    const std::string path = run_dir + "/sup." + arbiter::replica_name(replica) + ".sock";
+    const std::string path = run_dir + "/sup." + arbiter::replica_name(replica) + ".json";
     while (access(path.c_str(), F_OK) != 0) {
       answer_for(5);
     }
@@ -134,6 +134,10 @@ void Fake::outlive(const std::string& other) {
 void Fake::step(const std::string& verb, const std::string& text) {
   if (verb == "out" || verb == "err") {
     print(verb == "out" ? 1 : 2, text);
+  } else if (verb == "flood") {
+    for (int i = std::stoi(text); i > 0; --i) {
+      print(1, std::string(999, 'x'));
+    }
   } else if (verb == "wait") {
     while (signals.empty()) {
       answer_for(1000);
@@ -179,6 +183,9 @@ int main(int argc, char** argv) {
   if (!fake.script.empty() && fake.script[0].starts_with("fail:")) {
     fmt::print(stderr, "ftrun-supervisor: {}\n", fake.script[0].substr(5));
     return 1;
+  }
+  while (!fake.script.empty() && fake.script[0] == "stall") {
+    pause();
   }
   fake.start();
   fake.play();

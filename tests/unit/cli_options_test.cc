@@ -79,8 +79,9 @@ TEST(RunOptions, HelpAndVersionAreNoMisuse) {
 }
 
 TEST(SupervisorArguments, SayEverything) {
-  const auto parsed = parse({"--state-dir", "/s", "--on-crash", "retry", "--quarantine-hold", "70",
-                             "--transport", "tcp", "--record-log", "/log", "server", "-x"});
+  const auto parsed =
+      parse({"--state-dir", "/s", "--on-crash", "retry", "--quarantine-hold", "70", "--transport",
+             "tcp", "--spin-limit", "1.5", "--record-log", "/log", "server", "-x"});
   const Words expected = {"/sup",   "--unit",
                           "server", "--run-dir",
                           "/run/u", "--replica",
@@ -89,7 +90,9 @@ TEST(SupervisorArguments, SayEverything) {
                           "150",    "--on-crash",
                           "retry",  "--quarantine-hold",
                           "70",     "--transport",
-                          "tcp",    "--state-dir",
+                          "tcp",    "--spin-limit",
+                          "1500",   "--stop-grace",
+                          "2000",   "--state-dir",
                           "/s",     "--record-log",
                           "/log.b", "--",
                           "server", "-x"};

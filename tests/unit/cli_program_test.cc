@@ -75,6 +75,20 @@ class Tools : public testing::Test {
     }
     return pid;
   }
+  // ftrun under a shell that redirects its output.
+  pid_t run_redirected(const std::string& redirection, const Words& script) const {
+    std::string line = "exec '" + root_ + "/bin/ftrun' --unit u -- '" PROBE "'";
+    for (const std::string& word : script) {
+      line += " '" + word + "'";
+    }
+    line += " >" + root_ + "/run.out 2>" + root_ + "/run.err " + redirection;
+    const pid_t pid = fork();
+    if (pid == 0) {
+      execl("/bin/sh", "sh", "-c", line.c_str(), nullptr);
+      _exit(127);
+    }
+    return pid;
+  }
   static int wait_exit(pid_t pid) {
     int status = 0;
     waitpid(pid, &status, 0);
@@ -143,6 +157,84 @@ TEST_F(Tools, TheConsoleGoesOnAtAChangeOfSenderAndTheLossIsLoud) {
   expect_contains(err(),
                   "WARNING: unit u is UNPROTECTED: replica b failed (its "
                   "supervisor died); replica a serves on (view 2)");
+}
+
+TEST_F(Tools, OutputThatCannotBeWrittenCostsTheOutputOnly) {
+  const Words script = {"out:one", "err:uno", "die-if:b", "outlive:b",
+                        "out:two", "err:due", "exit:3"};
+  for (const std::string how : {"2>/dev/full", "2>&-", "2>&1 | true", ">/dev/full 2>&1", ">&- 2>&-",
+                                ">/dev/full", ">&-", "0>&- >&- 2>&-"}) {
+    const bool pipes = how.ends_with("true");
+    EXPECT_EQ(wait_exit(run_redirected(how, script)), pipes ? 0 : 3) << how;
+    wait_until([this] { return read_exit_status(run_dir()) == 3; });
+    if (how.starts_with("2>/") || how.starts_with("2>&-")) {
+      EXPECT_EQ(out(), "one\ntwo\n") << how;
+    } else if (how == ">/dev/full" || how == ">&-") {
+      expect_contains(err(), "uno\n");
+      expect_contains(err(), "due\n");
+      expect_contains(err(), "is UNPROTECTED");
+    }
+    if (how == ">/dev/full") {
+      expect_contains(err(), "standard output cannot be written (No space left on device)");
+    }
+  }
+}
+
+TEST_F(Tools, WhoDoesNotReadTakesNeitherSignalsNorWarningsAway) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  const std::string full = ">&" + std::to_string(ends[1]);
+  const pid_t pid =
+      run_redirected(full, {"flood:300", "wait", "die-if:b", "outlive:b", "flood:10", "exit:0"});
+  wait_until([this] { return fs::exists(run_dir() + "/sup.b.json"); });
+  const auto begin = std::chrono::steady_clock::now();
+  kill(pid, SIGTERM);
+  wait_until([this] { return err().find("UNPROTECTED") != std::string::npos; });
+  EXPECT_EQ(wait_exit(pid), 0);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(8));
+  close(ends[0]);
+  close(ends[1]);
+}
+
+TEST_F(Tools, ASlowReaderGetsEverything) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  const pid_t pid = run_redirected(">&" + std::to_string(ends[1]), {"flood:400", "exit:5"});
+  close(ends[1]);
+  size_t total = 0;
+  char buffer[16384];
+  for (ssize_t got; (got = ::read(ends[0], buffer, sizeof buffer)) > 0;) {
+    total += static_cast<size_t>(got);
+    poll(nullptr, 0, 20);
+  }
+  close(ends[0]);
+  EXPECT_EQ(total, 400'000u);
+  EXPECT_EQ(wait_exit(pid), 5);
+}
+
+TEST_F(Tools, AStartThatDoesNotComeToAnEndCanBeEnded) {
+  run({}, {"stall"});
+  wait_until([this] { return fs::exists(run_dir() + "/sup.b.log"); });
+  kill(ftrun_, SIGTERM);
+  EXPECT_EQ(finish(), 128 + SIGTERM);
+  expect_contains(err(), "unit u did not start before it was asked to end");
+}
+
+TEST_F(Tools, AnAnswerThatCannotBeWrittenIsNoAnswer) {
+  run({}, {"out:ready", "wait", "exit:0"});
+  wait_until([this] { return out() == "ready\n"; });
+  const auto ask = [this](const std::string& words) {
+    const int status =
+        std::system(("'" + root_ + "/bin/ftctl' " + words + " 2>" + root_ + "/ctl.err").c_str());
+    return WEXITSTATUS(status);
+  };
+  EXPECT_EQ(ask("status >/dev/full"), 4);
+  expect_contains(ctl_err(), "ftctl: standard output could not be written");
+  EXPECT_EQ(ask("logs >/dev/full"), 4);
+  EXPECT_EQ(ask("events --follow >/dev/full"), 3);  // there are none yet
+  EXPECT_EQ(ask("--unit none status 2>/dev/full"), 3);
+  EXPECT_EQ(ask("stop --wait-ms 10000 >&- 2>&-"), 0);
+  EXPECT_EQ(finish(), 0);
 }
 
 TEST_F(Tools, TheUnitSurvivesFtrun) {

@@ -239,7 +239,10 @@ void* arena_alloc(size_t bytes, size_t alignment) {
 }
 
 void note_read(uint32_t) {}
-void note_console(const uint8_t*, size_t) {}
+
+const char* describe_caller_of_wrapper() {
+  return "";
+}
 
 [[noreturn]] void shim_fail(const char* what, int64_t value1, int64_t value2) {
   std::fprintf(stderr, "shim_fail: %s (%lld, %lld)\n", what, static_cast<long long>(value1),

@@ -8,10 +8,12 @@ target_compile_options(ring_echo PRIVATE -Wall -Wextra -Werror -Wno-missing-fiel
 
 add_executable(io_tests
   arbiter_test.cc
+  call_watch_test.cc
   control_test.cc
   edge_take_test.cc
   edge_test.cc
   keeper_test.cc
+  last_words_test.cc
   link_test.cc
   liveness_test.cc
   placement_test.cc

@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+// What vanishing.cc needs.
+int there() {
+  return 0;
+}
