@@ -80,4 +80,17 @@ const char* describe_caller() {
   return text.c_str();
 }
 
+const char* describe_caller_of_wrapper() {
+  static Text text;
+  static MapsLine line;
+  text = Text();
+  // The wrapper has no frame: what it returns to is on top of the stack.
+  const auto* top = reinterpret_cast<const uint64_t*>(self()->caller_stack);
+  if (find_mapping(reinterpret_cast<uint64_t>(top), &line) && find_mapping(*top, &line)) {
+    const char* name = line.name();
+    text.add(", called from ").add(name[0] != '\0' ? name : "anonymous memory");
+  }
+  return text.c_str();
+}
+
 }  // namespace ftrun::shim

@@ -112,10 +112,13 @@ FileClass classify_at(int directory_fd, const char* path) {
 
 long refuse_write(int directory_fd, const char* path) {
   char absolute[kPathBytesMax];
+  const char* name = absolute_path(directory_fd, path, absolute) ? absolute : path;
+  // What no state directory can be.
+  const bool is_kernel = under(name, "/proc") || under(name, "/sys") || under(name, "/dev");
   Text text;
-  text.add("write outside the state directories refused: ");
-  text.add(absolute_path(directory_fd, path, absolute) ? absolute : path);
-  text.add(" (name its directory with --state-dir)\n");
+  text.add("write outside the state directories refused: ").add(name);
+  text.add(is_kernel ? " (settings of the process and of the host stay as they are)\n"
+                     : " (name its directory with --state-dir)\n");
   shim_notice(text.c_str());
   return -EROFS;
 }

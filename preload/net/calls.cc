@@ -5,6 +5,7 @@
 #include <asm/ioctls.h>
 #include <linux/sockios.h>
 
+#include "preload/net/constant_names.h"
 #include "preload/net/descriptors.h"
 #include "preload/net/pair.h"
 #include "preload/net/pipe.h"
@@ -28,7 +29,7 @@ long write_file(File* file, const struct iovec* iov, size_t length, int flags) {
 
 long refuse_control(const struct msghdr* message) {
   if (message->msg_control != nullptr && message->msg_controllen > 0) {
-    Notice().text("refused: sendmsg with control data (passing descriptors)").emit();
+    Notice().text("sendmsg with control data answered EINVAL: descriptors cannot be passed").emit();
     return -EINVAL;
   }
   return 0;
@@ -200,9 +201,9 @@ long net_ioctl(int fd, unsigned long request, unsigned long argument) {
       return -ENOTTY;
     default:
       Notice()
-          .text("refused: ioctl ")
-          .number(static_cast<int64_t>(request))
-          .text(" on a virtual descriptor")
+          .text("ioctl(")
+          .constant(name_of_ioctl(request), static_cast<int64_t>(request))
+          .text(") answered ENOTTY: not supported on sockets and pipes")
           .emit();
       return -ENOTTY;
   }

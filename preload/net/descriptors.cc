@@ -4,6 +4,7 @@
 #include "preload/net/descriptors.h"
 
 #include "preload/net/console.h"
+#include "preload/net/constant_names.h"
 #include "preload/net/pipe.h"
 
 namespace ftrun::shim {
@@ -48,7 +49,7 @@ constexpr int kSettableFlags = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NO
 
 long set_status_flags(File* file, int flags) {
   if ((flags & O_ASYNC) != 0) {
-    Notice().text("refused: fcntl(F_SETFL, O_ASYNC): SIGIO is not supported").emit();
+    Notice().text("fcntl(F_SETFL, O_ASYNC) answered EINVAL: SIGIO is not supported").emit();
     return -EINVAL;
   }
   if ((flags & O_DIRECT) != 0 && file->ops->type != FileType::kPipe) {
@@ -231,7 +232,11 @@ long net_fcntl(int fd, int command, unsigned long argument) {
     case F_SETPIPE_SZ:
       return pipe_capacity(file, command == F_SETPIPE_SZ, argument);
     default:
-      Notice().text("refused: fcntl command ").number(command).text(" on a virtual fd").emit();
+      Notice()
+          .text("fcntl(")
+          .constant(name_of_fcntl(command), command)
+          .text(") answered EINVAL: not supported on sockets and pipes")
+          .emit();
       return -EINVAL;
   }
 }

@@ -107,6 +107,10 @@ Notice& Notice::number(int64_t value) {
   return text(digits + at);
 }
 
+Notice& Notice::constant(const char* name, int64_t value) {
+  return name != nullptr ? text(name) : number(value);
+}
+
 Notice& Notice::address(const uint8_t* bytes, size_t length) {
   if (length >= sizeof(sockaddr_in) && bytes[0] == AF_INET && bytes[1] == 0) {
     for (int i = 4; i < 8; ++i) {

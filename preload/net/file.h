@@ -151,11 +151,12 @@ class Notice {
  public:
   Notice& text(const char* words);
   Notice& number(int64_t value);
+  Notice& constant(const char* name, int64_t value);     // the number where it has no name
   Notice& address(const uint8_t* bytes, size_t length);  // a socket address
   void emit();
 
  private:
-  char line_[160] = {};
+  char line_[240] = {};
   size_t length_ = 0;
 };
 

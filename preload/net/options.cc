@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <sys/time.h>
 
+#include "preload/net/constant_names.h"
 #include "preload/net/descriptors.h"
 #include "preload/net/pair.h"
 #include "preload/net/tcp.h"
@@ -198,12 +199,12 @@ long copy_out_timeout(int64_t timeout_ns, void* value, socklen_t* length) {
 
 long unknown_option(const char* call, int level, int name) {
   Notice()
-      .text("refused: ")
       .text(call)
-      .text(" level ")
-      .number(level)
-      .text(" option ")
-      .number(name)
+      .text("(")
+      .constant(name_of_level(level), level)
+      .text(", ")
+      .constant(name_of_option(level, name), name)
+      .text(") answered ENOPROTOOPT: not supported")
       .emit();
   return -ENOPROTOOPT;
 }

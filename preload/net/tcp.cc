@@ -6,6 +6,7 @@
 
 #include <netinet/in.h>
 
+#include "preload/net/constant_names.h"
 #include "preload/net/descriptors.h"
 #include "preload/net/pair.h"
 #include "preload/net/pool.h"
@@ -130,11 +131,13 @@ void unlisten(TcpSocket* socket) {
 
 long refuse_socket(int domain, int type, long error) {
   Notice()
-      .text("refused: socket(domain ")
-      .number(domain)
-      .text(", type ")
-      .number(type)
-      .text("): only TCP sockets are supported")
+      .text("socket(")
+      .constant(name_of_family(domain), domain)
+      .text(", ")
+      .constant(name_of_socket_type(type), type)
+      .text(error == -EAFNOSUPPORT ? ") answered EAFNOSUPPORT" : ") answered EPROTONOSUPPORT")
+      .text(": only TCP is supported")
+      .text(describe_caller_of_wrapper())
       .emit();
   return error;
 }
@@ -377,9 +380,9 @@ long net_connect(int fd, const struct sockaddr* address, socklen_t length) {
     return -EISCONN;
   }
   Notice()
-      .text("refused: connect to ")
+      .text("connect to ")
       .address(reinterpret_cast<const uint8_t*>(address), length)
-      .text(": outbound connections are not supported")
+      .text(" answered ENETUNREACH: outgoing connections are not supported")
       .emit();
   return -ENETUNREACH;
 }

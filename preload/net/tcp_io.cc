@@ -179,7 +179,7 @@ long tcp_read(File* file, IoCursor* to, int flags) {
 long tcp_write(File* file, IoCursor* from, int flags) {
   TcpSocket* socket = static_cast<TcpSocket*>(file);
   if ((flags & MSG_OOB) != 0) {
-    Notice().text("refused: send with MSG_OOB: urgent data is not supported").emit();
+    Notice().text("send with MSG_OOB answered EOPNOTSUPP: urgent data is not supported").emit();
     return -EOPNOTSUPP;
   }
   long done = 0;
