@@ -12,6 +12,7 @@
 #include "cli/unit_dir.h"
 #include "supervisor/link/peers.h"
 #include "supervisor/process/proc_info.h"
+#include "supervisor/process/running_place.h"
 
 namespace ftrun::cli {
 namespace {
@@ -71,7 +72,7 @@ void Check::watch(const ReplicaStatus& replica, int64_t now_ns) {
     stacks_.read();
     if (!stacks_.running()) {
       stacks_wanted_ = false;
-      const std::string place = running_place(stacks_.text());
+      const std::string place = process::running_place(stacks_.text()).place;
       findings_.spin_places[place] += place.empty() ? 0 : 1;
     }
   }
@@ -117,6 +118,7 @@ CheckReport Check::finish(int asked_by) {
   findings_.spin_places.erase("");
   findings_.spins = spins_.stretches();
   findings_.longest_spin_ms = spins_.longest_ms();
+  findings_.spin_at_end_ms = spins_.present_ms();
   findings_.exit_status = read_exit_status(run_dir_);
   if (findings_.stop_signal == 0) {
     findings_.stop_signal = asked_by;

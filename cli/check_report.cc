@@ -16,17 +16,25 @@ namespace ftrun::cli {
 namespace {
 
 constexpr size_t kFunctionsShownMax = 12;  // of one object
+constexpr uint64_t kForEverMs = 1'000;     // of a spin in whose midst the run ended
+
+// The C library and what belongs to it call what they import for others only.
+bool is_of_the_system(const std::string& path) {
+  return !harmless_because(path).empty();
+}
 
 struct Lines {
   CheckReport report;
   void add(const char* word, const std::string& what, const std::string& text) {
-    report.text += fmt::format("{:8}{:14}{}\n", word, what, text);
+    report.text += fmt::format("{:10}{:14}{}\n", word, what, text);
   }
-  // What forbids or endangers replication.
-  void danger(const std::string& what, const std::string& text) {
-    add("danger", what, text);
-    report.exit_code = kCheckFound;
+  void add(Grade grade, const std::string& what, const std::string& text) {
+    add(grade_name(grade), what, text);
+    ++found[static_cast<size_t>(grade)];
+    report.exit_code = grade == Grade::kStops ? kCheckFound : report.exit_code;
   }
+  void stops(const std::string& what, const std::string& text) { add(Grade::kStops, what, text); }
+  int found[3] = {};
 };
 
 std::string first_line(const std::string& text) {
@@ -37,34 +45,28 @@ std::string times(int count, const char* what) {
   return count == 1 ? "" : fmt::format(" ({} {})", count, what);
 }
 
-CallOutcome outcome_of_notice(const std::string& text) {
-  const bool older_kernel = text.starts_with("system call ") && text.find("ENOSYS") != text.npos;
-  const bool option = text.starts_with("refused: setsockopt") ||
-                      text.starts_with("refused: getsockopt") || text.starts_with("job control");
-  return older_kernel || option ? CallOutcome::kFallback : CallOutcome::kFailed;
-}
-
 void say_end(const CheckFindings& findings, Lines* lines) {
   const bool refused =
       std::any_of(findings.calls.begin(), findings.calls.end(),
-                  [](const CallFinding& call) { return call.outcome == CallOutcome::kEnded; });
+                  [](const CallFinding& call) { return call.grade == Grade::kStops; });
   const int status = findings.exit_status.value_or(0);
   const char* signal_name = findings.stop_signal > 0 ? sigabbrev_np(findings.stop_signal) : nullptr;
   const std::string asked = signal_name == nullptr ? "" : fmt::format("SIG{}", signal_name);
   if (refused) {
-    lines->danger("end", "ftrun ended the server at a call that it refuses");
-  } else if (!findings.failure.empty()) {
-    lines->danger("end", "the server failed: " + first_line(findings.failure));
+    lines->stops("end", "ftrun ended the server at a call that it refuses");
   } else if (findings.ended_by_force) {
-    lines->danger("end",
-                  fmt::format("the server did not end after {}: it was ended by force", asked));
+    // What the events say of this end is of our making.
+    lines->add(Grade::kLoses, "end",
+               fmt::format("the server did not end after {}: it was ended by force", asked));
+  } else if (!findings.failure.empty()) {
+    lines->stops("end", "the server failed: " + first_line(findings.failure));
   } else if (!findings.exit_status) {
-    lines->danger("end", "the server was lost: no exit status is known");
+    lines->stops("end", "the server was lost: no exit status is known");
   } else if (findings.stop_signal != 0 && status == 128 + findings.stop_signal) {
     lines->add("ok", "end", fmt::format("the server was ended by {}, as asked", asked));
   } else if (status != 0) {
-    lines->danger("end", fmt::format("the server ended with status {}{}", status,
-                                     asked.empty() ? "" : " after " + asked));
+    lines->stops("end", fmt::format("the server ended with status {}{}", status,
+                                    asked.empty() ? "" : " after " + asked));
   } else {
     lines->add("ok", "end",
                fmt::format("the server ended with status 0{}",
@@ -74,21 +76,29 @@ void say_end(const CheckFindings& findings, Lines* lines) {
 
 void say_calls(const CheckFindings& findings, Lines* lines) {
   for (const CallFinding& call : findings.calls) {
-    const std::string text = first_line(call.text) + times(call.count, "times");
-    switch (call.outcome) {
-      case CallOutcome::kEnded:
-        lines->danger("refused call", text);
-        break;
-      case CallOutcome::kFailed:
-        lines->danger("failed call", text);
-        break;
-      case CallOutcome::kFallback:
-        lines->add("note", "denied call", text);
-        break;
-    }
+    lines->add(call.grade, call.grade == Grade::kStops ? "refused call" : "failed call",
+               first_line(call.text) + times(call.count, "times") +
+                   (call.meaning.empty() ? "" : "; " + call.meaning));
   }
   if (findings.calls.empty()) {
     lines->add("ok", "calls", "none was refused or denied");
+  }
+}
+
+// What the program can call, and did not in this run.
+void say_unseen(const CheckFindings& findings, Lines* lines) {
+  for (const ObjectScan& object : findings.objects) {
+    std::string names;
+    for (const std::string& name : object.doubtful) {
+      const bool seen = std::any_of(
+          findings.calls.begin(), findings.calls.end(),
+          [&name](const CallFinding& call) { return call.text.find(name) != std::string::npos; });
+      names += seen ? "" : (names.empty() ? "" : ", ") + name;
+    }
+    if (!names.empty() && (object.path == findings.program || !is_of_the_system(object.path))) {
+      lines->add("unseen", "calls",
+                 fmt::format("{} can call {}; this run did not", object.path, names));
+    }
   }
 }
 
@@ -97,32 +107,46 @@ void say_spins(const CheckFindings& findings, Lines* lines) {
     lines->add("ok", "progress", "never 100 ms of CPU time without a record");
     return;
   }
-  lines->add("warning", "progress",
-             fmt::format("possible spin loop or long computation: {} intervals of 100 ms of CPU "
-                         "time or more without a record, longest {} ms",
-                         findings.spins, findings.longest_spin_ms));
+  const bool for_ever = findings.spin_at_end_ms >= kForEverMs;
+  lines->add(
+      for_ever ? Grade::kStops : Grade::kHarmless, "progress",
+      fmt::format("{}: {} intervals of 100 ms of CPU time or more without a record, longest "
+                  "{} ms{}",
+                  for_ever ? "a spin loop, or a computation that did not end" : "long computation",
+                  findings.spins, findings.longest_spin_ms,
+                  for_ever ? "; a thread that waits for another by spinning never gets on" : ""));
   for (const auto& [place, count] : findings.spin_places) {
     lines->add("", "", fmt::format("in {}{}", place, times(count, "times")));
   }
 }
 
-void say_uses(const ObjectScan& object, bool is_program, const std::string& harmless,
-              Lines* lines) {
+// In the program itself what escapes the log stops it, as soon as it is used; in a library nobody
+// knows whether it is.
+Grade grade_of_use(const ObjectScan& object, const FunctionUse& use, bool is_program) {
+  if (!escapes_log(use.instruction)) {
+    return Grade::kHarmless;
+  }
+  const bool named = !use.function.starts_with("offset ");
+  if (object.has_openssl && (!named || use.function.starts_with("OPENSSL_ia32"))) {
+    return Grade::kHarmless;
+  }
+  return is_program ? Grade::kStops : Grade::kLoses;
+}
+
+void say_uses(const ObjectScan& object, bool is_program, Lines* lines) {
   size_t shown = 0;
   size_t hidden = 0;
   for (const FunctionUse& use : object.uses) {
-    const bool escapes = escapes_log(use.instruction);
-    const char* word = escapes && is_program ? "danger" : escapes ? "warning" : "note";
-    if (escapes && is_program) {
-      lines->report.exit_code = kCheckFound;
-    }
-    if (++shown > kFunctionsShownMax && !(escapes && is_program)) {
+    const Grade grade = grade_of_use(object, use, is_program);
+    if (++shown > kFunctionsShownMax && grade != Grade::kStops) {
       ++hidden;
       continue;
     }
-    lines->add(harmless.empty() ? word : "note", instruction_name(use.instruction),
-               fmt::format("possible, in {}, {}{}", object.path, use.function,
-                           times(use.places, "places")));
+    const bool disarmed = grade == Grade::kHarmless && escapes_log(use.instruction);
+    lines->add(grade, instruction_name(use.instruction),
+               fmt::format("possible, in {}, {}{}{}", object.path, use.function,
+                           times(use.places, "places"),
+                           disarmed ? "; OpenSSL's, which is told not to use it" : ""));
   }
   if (hidden > 0) {
     lines->add("", "", fmt::format("and {} more functions of {}", hidden, object.path));
@@ -147,7 +171,7 @@ void say_instructions(const CheckFindings& findings, Lines* lines) {
   for (const ObjectScan& object : findings.objects) {
     const bool is_program = object.path == findings.program;
     if (is_program) {
-      say_uses(object, true, "", lines);
+      say_uses(object, true, lines);
       own = own || std::any_of(object.uses.begin(), object.uses.end(),
                                [](const FunctionUse& use) { return escapes_log(use.instruction); });
     }
@@ -164,11 +188,11 @@ void say_instructions(const CheckFindings& findings, Lines* lines) {
   for (const ObjectScan& object : findings.objects) {
     if (object.path != findings.program && !object.uses.empty()) {
       const std::string why = harmless_because(object.path);
-      why.empty() ? say_uses(object, false, why, lines) : say_harmless(object, why, lines);
+      why.empty() ? say_uses(object, false, lines) : say_harmless(object, why, lines);
     }
   }
   for (const std::string& object : findings.unread_objects) {
-    lines->add("warning", "not scanned", object);
+    lines->add("unseen", "not scanned", object);
   }
 }
 
@@ -192,6 +216,16 @@ void say_volume(const LogVolume& volume, Lines* lines) {
                 static_cast<double>(volume.log_bytes) / static_cast<double>(volume.input_bytes)));
 }
 
+std::string conclusion(const Lines& lines) {
+  const int stops = lines.found[static_cast<size_t>(Grade::kStops)];
+  const int loses = lines.found[static_cast<size_t>(Grade::kLoses)];
+  if (stops > 0) {
+    return "Something was found that stops it in replicas.\n";
+  }
+  return loses > 0 ? "Nothing was found that stops it; something is lost.\n"
+                   : "Nothing was found that forbids or endangers replication.\n";
+}
+
 }  // namespace
 
 std::vector<CallFinding> find_calls(const std::vector<std::string>& event_lines,
@@ -207,12 +241,14 @@ std::vector<CallFinding> find_calls(const std::vector<std::string>& event_lines,
     found.text = first_line(event.value("text", ""));
     if (kind == "app_failed" && found.text.starts_with("system call ") &&
         found.text.find(" is not supported") != std::string::npos) {
-      found.outcome = CallOutcome::kEnded;
+      found.grade = Grade::kStops;
     } else if (kind == "app_failed") {
       *failure = event.value("text", "");
       continue;
     } else if (kind == "notice") {
-      found.outcome = outcome_of_notice(found.text);
+      const Verdict verdict = verdict_of_notice(found.text);
+      found.grade = verdict.grade;
+      found.meaning = verdict.meaning;
     } else {
       continue;
     }
@@ -225,9 +261,8 @@ std::vector<CallFinding> find_calls(const std::vector<std::string>& event_lines,
       ++same->count;
     }
   }
-  std::stable_sort(calls.begin(), calls.end(), [](const CallFinding& a, const CallFinding& b) {
-    return a.outcome < b.outcome;
-  });
+  std::stable_sort(calls.begin(), calls.end(),
+                   [](const CallFinding& a, const CallFinding& b) { return a.grade < b.grade; });
   return calls;
 }
 
@@ -246,12 +281,11 @@ CheckReport check_report(const CheckFindings& findings) {
       fmt::format("ftrun check of {}, {:.1f} s:\n", findings.program, findings.volume.seconds);
   say_end(findings, &lines);
   say_calls(findings, &lines);
+  say_unseen(findings, &lines);
   say_spins(findings, &lines);
   say_instructions(findings, &lines);
   say_volume(findings.volume, &lines);
-  lines.report.text += lines.report.exit_code == kCheckClean
-                           ? "Nothing was found that forbids or endangers replication.\n"
-                           : "Something was found that forbids or endangers replication.\n";
+  lines.report.text += conclusion(lines);
   return lines.report;
 }
 

@@ -9,22 +9,19 @@
 #include <string>
 #include <vector>
 
+#include "cli/check_grades.h"
 #include "cli/object_scan.h"
 
 namespace ftrun::cli {
 
 inline constexpr int kCheckClean = 0;
-inline constexpr int kCheckFound = 1;
+inline constexpr int kCheckFound = 1;  // something stops it
 inline constexpr int kCheckImpossible = 2;
 
-enum class CallOutcome {
-  kEnded,     // the server was ended at it
-  kFailed,    // answered with an error: what the server wanted does not work
-  kFallback,  // answered as an older kernel or another protocol would: programs have another way
-};
 struct CallFinding {
-  CallOutcome outcome = CallOutcome::kFailed;
+  Grade grade = Grade::kLoses;
   std::string text;
+  std::string meaning;
   int count = 1;
 };
 // From the events of a unit: each text once. What else ended the application goes to `failure`.
@@ -48,6 +45,7 @@ struct CheckFindings {
   std::vector<CallFinding> calls;
   int spins = 0;
   uint64_t longest_spin_ms = 0;
+  uint64_t spin_at_end_ms = 0;             // of the last one, if it had not ended
   std::map<std::string, int> spin_places;  // "function (object)": how often it was seen there
   std::vector<ObjectScan> objects;
   std::vector<std::string> unread_objects;  // with the reason

@@ -77,6 +77,40 @@ std::vector<CodeRange> code_of(const Bytes& file, const Elf64_Ehdr& header,
   return code;
 }
 
+// Functions that the file wants from others, as far as they are doubtful.
+std::vector<std::string> doubtful_imports(const Bytes& file,
+                                          const std::vector<Elf64_Shdr>& sections) {
+  std::vector<std::string> found;
+  for (const Elf64_Shdr& table : sections) {
+    if (table.sh_type != SHT_DYNSYM || table.sh_link >= sections.size() ||
+        !inside(file, table.sh_offset, table.sh_size)) {
+      continue;
+    }
+    const Elf64_Shdr& strings = sections[table.sh_link];
+    for (uint64_t at = 0; at + sizeof(Elf64_Sym) <= table.sh_size; at += sizeof(Elf64_Sym)) {
+      Elf64_Sym symbol;
+      if (!read_at(file, table.sh_offset + at, &symbol) || symbol.st_shndx != SHN_UNDEF ||
+          symbol.st_name >= strings.sh_size || !inside(file, strings.sh_offset, strings.sh_size)) {
+        continue;
+      }
+      const auto* name =
+          reinterpret_cast<const char*>(file.data() + strings.sh_offset + symbol.st_name);
+      const std::string_view text(name, strnlen(name, strings.sh_size - symbol.st_name));
+      if (is_doubtful_function(text)) {
+        found.emplace_back(text);
+      }
+    }
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+// Whether the file has OpenSSL inside, which ftrun tells not to use RDRAND and RDSEED.
+bool contains_openssl(const Bytes& file) {
+  static constexpr std::string_view kVariable = "OPENSSL_ia32cap";
+  return std::search(file.begin(), file.end(), kVariable.begin(), kVariable.end()) != file.end();
+}
+
 std::string readable(const char* name) {
   int status = 0;
   char* text = abi::__cxa_demangle(name, nullptr, nullptr, &status);
@@ -136,6 +170,16 @@ void count_use(ObjectScan* scan, const std::string& function, Instruction instru
 
 }  // namespace
 
+bool is_doubtful_function(std::string_view name) {
+  static constexpr std::string_view kDoubtful[] = {
+      "connect",  "execl",       "execle",       "execlp",       "execv",    "execve",
+      "execvp",   "execvpe",     "fexecve",      "fork",         "mq_open",  "msgget",
+      "popen",    "posix_spawn", "posix_spawnp", "ptrace",       "semget",   "sem_open",
+      "shm_open", "shmget",      "signalfd",     "socketpair",   "system",   "timer_create",
+      "vfork",    "wordexp",     "daemon",       "inotify_init", "sendmmsg", "recvmmsg"};
+  return std::find(std::begin(kDoubtful), std::end(kDoubtful), name) != std::end(kDoubtful);
+}
+
 Result<ObjectScan> scan_object(const std::string& path) {
   std::ifstream stream(path, std::ios::binary);
   if (!stream) {
@@ -151,6 +195,8 @@ Result<ObjectScan> scan_object(const std::string& path) {
   const std::vector<Symbol> functions = functions_of(file, sections);
   ObjectScan scan;
   scan.path = path;
+  scan.doubtful = doubtful_imports(file, sections);
+  scan.has_openssl = contains_openssl(file);
   for (const CodeRange& range : code_of(file, header, sections)) {
     const std::span<const uint8_t> code(file.data() + range.offset, range.size);
     for (const InstructionHit& hit : scan_instructions(code)) {

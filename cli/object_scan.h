@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/instruction_scan.h"
@@ -20,10 +21,16 @@ struct FunctionUse {
   bool operator==(const FunctionUse&) const = default;
 };
 
+// Whether a library function does what replicas refuse or answer with an error, if it is called
+// at all: "fork", "connect" and the like.
+bool is_doubtful_function(std::string_view name);
+
 struct ObjectScan {
   std::string path;
-  std::vector<FunctionUse> uses;  // decoded places, by function
-  int undecoded = 0;              // further patterns, of those that escape the log
+  std::vector<std::string> doubtful;  // functions of that kind that it imports, by name
+  std::vector<FunctionUse> uses;      // decoded places, by function
+  bool has_openssl = false;           // inside: its uses of RDRAND and RDSEED are switched off
+  int undecoded = 0;                  // further patterns, of those that escape the log
 };
 Result<ObjectScan> scan_object(const std::string& path);
 

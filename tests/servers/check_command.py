@@ -64,18 +64,30 @@ class CheckCommand(unittest.TestCase):
 
     def test_refused_call_is_named(self):
         status, out, _ = self.check("--", self.program("refused"), "shmget")
+        self.assertEqual(status, 0, out)
+        self.assertRegex(out, r"loses +failed call +system call shmget is not supported: answered "
+                              r"\w+, called from \S+libc")
+        self.assertIn("Nothing was found that stops it; something is lost.", out)
+
+    def test_a_computation_that_never_ends_stops_it(self):
+        status, out, _ = self.check("--for", "3", "--", self.program("computing"), "ever")
         self.assertEqual(status, 1, out)
-        self.assertRegex(out, r"danger +refused call +system call 29 \(shmget\) is not supported, "
-                              r"called from \S+libc")
+        self.assertRegex(out, r"stops +end +the server failed: has made no call for")
+        self.assertRegex(out, r"stops +progress +a spin loop, or a computation that did not end")
+        self.assertRegex(out, r"in wait_by_spinning \(program_computing\)")
+
+    def test_what_the_run_did_not_show_is_named(self):
+        _, out, _ = self.check("--", self.program("refused"), "none")
+        self.assertRegex(out, r"unseen +calls +\S+program_refused can call .*fork.*; this run did not")
 
     def test_random_instruction_is_found_with_its_function(self):
         status, out, _ = self.check("--", self.program("rdrand"))
         self.assertEqual(status, 1, out)
-        self.assertRegex(out, r"danger +RDRAND +possible, in \S+program_rdrand, roll")
+        self.assertRegex(out, r"stops +RDRAND +possible, in \S+program_rdrand, roll")
 
     def test_computing_without_calls_is_seen(self):
         _, out, _ = self.check("--", self.program("rdrand"), "spin")
-        self.assertRegex(out, r"warning +progress +possible spin loop or long computation: \d+ inter")
+        self.assertRegex(out, r"harmless +progress +long computation: \d+ intervals")
         self.assertRegex(out, r"in spin \(program_rdrand\)")
 
     def test_what_cannot_be_run(self):
