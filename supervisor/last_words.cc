@@ -84,8 +84,7 @@ std::string HeldWords::take() {
   }
   text_.clear();
   heard_.clear();
-  return rest.empty() ? ""
-                      : "ftrun: replica " + replica_ + " ended when it had written:\n" + rest;
+  return rest.empty() ? "" : "ftrun: replica " + replica_ + " ended when it had written:\n" + rest;
 }
 
 }  // namespace ftrun

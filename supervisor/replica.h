@@ -246,7 +246,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   std::string app_end_why_;
   int app_end_status_ = 0;
   std::string earlier_words_;   // the end of what it said in turns that have ended
-  bool given_up_ = false;  // by us, for it made no calls
+  bool given_up_ = false;       // by us, for it made no calls
   LastWords last_words_;        // of our application
   HeldWords held_words_;        // of the other replica's
   bool ended_cleanly_ = false;  // the application has exited and all its output is out
