@@ -27,7 +27,7 @@ def body(size, seed):
 def begin(port, number, chance):
     """Opens a connection and sends as much of a SET as goes out at once. Returns it and the rest."""
     value = body(chance.randrange(100_000, 200_000), number)
-    request = (b"*3\r\n$3\r\nSET\r\n$2\r\nk%d\r\n$%d\r\n" % (number, len(value))) + value + b"\r\n"
+    request = (b"*3\r\n$3\r\nSET\r\n$3\r\nk%02d\r\n$%d\r\n" % (number, len(value))) + value + b"\r\n"
     client = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
     first = chance.randrange(1000, len(request))
     client.sendall(request[:first])
@@ -39,7 +39,7 @@ def finish(client, number, value, rest):
     client.settimeout(PATIENCE_S)
     try:
         client.sendall(rest)
-        client.sendall(b"GET k%d\r\n" % number)
+        client.sendall(b"GET k%02d\r\n" % number)
         wanted = b"+OK\r\n$%d\r\n" % len(value) + value + b"\r\n"
         got = b""
         while len(got) < len(wanted):
@@ -62,7 +62,7 @@ def repetition(options, seed):
         unit.start()
         victim = unit.victim(options.victim, unit.status(), chance)
         uploads = [begin(unit.port, i, chance) for i in range(options.clients)]
-        time.sleep(chance.choice((0, 0.001, 0.01)))
+        time.sleep(chance.choice((0, 0.001, 0.01, 0.03)))
         harness.kill_now(victim)
         for i, (client, value, rest) in enumerate(uploads):
             trouble = finish(client, i, value, rest)
@@ -78,7 +78,7 @@ def main():
     parser.add_argument("--build", default=os.path.join(harness.ROOT, "build"))
     parser.add_argument("--victim", choices=harness.VICTIMS, default="sender-supervisor")
     parser.add_argument("--repetitions", type=int, default=15)
-    parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--as-user", action="store_true", help="run the unit unprivileged")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     options = parser.parse_args()
