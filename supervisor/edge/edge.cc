@@ -159,12 +159,14 @@ void Edge::accept_one(Listener* listener, int fd, const Address& peer) {
   if (fd >= static_cast<int>(kSocketTableLines) || !local.ok()) {
     sink_->edge_trouble("connection refused: " +
                         (local.ok() ? "too many descriptors" : local.error().message));
+    reset_at_close(fd);  // it was never served
     ::close(fd);
     return;
   }
   const int zero = 0;
   if (setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof(zero)) != 0) {
     sink_->edge_trouble(system_error("SO_PEEK_OFF on TCP (needs Linux 6.9)", errno).message);
+    reset_at_close(fd);
     ::close(fd);
     return;
   }

@@ -187,8 +187,10 @@ class RingEcho {
         take(item);
         break;
       case ArrivalKind::kFin:
-        connections_[item.id].closing = true;
-        advance(item.id);
+        if (connections_.count(item.id) != 0) {  // else closed meanwhile
+          connections_[item.id].closing = true;
+          advance(item.id);
+        }
         break;
       case ArrivalKind::kReset:
         close(item.id);
@@ -296,6 +298,9 @@ class RingEcho {
   }
 
   [[noreturn]] void end_process(int status) {
+    while (!connections_.empty()) {  // as the shim does
+      close(connections_.begin()->first);
+    }
     Output out;
     out.kind = OutputKind::kExit;
     out.value = static_cast<uint64_t>(status);
