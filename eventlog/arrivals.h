@@ -11,7 +11,10 @@
 //   reset = errno               the connection is gone; errno as read() reports it
 //   credit = position           output of this connection written to the world so far, in bytes
 //   signal = number             id is the signal's sequence number in the unit, from 1
-//   bound = errno addr          the answer to a bind; id is the socket; addr as getsockname
+//   bound = errno addr          the answer to a bind or listen; id is the socket; addr as
+//   getsockname urgent = position byte      TCP urgent data: the input byte at this position is
+//   urgent, and is
+//                               `byte`; it comes before the data that it stands in
 #pragma once
 
 #include "eventlog/varint.h"
@@ -30,8 +33,9 @@ enum class ArrivalKind : uint8_t {
   kCredit = 4,
   kSignal = 5,
   kBound = 6,
+  kUrgent = 7,
 };
-inline constexpr unsigned kArrivalKinds = 7;
+inline constexpr unsigned kArrivalKinds = 8;    // as many as a tag can name
 inline constexpr size_t kAddressBytesMax = 28;  // sockaddr_in6
 
 struct Address {
@@ -47,7 +51,8 @@ struct Arrival {
   ArrivalKind kind = ArrivalKind::kOpen;
   uint32_t id = 0;                // connection; signal sequence number; socket of a bound
   uint32_t listener = 0;          // open
-  uint64_t value = 0;             // credit: position; reset, bound: errno; signal: number
+  uint64_t value = 0;             // credit, urgent: position; reset, bound: errno; signal: number
+  uint8_t urgent_byte = 0;        // urgent
   const uint8_t* data = nullptr;  // data: borrowed from the buffer that was decoded
   size_t length = 0;              // data
   Address local;                  // open, bound
@@ -102,6 +107,10 @@ inline size_t put_arrival_header(uint8_t* out, const Arrival& item) {
       n += put_varint(out + n, item.value);
       n += put_address(out + n, item.local);
       break;
+    case ArrivalKind::kUrgent:
+      n += put_varint(out + n, item.value);
+      out[n++] = item.urgent_byte;
+      break;
   }
   return n;
 }
@@ -112,7 +121,7 @@ inline const uint8_t* get_arrival(const uint8_t* cursor, const uint8_t* end, Arr
   uint64_t tag = 0;
   uint64_t value = 0;
   cursor = get_varint(cursor, end, &tag);
-  if (cursor == nullptr || (tag & 7) >= kArrivalKinds || (tag >> 3) > UINT32_MAX) {
+  if (cursor == nullptr || (tag >> 3) > UINT32_MAX) {
     return nullptr;
   }
   *item = Arrival{};
@@ -150,6 +159,12 @@ inline const uint8_t* get_arrival(const uint8_t* cursor, const uint8_t* end, Arr
       return item->kind == ArrivalKind::kReset ? cursor : get_address(cursor, end, &item->local);
     case ArrivalKind::kSignal:
       return value >= 1 && value <= 64 ? cursor : nullptr;
+    case ArrivalKind::kUrgent:
+      if (cursor == end) {
+        return nullptr;
+      }
+      item->urgent_byte = *cursor++;
+      return cursor;
     case ArrivalKind::kCredit:
     case ArrivalKind::kFin:
       return cursor;

@@ -18,6 +18,8 @@
 //   console  = length bytes      id = 1 (stdout) or 2 (stderr)
 //   exit     = status            the process ends: exit code, or 128 + signal
 //   notice   = length bytes      a line for the unit's events (refused calls and the like)
+//   urgent   = length bytes      a write whose last byte is TCP urgent data
+//   accepted =                   the application has accepted connection id
 #pragma once
 
 #include "eventlog/arrivals.h"
@@ -37,8 +39,10 @@ enum class OutputKind : uint8_t {
   kConsole = 9,
   kExit = 10,
   kNotice = 11,
+  kUrgent = 12,
+  kAccepted = 13,
 };
-inline constexpr unsigned kOutputKinds = 12;
+inline constexpr unsigned kOutputKinds = 14;
 
 // Flags of a bind.
 inline constexpr uint32_t kBindReuseAddress = 1;
@@ -51,7 +55,7 @@ struct Output {
   uint64_t value = 0;   // mark: log position; close, consumed: bytes; bind: flags; listen: backlog;
                         // exit: status; option: level
   uint64_t value2 = 0;  // mark: lsn; option: name
-  const uint8_t* data = nullptr;  // write, option, console, notice: borrowed
+  const uint8_t* data = nullptr;  // write, urgent, option, console, notice: borrowed
   size_t length = 0;
   Address address;  // bind
 };
@@ -73,10 +77,12 @@ inline size_t put_output_header(uint8_t* out, const Output& entry) {
     case OutputKind::kWrite:
     case OutputKind::kConsole:
     case OutputKind::kNotice:
+    case OutputKind::kUrgent:
       n += put_varint(out + n, entry.length);
       break;
     case OutputKind::kShutdown:
     case OutputKind::kUnlisten:
+    case OutputKind::kAccepted:
       break;
     case OutputKind::kClose:
     case OutputKind::kConsumed:
@@ -107,7 +113,8 @@ inline const uint8_t* get_output(const uint8_t* cursor, const uint8_t* end, Outp
   *entry = Output{};
   entry->kind = static_cast<OutputKind>(tag & 15);
   entry->id = static_cast<uint32_t>(tag >> 4);
-  if (entry->kind == OutputKind::kShutdown || entry->kind == OutputKind::kUnlisten) {
+  if (entry->kind == OutputKind::kShutdown || entry->kind == OutputKind::kUnlisten ||
+      entry->kind == OutputKind::kAccepted) {
     return cursor;
   }
   cursor = get_varint(cursor, end, &entry->value);
@@ -135,6 +142,7 @@ inline const uint8_t* get_output(const uint8_t* cursor, const uint8_t* end, Outp
     case OutputKind::kWrite:
     case OutputKind::kConsole:
     case OutputKind::kNotice:
+    case OutputKind::kUrgent:
       entry->length = entry->value;
       entry->value = 0;
       has_data = true;

@@ -25,7 +25,7 @@
 
 namespace ftrun {
 
-inline constexpr uint32_t kLogVersion = 1;
+inline constexpr uint32_t kLogVersion = 2;
 
 enum class RecordKind : uint8_t {
   kStart = 1,

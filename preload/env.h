@@ -9,6 +9,7 @@
 // -errno.
 #pragma once
 
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -67,6 +68,11 @@ void* arena_alloc(size_t bytes, size_t alignment);
 // Sends SIGPIPE to the calling thread, as the kernel does for a write that nobody can read. Only
 // marks it pending: the handler runs after the call that returns -EPIPE.
 void raise_sigpipe();
+// Sends a signal about a file to its owner, as F_SETOWN_EX names it: `type` F_OWNER_PID,
+// F_OWNER_PGRP or F_OWNER_TID. False: what came with it was lost (signals.h).
+bool signal_file_owner(int type, int id, const siginfo_t& info);
+// Whether there is such a process, group or thread.
+bool is_file_owner(int type, int id);
 // CLOCK_REALTIME minus the virtual CLOCK_MONOTONIC, fixed for the life of the unit's log.
 int64_t realtime_offset_ns();
 

@@ -3,6 +3,7 @@
 #include "preload/signals.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
 #include "preload/doors.h"
 #include "preload/dying.h"
@@ -176,6 +177,20 @@ void raise_sigpipe() {
   info.si_signo = SIGPIPE;
   info.si_code = SI_USER;
   signals_send(self(), SIGPIPE, &info);
+}
+
+// Other processes of the unit are not the program's: what is sent to them is sent to nobody.
+bool signal_file_owner(int type, int id, const siginfo_t& info) {
+  if (type == F_OWNER_TID) {
+    Thread* thread = thread_by_tid(id);
+    return thread == nullptr || signals_send(thread, info.si_signo, &info);
+  }
+  const long own = raw(type == F_OWNER_PGRP ? __NR_getpgrp : __NR_getpid);
+  return id != own || signals_send(nullptr, info.si_signo, &info);
+}
+
+bool is_file_owner(int type, int id) {
+  return raw(__NR_kill, type == F_OWNER_PGRP ? -id : id, 0) != -ESRCH;
 }
 
 // --- system calls ---

@@ -19,9 +19,9 @@ constexpr size_t kBytesShown = 16;
 constexpr size_t kCapacity = kRingBytes[kRingOutput];
 
 const char* name_of(OutputKind kind) {
-  constexpr const char* kNames[kOutputKinds] = {"mark",     "write",   "shutdown", "close",
-                                                "consumed", "bind",    "listen",   "unlisten",
-                                                "option",   "console", "exit",     "notice"};
+  constexpr const char* kNames[kOutputKinds] = {"mark", "write",  "shutdown", "close",   "consumed",
+                                                "bind", "listen", "unlisten", "option",  "console",
+                                                "exit", "notice", "urgent",   "accepted"};
   return kNames[static_cast<size_t>(kind)];
 }
 
@@ -41,6 +41,8 @@ std::string target_of(const Output& entry) {
     case OutputKind::kShutdown:
     case OutputKind::kClose:
     case OutputKind::kConsumed:
+    case OutputKind::kUrgent:
+    case OutputKind::kAccepted:
       return fmt::format(" for connection {}", entry.id);
     default:
       return "";

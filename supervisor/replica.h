@@ -178,6 +178,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void edge_unlisten(uint32_t socket) override;
   void edge_option(uint32_t id, int level, int name, unit::Bytes value) override;
   void edge_write(ConnectionId connection, uint64_t position, unit::Bytes data) override;
+  void edge_urgent(ConnectionId connection, uint64_t position) override;
   void edge_shutdown(ConnectionId connection) override;
   void edge_close(ConnectionId connection, uint64_t consumed, unit::Ending ending) override;
   void edge_release_input(ConnectionId connection, uint64_t position) override;
@@ -193,6 +194,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   // edge::EdgeSink and AppPort::Sink: straight to the core (replica_host.cc)
   ConnectionId edge_open(uint32_t listener, const Address& local, const Address& peer) override;
   void edge_data(ConnectionId connection, uint64_t position, unit::Bytes data) override;
+  void edge_urgent(ConnectionId connection, uint64_t position, uint8_t byte) override;
   void edge_fin(ConnectionId connection) override;
   void edge_reset(ConnectionId connection, int error) override;
   void edge_sent(ConnectionId connection, uint64_t position) override;

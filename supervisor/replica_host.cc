@@ -84,6 +84,9 @@ void Replica::edge_option(uint32_t id, int level, int name, unit::Bytes value) {
 void Replica::edge_write(ConnectionId connection, uint64_t position, unit::Bytes data) {
   edge_->write(connection, position, data);
 }
+void Replica::edge_urgent(ConnectionId connection, uint64_t position) {
+  edge_->urgent(connection, position);
+}
 void Replica::edge_shutdown(ConnectionId connection) {
   edge_->shutdown(connection);
 }
@@ -159,6 +162,9 @@ ConnectionId Replica::edge_open(uint32_t listener, const Address& local, const A
 }
 void Replica::edge_data(ConnectionId connection, uint64_t position, unit::Bytes data) {
   core_->on_edge_data(connection, position, data);
+}
+void Replica::edge_urgent(ConnectionId connection, uint64_t position, uint8_t byte) {
+  core_->on_edge_urgent(connection, position, byte);
 }
 void Replica::edge_fin(ConnectionId connection) {
   core_->on_edge_fin(connection);

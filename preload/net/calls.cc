@@ -7,6 +7,7 @@
 
 #include "preload/net/constant_names.h"
 #include "preload/net/descriptors.h"
+#include "preload/net/owner.h"
 #include "preload/net/pair.h"
 #include "preload/net/pipe.h"
 #include "preload/net/tcp.h"
@@ -27,6 +28,16 @@ long write_file(File* file, const struct iovec* iov, size_t length, int flags) {
   return file->ops->write(file, &from, flags);
 }
 
+long receive(File* file, struct msghdr* message, long length, int flags, int* out_flags) {
+  TcpSocket* socket = as_tcp(file);
+  if ((flags & MSG_OOB) != 0) {
+    IoCursor to(message->msg_iov, static_cast<size_t>(length));
+    return socket != nullptr ? tcp_read_urgent(socket, &to, flags, out_flags) : -EOPNOTSUPP;
+  }
+  return socket != nullptr ? read_file(file, message->msg_iov, static_cast<size_t>(length), flags)
+                           : pair_receive(file, message, length, flags, out_flags);
+}
+
 long refuse_control(const struct msghdr* message) {
   if (message->msg_control != nullptr && message->msg_controllen > 0) {
     Notice().text("sendmsg with control data answered EINVAL: descriptors cannot be passed").emit();
@@ -38,8 +49,7 @@ long refuse_control(const struct msghdr* message) {
 long fion_read(File* file) {
   const TcpSocket* socket = as_tcp(file);
   if (socket != nullptr) {
-    return socket->state == TcpState::kListening ? -EINVAL
-                                                 : static_cast<long>(socket->input.size());
+    return socket->state == TcpState::kListening ? -EINVAL : tcp_input_bytes(socket);
   }
   if (file->ops->type == FileType::kPair) {
     return static_cast<long>(pair_bytes(file));
@@ -123,14 +133,9 @@ long net_recvmsg(int fd, struct msghdr* message, int flags) {
   if ((flags & MSG_ERRQUEUE) != 0) {
     return -EAGAIN;
   }
-  if ((flags & MSG_OOB) != 0) {
-    return file->ops->type == FileType::kTcp ? -EINVAL : -EOPNOTSUPP;
-  }
   FileHold hold(file);
   int out_flags = 0;
-  const long result = file->ops->type == FileType::kPair
-                          ? pair_receive(file, message, length, flags, &out_flags)
-                          : read_file(file, message->msg_iov, static_cast<size_t>(length), flags);
+  const long result = receive(file, message, length, flags, &out_flags);
   if (result >= 0) {
     if (message->msg_name != nullptr) {
       message->msg_namelen = 0;  // streams tell no sender
@@ -188,6 +193,23 @@ long net_ioctl(int fd, unsigned long request, unsigned long argument) {
         file->status_flags &= ~O_NONBLOCK;
       }
       return 0;
+    case FIOASYNC: {
+      const bool on = *reinterpret_cast<int*>(argument) != 0;
+      const bool changes = on != ((file->status_flags & O_ASYNC) != 0);
+      return changes ? set_async(fd, file, on) : 0;
+    }
+    case FIOSETOWN:
+    case SIOCSPGRP:
+      return is_socket(file) ? owner_control(file, F_SETOWN, *reinterpret_cast<unsigned*>(argument))
+                             : -ENOTTY;
+    case FIOGETOWN:
+    case SIOCGPGRP:
+      // ORDER: a group's number is negative, and no error.
+      if (!is_socket(file)) {
+        return -ENOTTY;
+      }
+      *reinterpret_cast<int*>(argument) = static_cast<int>(owner_control(file, F_GETOWN, 0));
+      return 0;
     case FIOCLEX:
     case FIONCLEX:
       return net_fcntl(fd, F_SETFD, request == FIOCLEX ? FD_CLOEXEC : 0);
@@ -195,6 +217,10 @@ long net_ioctl(int fd, unsigned long request, unsigned long argument) {
       return store_int(fion_read(file), argument);
     case SIOCOUTQ:
       return store_int(fion_unsent(file), argument);
+    case SIOCATMARK: {
+      const TcpSocket* socket = as_tcp(file);
+      return store_int(socket != nullptr ? is_at_mark(socket) : -ENOTTY, argument);
+    }
     case TCGETS:
     case TIOCGWINSZ:
     case TIOCGPGRP:

@@ -5,6 +5,7 @@
 
 #include "preload/net/console.h"
 #include "preload/net/constant_names.h"
+#include "preload/net/owner.h"
 #include "preload/net/pipe.h"
 
 namespace ftrun::shim {
@@ -45,15 +46,14 @@ void set_virtual(int fd, File* file, bool close_on_exec) {
 }
 
 // F_SETFL changes these and leaves the rest.
-constexpr int kSettableFlags = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME;
+constexpr int kSettableFlags = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME;
 
-long set_status_flags(File* file, int flags) {
-  if ((flags & O_ASYNC) != 0) {
-    Notice().text("fcntl(F_SETFL, O_ASYNC) answered EINVAL: SIGIO is not supported").emit();
-    return -EINVAL;
-  }
+long set_status_flags(int fd, File* file, int flags) {
   if ((flags & O_DIRECT) != 0 && file->ops->type != FileType::kPipe) {
     return -EINVAL;
+  }
+  if (((flags ^ file->status_flags) & O_ASYNC) != 0) {
+    set_async(fd, file, (flags & O_ASYNC) != 0);  // what has no signals ignores it
   }
   file->status_flags = (file->status_flags & ~kSettableFlags) | (flags & kSettableFlags);
   return 0;
@@ -222,12 +222,14 @@ long net_fcntl(int fd, int command, unsigned long argument) {
     case F_GETFL:
       return file->status_flags;
     case F_SETFL:
-      return set_status_flags(file, static_cast<int>(argument));
+      return set_status_flags(fd, file, static_cast<int>(argument));
     case F_GETOWN:
-      return file->owner;
-    case F_SETOWN:  // Without O_ASYNC, which is refused, nobody is ever signalled.
-      file->owner = static_cast<int>(argument);
-      return 0;
+    case F_SETOWN:
+    case F_GETOWN_EX:
+    case F_SETOWN_EX:
+    case F_GETSIG:
+    case F_SETSIG:
+      return owner_control(file, command, argument);
     case F_GETPIPE_SZ:
     case F_SETPIPE_SZ:
       return pipe_capacity(file, command == F_SETPIPE_SZ, argument);

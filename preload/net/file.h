@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/epoll.h>
@@ -49,11 +50,19 @@ struct Watch {
   bool exclusive = false;
 };
 
+// Who is sent signals about a file (fcntl(2), F_SETOWN and its kin); nobody while `id` is 0.
+struct FileOwner {
+  int type = F_OWNER_PID;
+  int id = 0;
+  int signal = 0;  // F_SETSIG; 0: SIGIO, which does not say why
+  int fd = -1;     // through which O_ASYNC was set
+};
+
 struct File {
   const FileOps* ops = nullptr;
   uint32_t references = 1;
   int status_flags = O_RDWR;  // as F_GETFL
-  int owner = 0;              // F_SETOWN; SIGIO is never sent
+  FileOwner owner;
   uint64_t inode = 0;
   Watch* watch_first = nullptr;
   Watch* watch_last = nullptr;
@@ -102,6 +111,22 @@ inline void notify(File* file, uint32_t key) {
     notify_watches(file, key);
   }
 }
+// Reasons are siginfo's POLL_*. Sends the owner of a file with O_ASYNC its signal (kill_fasync).
+void signal_owner(const File* file, int reason);
+inline void tell_owner(const File* file, int reason) {
+  if ((file->status_flags & O_ASYNC) != 0) {
+    signal_owner(file, reason);
+  }
+}
+// The same, unless a thread waits for input in a read (SOCKWQ_ASYNC_WAITDATA).
+inline void tell_owner_of_input(const File* file, int reason) {
+  if (file->readers.first == nullptr) {
+    tell_owner(file, reason);
+  }
+}
+// Urgent data: SIGURG for the owner, with or without O_ASYNC.
+void tell_owner_of_urgent(const File* file);
+
 inline constexpr int kWakeAll = 0x7fffffff;
 inline void wake(WaitQueue* queue, int count) {
   if (queue->first != nullptr) {

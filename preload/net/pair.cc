@@ -33,6 +33,7 @@ struct Pair : File {
   int kind = SOCK_STREAM;
   int error = 0;
   uint8_t shut = 0;
+  bool wants_room = false;   // its owner is to be told of room (SOCKWQ_ASYNC_NOSPACE)
   bool refused = false;      // datagrams: the closed peer was already reported
   size_t charged = 0;        // cost of what this end wrote and the other has not taken
   Message* first = nullptr;  // to be read here
@@ -75,19 +76,27 @@ void state_changed(Pair* end) {
 }
 
 uint32_t pair_poll(File* file) {
-  const Pair* end = static_cast<Pair*>(file);
+  Pair* end = static_cast<Pair*>(file);
   uint32_t events = 0;
   events |= end->error != 0 ? EPOLLERR : 0u;
   events |= end->shut == kBoth ? EPOLLHUP : 0u;
   events |= (end->shut & kReceive) != 0 ? EPOLLRDHUP | EPOLLIN | EPOLLRDNORM : 0u;
   events |= end->first != nullptr ? EPOLLIN | EPOLLRDNORM : 0u;
-  return is_pair_writable(end) ? events | EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND : events;
+  if (is_pair_writable(end)) {
+    return events | EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND;
+  }
+  end->wants_room = true;
+  return events;
 }
 
 void tell_room(Pair* writer) {
   if (is_pair_writable(writer)) {
     wake(&writer->writers, kWakeAll);
     notify(writer, kKeyWritable);
+    if (writer->wants_room) {
+      writer->wants_room = false;
+      tell_owner(writer, POLL_OUT);
+    }
   }
 }
 
@@ -116,6 +125,7 @@ void append_message(Pair* end, IoCursor* from, size_t length) {
   (reader->last != nullptr ? reader->last->next : reader->first) = message;
   reader->last = message;
   end->charged += message->cost;
+  tell_owner_of_input(reader, POLL_IN);
   wake(&reader->readers, kWakeAll);
   notify(reader, kKeyReadable);
 }
@@ -219,8 +229,10 @@ long broken(int flags) {
 }
 
 long wait_for_room(Pair* end, int flags) {
-  return attempt_or_wait(end, &end->writers, is_nonblocking(end, flags), -1,
-                         [&]() -> long { return can_send(end) && !has_room(end) ? -EAGAIN : 0; });
+  return attempt_or_wait(end, &end->writers, is_nonblocking(end, flags), -1, [&]() -> long {
+    end->wants_room = can_send(end) && !has_room(end);
+    return end->wants_room ? -EAGAIN : 0;
+  });
 }
 
 long write_stream(Pair* end, IoCursor* from, int flags) {
@@ -319,6 +331,7 @@ void pair_release(File* file) {
   if (!datagrams) {
     other->shut = kBoth;
     other->error = unread ? ECONNRESET : other->error;
+    tell_owner_of_input(other, POLL_HUP);
     state_changed(other);
   } else if (had_cost) {
     tell_room(other);
@@ -347,6 +360,9 @@ long pair_shutdown(File* file, int how) {
   if (end->other != nullptr && end->kind != SOCK_DGRAM) {
     end->other->shut |= static_cast<uint8_t>(((bits & kReceive) != 0 ? kSend : 0) |
                                              ((bits & kSend) != 0 ? kReceive : 0));
+    if ((bits & kSend) != 0) {
+      tell_owner_of_input(end->other, bits == kBoth ? POLL_HUP : POLL_IN);
+    }
     state_changed(end->other);
   }
   return 0;

@@ -117,8 +117,12 @@ long pipe_read(File* file, IoCursor* to, int flags) {
   if (to->left() == 0) {
     return 0;
   }
-  return attempt_or_wait(file, &file->readers, is_nonblocking(file, flags), -1,
-                         [&] { return read_pages(pipe_of(file), to); });
+  const long result = attempt_or_wait(file, &file->readers, is_nonblocking(file, flags), -1,
+                                      [&] { return read_pages(pipe_of(file), to); });
+  if (pipe_of(file)->writer != nullptr) {
+    tell_owner(pipe_of(file)->writer, POLL_OUT);  // whatever came of it, as the kernel does
+  }
+  return result;
 }
 
 // Appends to the newest page the part of the data that would not fill whole pages, if it fits.
@@ -182,6 +186,9 @@ long pipe_write(File* file, IoCursor* from, int flags) {
     if (!is_nonblocking(file, flags) && was_empty) {
       notify_readable(pipe);  // ORDER: readers learn of the bytes before this thread sleeps
     }
+    if (!is_nonblocking(file, flags)) {
+      tell_owner(pipe->reader, POLL_IN);
+    }
     error = wait_for_room(file, flags);
     if (error < 0) {
       break;
@@ -190,6 +197,9 @@ long pipe_write(File* file, IoCursor* from, int flags) {
   }
   if (was_empty || pipe->polled) {
     notify_readable(pipe);
+  }
+  if (pipe->reader != nullptr) {
+    tell_owner(pipe->reader, POLL_IN);
   }
   if (!is_full(pipe)) {
     wake(&file->writers, 1);  // another blocked writer may go on
@@ -221,6 +231,7 @@ void pipe_release(File* file) {
     wake(&other->readers, kWakeAll);
     wake(&other->writers, kWakeAll);
     notify(other, kKeyAny);
+    tell_owner(other, other == pipe->reader ? POLL_IN : POLL_OUT);
     return;
   }
   while (pipe->pages > 0) {

@@ -194,9 +194,13 @@ uint32_t tcp_poll(File* file) {
   if ((socket->shut & kShutReceive) != 0) {
     events |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
   }
-  if (socket->input.size() >= static_cast<size_t>(socket->options.value[kOptReceiveLow])) {
+  // At the mark one byte more is needed: the urgent one is not read in line.
+  const size_t skipped = is_at_mark(socket) && is_out_of_line(socket) ? 1 : 0;
+  if (socket->input.size() >=
+      static_cast<size_t>(socket->options.value[kOptReceiveLow]) + skipped) {
     events |= EPOLLIN | EPOLLRDNORM;
   }
+  events |= socket->urgent == Urgent::kUnread ? EPOLLPRI : 0u;
   if ((socket->shut & kShutSend) != 0 || is_writable(socket)) {
     events |= EPOLLOUT | EPOLLWRNORM;
   } else {
@@ -212,10 +216,14 @@ void tcp_state_changed(TcpSocket* socket) {
 }
 
 void tcp_input_arrived(TcpSocket* socket) {
+  const bool read = socket->readers.first != nullptr;
   wake(&socket->readers, kWakeAll);
   if (socket->input.size() >= static_cast<size_t>(socket->options.value[kOptReceiveLow]) ||
       socket->input_ended) {
     notify(socket, kKeyReadable);
+    if (!read) {
+      tell_owner(socket, POLL_IN);
+    }
   }
 }
 

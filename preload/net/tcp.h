@@ -24,6 +24,9 @@ enum class TcpState : uint8_t {
 // waits for it.
 enum class BindPending : uint8_t { kNo, kAsked, kAnswered };
 
+// The kernel's urg_data; the byte comes with the news of it, so it is never waited for.
+enum class Urgent : uint8_t { kNone, kUnread, kRead };
+
 // sk_shutdown.
 inline constexpr uint8_t kShutReceive = 1;
 inline constexpr uint8_t kShutSend = 2;
@@ -46,6 +49,10 @@ struct TcpSocket : File {
   ByteQueue input;
   uint64_t consumed = 0;  // input bytes taken by the application
   uint64_t reported = 0;  // of which the edge was told
+  // Input position of the urgent byte: the mark. Valid until the application has read past it.
+  uint64_t mark = 0;
+  Urgent urgent = Urgent::kNone;
+  uint8_t urgent_byte = 0;
   uint64_t written = 0;   // output bytes issued
   uint64_t credited = 0;  // of which the world has taken
 
@@ -70,6 +77,19 @@ inline size_t send_room(const TcpSocket* socket) {
 inline bool is_writable(const TcpSocket* socket) {
   return 3 * send_room(socket) >= kSendWindowBytes;
 }
+
+// Whether the next byte to be read is the urgent one (SIOCATMARK).
+inline bool is_at_mark(const TcpSocket* socket) {
+  return socket->urgent != Urgent::kNone && socket->mark == socket->consumed;
+}
+// Whether urgent bytes are kept out of what is read.
+inline bool is_out_of_line(const TcpSocket* socket) {
+  return socket->options.value[kOptOobInline] == 0;
+}
+// What FIONREAD tells: up to the mark, if that is ahead.
+long tcp_input_bytes(const TcpSocket* socket);
+// recv with MSG_OOB. `*out_flags`: of the message.
+long tcp_read_urgent(TcpSocket* socket, IoCursor* to, int flags, int* out_flags);
 
 uint32_t tcp_poll(File* file);
 long tcp_read(File* file, IoCursor* to, int flags);

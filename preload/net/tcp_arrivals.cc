@@ -33,6 +33,7 @@ void apply_open(const Arrival& item) {
   listener->accept_last = connection;
   wake(&listener->readers, 1);
   notify(listener, kKeyReadable);
+  tell_owner(listener, POLL_IN);
 }
 
 void apply_data(TcpSocket* socket, const Arrival& item) {
@@ -50,6 +51,26 @@ void apply_data(TcpSocket* socket, const Arrival& item) {
   }
 }
 
+// tcp_check_urg and tcp_urg of the kernel.
+void apply_urgent(TcpSocket* socket, const Arrival& item) {
+  const uint64_t received = socket->consumed + socket->input.size();
+  const bool known = socket->urgent != Urgent::kNone && item.value <= socket->mark;
+  if (socket->state != TcpState::kOpen || item.value < socket->consumed || known) {
+    return;  // told again after a takeover
+  }
+  tell_owner_of_urgent(socket);
+  // The urgent byte before this one was the last that was read: it does not become ordinary.
+  if (is_at_mark(socket) && is_out_of_line(socket) && socket->consumed != received) {
+    socket->consumed += socket->input.take(nullptr, 1);
+  }
+  socket->urgent = Urgent::kUnread;
+  socket->mark = item.value;
+  socket->urgent_byte = item.urgent_byte;
+  tell_owner_of_input(socket, POLL_IN);
+  wake(&socket->readers, kWakeAll);
+  notify(socket, kKeyReadable);
+}
+
 void apply_fin(TcpSocket* socket) {
   if (socket->state != TcpState::kOpen) {
     return;  // a reset came first
@@ -57,6 +78,10 @@ void apply_fin(TcpSocket* socket) {
   socket->input_ended = true;
   socket->shut |= kShutReceive;
   tcp_close_if_done(socket);
+  if (socket->shut == kShutBoth) {
+    tell_owner_of_input(socket, POLL_HUP);
+  }
+  tell_owner_of_input(socket, POLL_IN);
   tcp_state_changed(socket);
 }
 
@@ -74,6 +99,7 @@ void apply_reset(TcpSocket* socket, int error) {
   socket->shut = kShutBoth;
   tcp_state_changed(socket);
   notify(socket, EPOLLERR);
+  tell_owner(socket, POLL_ERR);
 }
 
 void apply_credit(TcpSocket* socket, uint64_t position) {
@@ -89,6 +115,9 @@ void apply_credit(TcpSocket* socket, uint64_t position) {
     socket->wants_room = false;
     wake(&socket->writers, kWakeAll);
     notify(socket, kKeyWritable);
+    if ((socket->shut & kShutSend) == 0) {
+      tell_owner(socket, POLL_OUT);
+    }
   }
 }
 
@@ -131,6 +160,8 @@ void net_apply(const Arrival& item) {
   switch (item.kind) {
     case ArrivalKind::kData:
       return apply_data(socket, item);
+    case ArrivalKind::kUrgent:
+      return apply_urgent(socket, item);
     case ArrivalKind::kFin:
       return apply_fin(socket);
     case ArrivalKind::kReset:

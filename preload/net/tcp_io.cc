@@ -31,33 +31,78 @@ struct Receive {
   IoCursor* to;
   int flags;
   size_t done = 0;
+  size_t skipped = 0;    // MSG_PEEK: an urgent byte that was passed over
+  bool at_mark = false;  // a receive ends there, whatever it wants
 };
 
-void take_available(Receive* call) {
+void pass_over(IoCursor* buffers, size_t bytes) {
+  while (bytes > 0) {
+    size_t length = 0;
+    buffers->piece(&length);
+    length = length < bytes ? length : bytes;
+    buffers->advance(length);
+    bytes -= length;
+  }
+}
+
+// Moves up to `wanted` bytes of what is there.
+void take_bytes(Receive* call, size_t wanted) {
   ByteQueue* input = &call->socket->input;
-  const size_t wanted = call->to->left();
+  const bool peeks = (call->flags & MSG_PEEK) != 0;
+  const size_t passed = peeks ? call->done + call->skipped : 0;
   size_t n = 0;
-  if ((call->flags & MSG_PEEK) != 0) {
-    n = input->peek(call->to, call->done, wanted);
-  } else if ((call->flags & MSG_TRUNC) != 0) {
-    n = input->take(nullptr, wanted);
+  if ((call->flags & MSG_TRUNC) != 0) {
     // Counted against the buffers' length, which stay untouched.
-    size_t left = n;
-    while (left > 0) {
-      size_t length = 0;
-      call->to->piece(&length);
-      length = length < left ? length : left;
-      call->to->advance(length);
-      left -= length;
-    }
+    n = input->size() - passed < wanted ? input->size() - passed : wanted;
+    pass_over(call->to, n);
+    input->take(nullptr, peeks ? 0 : n);
   } else {
-    n = input->take(call->to, wanted);
+    n = peeks ? input->peek(call->to, passed, wanted) : input->take(call->to, wanted);
   }
   call->done += n;
-  if ((call->flags & MSG_PEEK) == 0 && n > 0) {
+  if (!peeks && n > 0) {
     call->socket->consumed += n;
     note_read(call->socket->connection_id);
     report_consumed(call->socket);
+  }
+}
+
+// Passes over the urgent byte, which is next.
+void skip_urgent_byte(Receive* call) {
+  if ((call->flags & MSG_PEEK) != 0) {
+    call->skipped = 1;
+    return;
+  }
+  call->socket->consumed += call->socket->input.take(nullptr, 1);
+  report_consumed(call->socket);
+}
+
+// Takes what is there, but no further than to the mark; from the mark on, beyond it.
+void take_available(Receive* call) {
+  TcpSocket* socket = call->socket;
+  const bool peeks = (call->flags & MSG_PEEK) != 0;
+  if (socket->urgent != Urgent::kNone) {
+    const uint64_t next = socket->consumed + (peeks ? call->done + call->skipped : 0);
+    const uint64_t end = socket->consumed + socket->input.size();
+    if (socket->mark == next) {
+      call->at_mark = call->done > 0;
+      if (call->at_mark || next == end) {
+        return;
+      }
+      if (is_out_of_line(socket)) {
+        skip_urgent_byte(call);
+      }
+    } else if (next < socket->mark && socket->mark < end) {
+      const size_t before = static_cast<size_t>(socket->mark - next);
+      const size_t wanted = call->to->left();
+      take_bytes(call, before < wanted ? before : wanted);
+      call->at_mark = before <= wanted;
+      return;
+    }
+  }
+  take_bytes(call, call->to->left());
+  if (socket->urgent != Urgent::kNone && socket->consumed > socket->mark) {
+    socket->urgent = Urgent::kNone;
   }
 }
 
@@ -94,7 +139,7 @@ long receive_step(Receive* call, size_t target) {
   } else if (call->done == 0 && call->socket->input.size() > 0) {
     return 0;  // a receive of no bytes where there are some
   }
-  if (call->done >= target || (call->done > 0 && must_return(call->socket))) {
+  if (call->done >= target || call->at_mark || (call->done > 0 && must_return(call->socket))) {
     return static_cast<long>(call->done);
   }
   return call->done > 0 ? -EAGAIN : nothing_to_read(call->socket);
@@ -116,8 +161,8 @@ bool can_send(const TcpSocket* socket) {
   return socket->state == TcpState::kOpen && socket->error == 0 && (socket->shut & kShutSend) == 0;
 }
 
-// Issues what fits into the window.
-size_t send_available(TcpSocket* socket, IoCursor* from) {
+// Issues what fits into the window. With MSG_OOB the last byte is urgent.
+size_t send_available(TcpSocket* socket, IoCursor* from, int flags) {
   size_t done = 0;
   for (;;) {
     Output entry;
@@ -128,6 +173,11 @@ size_t send_available(TcpSocket* socket, IoCursor* from) {
     entry.length = entry.length < room ? entry.length : room;
     if (entry.length == 0) {
       return done;
+    }
+    if ((flags & MSG_OOB) != 0 && (entry.length == from->left() || entry.length == room)) {
+      // By itself, since a long entry is cut into several.
+      entry.kind = entry.length == 1 ? OutputKind::kUrgent : OutputKind::kWrite;
+      entry.length -= entry.length == 1 ? 0 : 1;
     }
     emit_output(entry);
     from->advance(entry.length);
@@ -176,18 +226,48 @@ long tcp_read(File* file, IoCursor* to, int flags) {
   return result < 0 && call.done > 0 ? static_cast<long>(call.done) : result;
 }
 
+long tcp_input_bytes(const TcpSocket* socket) {
+  const bool ahead = socket->urgent != Urgent::kNone && is_out_of_line(socket) &&
+                     socket->mark >= socket->consumed &&
+                     socket->mark < socket->consumed + socket->input.size();
+  return static_cast<long>(ahead ? socket->mark - socket->consumed : socket->input.size());
+}
+
+// tcp_recv_urg of the kernel.
+long tcp_read_urgent(TcpSocket* socket, IoCursor* to, int flags, int* out_flags) {
+  if (socket->state == TcpState::kListening) {
+    return -ENOTCONN;
+  }
+  ingest_point();
+  if (!is_out_of_line(socket) || socket->urgent != Urgent::kUnread) {
+    return -EINVAL;
+  }
+  if (socket->state != TcpState::kOpen && !socket->input_ended) {
+    return -ENOTCONN;
+  }
+  if ((flags & MSG_PEEK) == 0) {
+    socket->urgent = Urgent::kRead;
+    note_read(socket->connection_id);
+  }
+  *out_flags |= MSG_OOB;
+  if (to->left() == 0) {
+    *out_flags |= MSG_TRUNC;
+    return 0;
+  }
+  if ((flags & MSG_TRUNC) == 0) {
+    to->put(&socket->urgent_byte, 1);
+  }
+  return 1;
+}
+
 long tcp_write(File* file, IoCursor* from, int flags) {
   TcpSocket* socket = static_cast<TcpSocket*>(file);
-  if ((flags & MSG_OOB) != 0) {
-    Notice().text("send with MSG_OOB answered EOPNOTSUPP: urgent data is not supported").emit();
-    return -EOPNOTSUPP;
-  }
   long done = 0;
   for (;;) {
     if (!can_send(socket)) {
       return done > 0 ? done : send_error(socket, flags);
     }
-    done += static_cast<long>(send_available(socket, from));
+    done += static_cast<long>(send_available(socket, from, flags));
     if (from->left() == 0) {
       return done;
     }

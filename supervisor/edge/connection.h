@@ -8,6 +8,9 @@
 
 namespace ftrun::edge {
 
+inline constexpr uint32_t kConnectionEvents = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP;
+inline constexpr uint64_t kNoPosition = UINT64_MAX;
+
 struct Edge::Connection {
   int fd = -1;
   uint32_t slot = 0;
@@ -27,6 +30,12 @@ struct Edge::Connection {
   bool hangup = false;      // read until the end is seen, also after a short read
   bool input_done = false;  // FIN or reset reported, or the application has closed it
   int reset_error = 0;      // the connection is broken
+
+  // Urgent data (edge_urgent.cc).
+  uint64_t mark = kNoPosition;        // position of the urgent byte that was reported last
+  unsigned urgent_signals = 0;        // the process's count of SIGURGs when it was last looked for
+  uint64_t look_until = 0;            // input that starts up to here is looked at closely
+  uint64_t urgent_out = kNoPosition;  // offered output byte that is urgent
 
   // Output: [written, offered) waits in `queue` from `queue_start` on.
   uint64_t written = 0;

@@ -33,6 +33,7 @@ Result<std::unique_ptr<Edge>> Edge::create(int epoll_fd, uint64_t tag, EdgeSink*
   }
   edge->table_ = std::move(*table);
   edge->locks_.set_table(&edge->table_);
+  FTRUN_TRY(count_urgent_signals());
   return edge;
 }
 
@@ -110,6 +111,9 @@ void Edge::process(const epoll_event& event) {
   if (connection->fd < 0) {
     return;  // closed earlier in this batch of events
   }
+  if ((event.events & EPOLLPRI) != 0) {
+    look_for_urgent(connection);
+  }
   if ((event.events & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0) {
     connection->readable = true;
     connection->hangup |= (event.events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0;
@@ -174,7 +178,8 @@ void Edge::accept_one(Listener* listener, int fd, const Address& peer) {
   name(connection, sink_->edge_open(listener->socket, *local, peer));
   connection->cookie = socket_cookie(fd);
   table_.set(fd, connection->cookie, SocketKind::kConnection, connection->id, listener->socket, 0);
-  watch(fd, connection->slot, EPOLLIN | EPOLLOUT | EPOLLRDHUP);
+  expect_urgent(connection);
+  watch(fd, connection->slot, kConnectionEvents);
 }
 
 void Edge::read_input(Connection* connection) {
@@ -208,9 +213,14 @@ bool Edge::read_once(Connection* connection) {
     ++traffic_.reads;
     traffic_.bytes += static_cast<uint64_t>(got);
     last_read_ = connection;
+    // ORDER: before the bytes are told; see edge_urgent.cc.
+    if (may_be_urgent(connection, position)) {
+      look_for_urgent(connection);
+    }
     // ORDER: after a short read the socket was empty, and new bytes raise a new edge; not so a FIN
-    // whose edge has already been seen.
-    if (static_cast<size_t>(got) < wanted && !connection->hangup) {
+    // whose edge has already been seen, nor what follows an urgent byte, where the kernel stops.
+    if (static_cast<size_t>(got) < wanted && !connection->hangup &&
+        connection->received != connection->mark) {
       connection->readable = false;
     }
     if (connection->releasable > position) {
@@ -223,8 +233,8 @@ bool Edge::read_once(Connection* connection) {
     return true;
   }
   if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-    connection->readable = false;
-    return false;
+    connection->readable = is_stopped_at_mark(connection);
+    return connection->readable;
   }
   if (got < 0) {
     connection->reset_error = errno;

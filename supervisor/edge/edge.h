@@ -7,6 +7,9 @@
 // Sockets with peeked input stay readable for ever, hence edge-triggered epoll without re-arming;
 // a connection that was left readable (limit reached, peer supervisor slow) is kept in a list.
 //
+// Urgent data stays in the stream (SO_OOBINLINE), so that the kernel's positions are ours; where it
+// is, is told beside it: see edge_urgent.cc.
+//
 // Calls into EdgeSink come from process(), read_pending() and report() only, never from inside the
 // functions that the unit core calls: what they learn is reported by the next report().
 #pragma once
@@ -41,6 +44,9 @@ class EdgeSink {
   virtual ~EdgeSink() = default;
   virtual ConnectionId edge_open(uint32_t listener, const Address& local, const Address& peer) = 0;
   virtual void edge_data(ConnectionId connection, uint64_t position, Bytes data) = 0;
+  // The input byte at `position` is urgent, and is `byte`. Comes before the edge_data() that has
+  // it.
+  virtual void edge_urgent(ConnectionId connection, uint64_t position, uint8_t byte) = 0;
   virtual void edge_fin(ConnectionId connection) = 0;
   virtual void edge_reset(ConnectionId connection, int error) = 0;
   virtual void edge_sent(ConnectionId connection, uint64_t position) = 0;
@@ -98,6 +104,8 @@ class Edge {
   void unlisten(uint32_t socket);
   void option(uint32_t id, int level, int name, Bytes value);
   void write(ConnectionId connection, uint64_t position, Bytes data);
+  // The output byte at `position`, which is written next or later, is urgent.
+  void urgent(ConnectionId connection, uint64_t position);
   void shutdown(ConnectionId connection);
   void close(ConnectionId connection, uint64_t consumed, unit::Ending ending);
   void release_input(ConnectionId connection, uint64_t position);
@@ -142,10 +150,17 @@ class Edge {
   void accept_one(Listener* listener, int fd, const Address& peer);
   void read_input(Connection* connection);
   bool read_once(Connection* connection);
+  static Result<void> count_urgent_signals();
+  void expect_urgent(Connection* connection);
+  bool may_be_urgent(const Connection* connection, uint64_t position) const;
+  bool is_stopped_at_mark(Connection* connection);
+  void look_for_urgent(Connection* connection);
+  uint64_t find_mark(Connection* connection);
   void end_of_input(Connection* connection);
   void defer_reading(Connection* connection);
   void drop_input(Connection* connection, uint64_t position);
   void apply_release(Connection* connection);
+  ssize_t send_output(Connection* connection, Bytes data);
   void output_failed(Connection* connection, int error);
   void flush_output(Connection* connection);
   void note_sent(Connection* connection);

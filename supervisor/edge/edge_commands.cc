@@ -20,6 +20,7 @@ namespace ftrun::edge {
 namespace {
 
 constexpr uint64_t kListenerBit = uint64_t{1} << 40;
+constexpr int kFailedDropsMax = 100;
 constexpr size_t kOptionValueBytesMax = sizeof(linger);
 constexpr linger kNoLinger{0, 0};
 
@@ -60,6 +61,8 @@ int bound_socket(uint32_t flags, const Address& address) {
   const int one = 1;
   const int zero = 0;
   bool ok = fd < static_cast<int>(kSocketTableLines);
+  // Before there are connections: they inherit it.
+  ok = ok && setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one)) == 0;
   if ((flags & kBindReuseAddress) != 0) {
     ok = ok && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0;
   }
@@ -190,18 +193,18 @@ void Edge::write(ConnectionId id, uint64_t position, Bytes data) {
   if (connection->reset_error != 0) {
     return;  // nobody is there to read it
   }
-  if (!connection->unsent) {
-    const ssize_t sent =
-        send(connection->fd, data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
+  while (!connection->unsent && !data.empty()) {
+    const ssize_t sent = send_output(connection, data);
+    if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
+      break;
+    }
+    if (sent < 0) {
       output_failed(connection, errno);
       return;
     }
-    if (sent > 0) {
-      connection->written += static_cast<uint64_t>(sent);
-      data = data.subspan(static_cast<size_t>(sent));
-      note_sent(connection);
-    }
+    connection->written += static_cast<uint64_t>(sent);
+    data = data.subspan(static_cast<size_t>(sent));
+    note_sent(connection);
   }
   if (!data.empty()) {
     connection->queue.insert(connection->queue.end(), data.begin(), data.end());
@@ -231,8 +234,7 @@ void Edge::output_failed(Connection* connection, int error) {
 void Edge::flush_output(Connection* connection) {
   while (connection->queue_start < connection->queue.size()) {
     const ssize_t sent =
-        send(connection->fd, connection->queue.data() + connection->queue_start,
-             connection->queue.size() - connection->queue_start, MSG_DONTWAIT | MSG_NOSIGNAL);
+        send_output(connection, Bytes(connection->queue).subspan(connection->queue_start));
     if (sent < 0) {
       if (errno == EINTR) {
         continue;
@@ -329,14 +331,17 @@ void Edge::destroy(Connection* connection) {
 }
 
 void Edge::drop_input(Connection* connection, uint64_t position) {
-  while (connection->dropped < position) {
+  // What is to be dropped is there; EAGAIN: see edge_urgent.cc.
+  int failures = 0;
+  while (connection->dropped < position && failures < kFailedDropsMax) {
     const size_t left = position - connection->dropped;
     const bool last = left <= kSuspectBytesMax;
     uint8_t bytes[kSuspectBytesMax];
     const ssize_t got =
         last ? recv(connection->fd, bytes, left, MSG_DONTWAIT)
              : recv(connection->fd, nullptr, left - kSuspectBytesMax, MSG_TRUNC | MSG_DONTWAIT);
-    if (got < 0 && errno == EINTR) {
+    if (got < 0 && (errno == EINTR || errno == EAGAIN)) {
+      ++failures;
       continue;
     }
     if (got <= 0) {
@@ -393,6 +398,8 @@ void Edge::reoffer_input(ConnectionId id, uint64_t position) {
     sink_->edge_trouble(system_error("SO_PEEK_OFF", errno).message);
   }
   connection->received = position;
+  connection->mark = kNoPosition;  // what was told of it may be forgotten as well
+  connection->look_until = position;
   connection->limit = std::max(connection->limit, position);
   connection->input_done = false;
   connection->readable = connection->hangup = true;

@@ -97,7 +97,8 @@ void Edge::take_connection(const TakenSocket& socket, Adopted* adopted) {
   // finds an unnamed connection again.
   connection->cookie = socket.cookie;
   table_.set(socket.fd, socket.cookie, socket.kind, socket.id, listener_id, socket.flags);
-  watch(socket.fd, connection->slot, EPOLLIN | EPOLLOUT | EPOLLRDHUP);
+  expect_urgent(connection);
+  watch(socket.fd, connection->slot, kConnectionEvents);
 
   unit::AdoptedConnection found;
   found.id = socket.id;

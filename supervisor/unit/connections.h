@@ -41,7 +41,8 @@ struct Connection {
   uint64_t relayed = 0;   // sender: of that, what the primary was told
   uint64_t credited = 0;  // credit as last fed to the application or found in the log
   ByteQueue resend;       // released but not known to be written; only where the edge is elsewhere
-  std::vector<SocketOption> options;  // as above
+  uint64_t urgent_end = 0;  // released output whose last byte is urgent ends here; 0: there is none
+  std::vector<SocketOption> options;  // as `resend`
 
   bool open_logged : 1 = false;
   bool fin_seen : 1 = false;

@@ -219,6 +219,11 @@ void UnitCore::on_edge_data(ConnectionId connection, uint64_t position, Bytes da
     impl_->on_edge_data(connection, position, data);
   }
 }
+void UnitCore::on_edge_urgent(ConnectionId connection, uint64_t position, uint8_t byte) {
+  if (impl_->working()) {
+    impl_->on_edge_urgent(connection, position, byte);
+  }
+}
 void UnitCore::on_edge_fin(ConnectionId connection) {
   if (impl_->working()) {
     impl_->on_edge_fin(connection);

@@ -120,6 +120,8 @@ class Host {
   // Output of a connection from `position` on; the edge writes what the kernel takes and reports
   // on_edge_sent(). The core offers each byte once and never has more than kSendWindowBytes unsent.
   virtual void edge_write(ConnectionId connection, uint64_t position, Bytes data) = 0;
+  // The output byte at `position` is TCP urgent data; said before the edge_write() that has it.
+  virtual void edge_urgent(ConnectionId connection, uint64_t position) = 0;
   virtual void edge_shutdown(ConnectionId connection) = 0;  // after all output offered before
   // After all output offered before: close, then on_edge_closed(). The peer sees what a bare
   // server's kernel shows it: a reset, at once and without what is still unsent, where input beyond
@@ -191,6 +193,7 @@ enum class Mutation : uint8_t {
   kForgetMissing,           // do not reset connections that vanished with the dead sender
   kNoCredit,                // never tell the application that its output was written
   kCreditTooMuch,           // credit what was released instead of what was written
+  kForgetUrgent,            // resend urgent output as if it were ordinary
   kForgetQuarantine,        // offer the suspect's input to the survivor like all other
   kForgetLateInput,         // do not count input that comes after the application's close
   kCloseAsLogged,           // close as if the application had read all that it was given
@@ -272,6 +275,8 @@ class UnitCore {
                                           const Address& peer);
   // Input, in order: `position` is that of the first byte.
   void on_edge_data(ConnectionId connection, uint64_t position, Bytes data);
+  // The input byte at `position` is urgent; said before the data that has it.
+  void on_edge_urgent(ConnectionId connection, uint64_t position, uint8_t byte);
   void on_edge_fin(ConnectionId connection);
   void on_edge_reset(ConnectionId connection, int error);
   // The kernel has taken output up to `position`.

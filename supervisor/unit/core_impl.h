@@ -60,11 +60,13 @@ struct UnitCore::Impl {
   Socket* add_socket(uint32_t id);
   void write(Connection& connection, Bytes data);
   void close_at_edge(const Connection& connection, Ending ending);
+  void write_urgent(Connection& connection, Bytes data);
   void option(const Output& entry);
 
   // --- input (core_input.cc) ---
   ConnectionId on_edge_open(uint32_t listener, const Address& local, const Address& peer);
   void on_edge_data(ConnectionId id, uint64_t position, Bytes data);
+  void on_edge_urgent(ConnectionId id, uint64_t position, uint8_t byte);
   void on_edge_fin(ConnectionId id);
   void on_edge_reset(ConnectionId id, int error);
   void on_edge_sent(ConnectionId id, uint64_t position);

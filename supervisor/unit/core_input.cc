@@ -104,6 +104,19 @@ void UnitCore::Impl::on_edge_data(ConnectionId id, uint64_t position, Bytes data
   pass_fin(*connection);
 }
 
+void UnitCore::Impl::on_edge_urgent(ConnectionId id, uint64_t position, uint8_t byte) {
+  const Connection* connection = connections_.find(id);
+  if (connection == nullptr || connection->reset_seen || connection->closed || connection->held) {
+    return;
+  }
+  Arrival item;
+  item.kind = ArrivalKind::kUrgent;
+  item.id = id;
+  item.value = position;
+  item.urgent_byte = byte;
+  put(item);
+}
+
 void UnitCore::Impl::on_edge_fin(ConnectionId id) {
   Connection* connection = connections_.find(id);
   if (connection == nullptr || connection->fin_seen) {
@@ -312,6 +325,8 @@ bool UnitCore::Impl::accept_relayed(const Arrival& item, bool* feed, std::string
   switch (item.kind) {
     case ArrivalKind::kData:
       return accept_data(*connection, item.length, problem);
+    case ArrivalKind::kUrgent:
+      return true;
     case ArrivalKind::kFin:
       if (connection->fin_seen) {
         *problem = fmt::format("connection {}: a second FIN", item.id);

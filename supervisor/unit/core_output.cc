@@ -131,9 +131,11 @@ void UnitCore::Impl::release_up_to(uint64_t log_position) {
 void UnitCore::Impl::apply(const Output& entry) {
   switch (entry.kind) {
     case OutputKind::kWrite:
+    case OutputKind::kUrgent:
     case OutputKind::kShutdown:
     case OutputKind::kClose:
     case OutputKind::kConsumed:
+    case OutputKind::kAccepted:
       return apply_to_connection(entry);
     case OutputKind::kBind:
     case OutputKind::kListen:
@@ -169,6 +171,8 @@ void UnitCore::Impl::apply_to_connection(const Output& entry) {
   switch (entry.kind) {
     case OutputKind::kWrite:
       return write(*connection, {entry.data, entry.length});
+    case OutputKind::kUrgent:
+      return write_urgent(*connection, {entry.data, entry.length});
     case OutputKind::kShutdown:
       connection->shut = true;
       if (connection->at_edge) {
@@ -225,6 +229,17 @@ void UnitCore::Impl::write(Connection& connection, Bytes data) {
     FTRUN_ASSERT(connection.resend.end() == position);
     connection.resend.append(data);
   }
+}
+
+void UnitCore::Impl::write_urgent(Connection& connection, Bytes data) {
+  if (data.empty()) {
+    return;
+  }
+  connection.urgent_end = connection.released + data.size();
+  if (connection.at_edge) {
+    host_->edge_urgent(connection.id, connection.urgent_end - 1);
+  }
+  write(connection, data);
 }
 
 // nullptr: the application asks for what no application can have, and was stopped.

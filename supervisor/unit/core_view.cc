@@ -264,6 +264,9 @@ void UnitCore::Impl::resend(Connection& connection, const AdoptedConnection& ado
   if (wants_credit(connection)) {
     mark_sent(connection);
   }
+  if (connection.urgent_end > connection.written && !mutated(Mutation::kForgetUrgent)) {
+    host_->edge_urgent(connection.id, connection.urgent_end - 1);
+  }
   const uint64_t from =
       mutated(Mutation::kResendFromStart) ? connection.resend.start() : connection.written;
   const auto [first, second] = connection.resend.from(from);

@@ -151,6 +151,10 @@ void Client::say_farewell() {
     }
     return;
   }
+  if (unparsed_.empty() && socket_->urgent_end != socket_->read) {
+    world_->fail(fmt::format("client {}: the last byte is not urgent, but the one before {}",
+                             number_, socket_->urgent_end));
+  }
   if (farewell_ == Farewell::kReset || done_) {
     return;
   }

@@ -53,6 +53,7 @@ struct KernelConnection {
   // From server to client: all bytes ever written; the client has read `read` of them.
   std::vector<uint8_t> out;
   uint64_t read = 0;
+  uint64_t urgent_end = 0;   // after the last urgent byte
   uint64_t send_buffer = 0;  // most bytes written and not read
   bool out_fin = false;
   bool server_reset = false;

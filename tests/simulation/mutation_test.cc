@@ -61,6 +61,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Named{"ForgetMissing", unit::Mutation::kForgetMissing},
                     Named{"NoCredit", unit::Mutation::kNoCredit},
                     Named{"CreditTooMuch", unit::Mutation::kCreditTooMuch},
+                    Named{"ForgetUrgent", unit::Mutation::kForgetUrgent},
                     Named{"ForgetQuarantine", unit::Mutation::kForgetQuarantine},
                     Named{"ForgetLateInput", unit::Mutation::kForgetLateInput},
                     Named{"CloseAsLogged", unit::Mutation::kCloseAsLogged}),

@@ -65,6 +65,7 @@ class Replica : public unit::Host {
   void edge_unlisten(uint32_t socket) override;
   void edge_option(uint32_t id, int level, int name, unit::Bytes value) override;
   void edge_write(ConnectionId connection, uint64_t position, unit::Bytes data) override;
+  void edge_urgent(ConnectionId connection, uint64_t position) override;
   void edge_shutdown(ConnectionId connection) override;
   void edge_close(ConnectionId connection, uint64_t consumed, unit::Ending ending) override;
   void edge_release_input(ConnectionId connection, uint64_t position) override;
@@ -86,6 +87,7 @@ class Replica : public unit::Host {
     uint64_t releasable = 0;
     std::vector<uint8_t> unsent;
     uint64_t offered = 0;  // position after `unsent`
+    uint64_t urgent_end = 0;
     bool fin_reported = false;
     bool reset_reported = false;
     bool shutdown = false;

@@ -90,6 +90,10 @@ void Replica::edge_send(EdgeConnection& connection) {
   if (!socket.no_delay) {
     return world_->fail(fmt::format("connection {}: an option was forgotten", connection.id));
   }
+  const uint64_t end = socket.out.size() + count;
+  if (connection.urgent_end > socket.out.size() && connection.urgent_end <= end) {
+    socket.urgent_end = connection.urgent_end;
+  }
   const auto begin = connection.unsent.begin();
   socket.out.insert(socket.out.end(), begin, begin + static_cast<long>(count));
   connection.unsent.erase(begin, begin + static_cast<long>(count));
@@ -215,6 +219,10 @@ void Replica::edge_write(ConnectionId id, uint64_t position, unit::Bytes data) {
   if (connection.unsent.size() > kSendWindowBytes) {
     world_->fail(fmt::format("connection {}: {} bytes unsent", id, connection.unsent.size()));
   }
+}
+
+void Replica::edge_urgent(ConnectionId id, uint64_t position) {
+  find(id).urgent_end = position + 1;
 }
 
 void Replica::edge_shutdown(ConnectionId id) {

@@ -30,6 +30,7 @@ class IdleHost : public unit::Host {
   void edge_unlisten(uint32_t) override {}
   void edge_option(uint32_t, int, int, Bytes) override {}
   void edge_write(ConnectionId, uint64_t, Bytes) override {}
+  void edge_urgent(ConnectionId, uint64_t) override {}
   void edge_shutdown(ConnectionId) override {}
   void edge_close(ConnectionId, uint64_t, unit::Ending) override {}
   void edge_release_input(ConnectionId, uint64_t position) override { released = position; }
@@ -116,6 +117,7 @@ Output random_entry(Random* random) {
     case OutputKind::kOption:
     case OutputKind::kConsole:
     case OutputKind::kNotice:
+    case OutputKind::kUrgent:
       entry.data = kData;
       entry.length = random->below(sizeof kData);
       break;

@@ -431,7 +431,8 @@ bool ToyApp::write_out(ToyState::Conn& conn) {
       conn.out[0] ^= 1;
     }
     Output write;
-    write.kind = OutputKind::kWrite;
+    // The last byte of a reply is urgent.
+    write.kind = count == conn.out.size() ? OutputKind::kUrgent : OutputKind::kWrite;
     write.id = conn.id;
     emit(write, conn.out.data(), count);
     conn.produced += count;

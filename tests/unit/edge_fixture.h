@@ -81,6 +81,7 @@ class EdgeFixture : public ::testing::Test, public EdgeSink {
 
   struct Seen {
     std::string input;
+    std::vector<std::pair<uint64_t, char>> urgent;
     uint64_t sent = 0;
     int fins = 0;
     int reset = 0;
@@ -181,6 +182,10 @@ class EdgeFixture : public ::testing::Test, public EdgeSink {
     ASSERT_LE(position, seen.input.size());
     seen.input.resize(position);
     seen.input.append(data.begin(), data.end());
+  }
+  void edge_urgent(ConnectionId id, uint64_t position, uint8_t byte) override {
+    seen_[id].urgent.emplace_back(position, static_cast<char>(byte));
+    EXPECT_LE(seen_[id].input.size(), position) << "the mark comes after its byte";
   }
   void edge_fin(ConnectionId id) override { ++seen_[id].fins; }
   void edge_reset(ConnectionId id, int error) override { seen_[id].reset = error; }

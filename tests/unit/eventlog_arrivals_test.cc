@@ -44,10 +44,6 @@ TEST(Arrivals, DataIsBorrowedFromTheInput) {
   EXPECT_EQ(decoded.data, encoded.data() + encoded.size() - decoded.length);
 }
 
-TEST(Arrivals, UnknownKindIsRefused) {
-  EXPECT_TRUE(refuses({7 * 8 + 7, 0, 0, 0}));
-}
-
 TEST(Arrivals, IdBeyond32BitsIsRefused) {
   uint8_t out[kVarintBytesMax];
   const size_t length =

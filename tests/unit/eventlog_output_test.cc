@@ -51,7 +51,8 @@ TEST(OutputEntries, IdBeyond32BitsIsRefused) {
 }
 
 TEST(OutputEntries, OverlongDataIsRefused) {
-  for (const OutputKind kind : {OutputKind::kWrite, OutputKind::kConsole, OutputKind::kNotice}) {
+  for (const OutputKind kind :
+       {OutputKind::kWrite, OutputKind::kConsole, OutputKind::kNotice, OutputKind::kUrgent}) {
     Encoded encoded = {static_cast<uint8_t>(16 + static_cast<uint8_t>(kind)), 0x81, 0x80, 0x04};
     encoded.resize(encoded.size() + kOutputDataBytesMax + 1);
     EXPECT_TRUE(refuses(encoded));

@@ -100,6 +100,7 @@ std::vector<Arrival> arrivals() {
   all.push_back({.kind = ArrivalKind::kSignal, .id = 3, .value = 15});
   all.push_back({.kind = ArrivalKind::kBound, .id = 2, .value = 0, .local = ipv4(7000)});
   all.push_back({.kind = ArrivalKind::kBound, .id = 2, .value = 98});
+  all.push_back({.kind = ArrivalKind::kUrgent, .id = 7, .value = 1000, .urgent_byte = 0xf2});
   return all;
 }
 
@@ -127,6 +128,8 @@ std::vector<Output> outputs() {
   all.push_back({.kind = OutputKind::kConsole, .id = 1, .data = bytes("Ready\n"), .length = 6});
   all.push_back({.kind = OutputKind::kExit, .value = 128 + 15});
   all.push_back({.kind = OutputKind::kNotice, .data = bytes("refused"), .length = 7});
+  all.push_back({.kind = OutputKind::kUrgent, .id = 7, .data = bytes("!"), .length = 1});
+  all.push_back({.kind = OutputKind::kAccepted, .id = 7});
   return all;
 }
 
@@ -172,8 +175,8 @@ std::vector<Record> records() {
 bool same(const Arrival& a, const Arrival& b) {
   return a.kind == b.kind && a.id == b.id && a.listener == b.listener &&
          (a.kind == ArrivalKind::kOpen || a.kind == ArrivalKind::kData || a.value == b.value) &&
-         same_bytes(a.data, a.length, b.data, b.length) && same(a.local, b.local) &&
-         same(a.peer, b.peer);
+         a.urgent_byte == b.urgent_byte && same_bytes(a.data, a.length, b.data, b.length) &&
+         same(a.local, b.local) && same(a.peer, b.peer);
 }
 bool same(const Output& a, const Output& b) {
   return a.kind == b.kind && a.id == b.id && a.value == b.value && a.value2 == b.value2 &&

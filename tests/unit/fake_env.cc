@@ -4,9 +4,11 @@
 #include "tests/unit/fake_env.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -238,6 +240,13 @@ void* arena_alloc(size_t bytes, size_t alignment) {
   return memory;
 }
 
+bool signal_file_owner(int, int, const siginfo_t& info) {
+  g_environment.signals.push_back(info);
+  return true;
+}
+bool is_file_owner(int type, int id) {
+  return (type == F_OWNER_PGRP ? getpgrp() : getpid()) == id;
+}
 void note_read(uint32_t) {}
 
 const char* describe_caller_of_wrapper() {
@@ -327,6 +336,14 @@ uint32_t open(uint32_t listener) {
 
 void data(uint32_t connection, const std::string& bytes) {
   queue(ArrivalKind::kData, connection, 0, bytes);
+}
+void urgent(uint32_t connection, uint64_t position, uint8_t byte) {
+  QueuedArrival arrival;
+  arrival.item.kind = ArrivalKind::kUrgent;
+  arrival.item.id = connection;
+  arrival.item.value = position;
+  arrival.item.urgent_byte = byte;
+  env().arrivals.push_back(arrival);
 }
 void fin(uint32_t connection) {
   queue(ArrivalKind::kFin, connection, 0);

@@ -40,6 +40,7 @@ struct Environment {
   int descriptor_limit = 1024;
   std::deque<int> forced_descriptors;  // numbers to give out next, instead of the lowest free
   int sigpipes = 0;
+  std::vector<siginfo_t> signals;  // sent to owners of files
   int ingest_points = 0;
   int waits = 0;  // how often a thread really waited
   bool answer_binds = true;
@@ -58,6 +59,7 @@ Address address_v4(uint32_t ip, uint16_t port);
 // Queues a kOpen on `listener` (a socket id); returns the new connection's id.
 uint32_t open(uint32_t listener);
 void data(uint32_t connection, const std::string& bytes);
+void urgent(uint32_t connection, uint64_t position, uint8_t byte);
 void fin(uint32_t connection);
 void reset_connection(uint32_t connection, int error);
 void credit(uint32_t connection, uint64_t position);

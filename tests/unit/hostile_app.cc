@@ -133,7 +133,8 @@ class HostileApp : public RingEcho {
   void fill_data(Output* entry, size_t length) {
     const bool has_data = entry->kind == OutputKind::kWrite ||
                           entry->kind == OutputKind::kConsole ||
-                          entry->kind == OutputKind::kNotice || entry->kind == OutputKind::kOption;
+                          entry->kind == OutputKind::kNotice ||
+                          entry->kind == OutputKind::kUrgent || entry->kind == OutputKind::kOption;
     entry->data = noise_;
     entry->length = has_data ? length : 0;
     for (size_t i = 0; i < 64; ++i) {

@@ -12,6 +12,7 @@ add_executable(io_tests
   control_test.cc
   edge_take_test.cc
   edge_test.cc
+  edge_urgent_test.cc
   keeper_test.cc
   last_words_test.cc
   link_test.cc

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/timerfd.h>
@@ -21,6 +22,7 @@ constexpr size_t kHistoryLines = 100;
 
 Differential::Differential() {
   fake::reset();
+  kernel_->take_file_signals();  // of what was closed before
   const int real = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
   sockaddr_in in = {};
   in.sin_family = AF_INET;
@@ -94,7 +96,7 @@ void Differential::read(size_t index, size_t length, int flags) {
   const long virtual_result = virtual_->read(slot.fd[1], bytes[1].data(), length, flags);
   same(kernel, virtual_result, "read");
   EXPECT_EQ(bytes[0], bytes[1]) << history();
-  if (flags < 0 || (flags & MSG_PEEK) == 0) {
+  if (flags < 0 || (flags & (MSG_PEEK | MSG_OOB)) == 0) {
     was_read(slot, kernel);
   }
 }
@@ -102,8 +104,48 @@ void Differential::read(size_t index, size_t length, int flags) {
 void Differential::was_read(const Slot& slot, long bytes) {
   if (slot.link != nullptr && bytes > 0) {
     slot.link->unread -= static_cast<size_t>(bytes);
-    slot.link->total_read += static_cast<size_t>(bytes);
   }
+}
+
+// What the kernel has taken out of the stream, urgent bytes that were passed over included.
+// REQUIRES: the last descriptor is about to be closed.
+void Differential::note_consumed(const Slot& slot) {
+  if (slot.link == nullptr || slot.link->slots > 1) {
+    return;
+  }
+  int unread = 0;
+  kernel_->setsockopt(slot.fd[0], SOL_SOCKET, SO_OOBINLINE, 1);
+  kernel_->ioctl(slot.fd[0], FIONREAD, &unread);
+  slot.link->consumed = slot.link->sent - static_cast<size_t>(unread);
+}
+
+void Differential::same_signals() {
+  const World::Signals kernel = kernel_->take_file_signals();
+  const World::Signals virtual_result = virtual_->take_file_signals();
+  if (kernel == virtual_result) {
+    return;
+  }
+  std::string text;
+  for (const auto* world : {&kernel, &virtual_result}) {
+    text += world == &kernel ? "kernel:" : " virtual:";
+    for (const auto& [number, code, band, fd] : *world) {
+      text += " " + std::to_string(number) + "/" + std::to_string(code) + "/" +
+              std::to_string(band) + "/" + std::to_string(fd);
+    }
+  }
+  ADD_FAILURE() << "signals " << text << "\n" << history();
+}
+
+void Differential::own(size_t index, int signal, bool async) {
+  control(index, F_SETOWN, static_cast<unsigned long>(getpid()));
+  control(index, F_SETSIG, static_cast<unsigned long>(signal));
+  const Slot& slot = slots_[index];
+  log("O_ASYNC of " + std::to_string(index));
+  int on[2] = {async, async};
+  same(kernel_->ioctl(slot.fd[0], FIOASYNC, &on[0]), virtual_->ioctl(slot.fd[1], FIOASYNC, &on[1]),
+       "FIOASYNC");
+  control(index, F_GETOWN, 0);
+  control(index, F_GETSIG, 0);
 }
 
 void Differential::read_scattered(size_t index, const std::vector<size_t>& lengths) {
@@ -227,7 +269,7 @@ void Differential::forget(const Slot& slot) {
   for (const auto& entry : fake::env().outputs) {
     if (entry.kind == OutputKind::kClose && entry.id == slot.link->id) {
       found = true;
-      EXPECT_EQ(entry.value, slot.link->total_read) << history();
+      EXPECT_EQ(entry.value, slot.link->consumed) << history();
     }
   }
   EXPECT_TRUE(found) << "no close was issued\n" << history();
@@ -244,6 +286,7 @@ void Differential::forget(const Slot& slot) {
 void Differential::close(size_t index) {
   const Slot slot = slots_[index];
   log("close " + std::to_string(index));
+  note_consumed(slot);
   same(kernel_->close(slot.fd[0]), virtual_->close(slot.fd[1]), "close");
   slots_.erase(slots_.begin() + static_cast<long>(index));
   forget(slot);
@@ -261,6 +304,7 @@ void Differential::dup_over(size_t index, size_t target) {
   const Slot slot = slots_[index];
   const Slot before = slots_[target];
   log("dup2 " + std::to_string(index) + " over " + std::to_string(target));
+  note_consumed(before);
   const long kernel = kernel_->dup2(slot.fd[0], before.fd[0]);
   const long virtual_result = virtual_->dup2(slot.fd[1], before.fd[1]);
   EXPECT_EQ(kernel, before.fd[0]);
@@ -413,6 +457,13 @@ void Differential::look(size_t index) {
     same(kernel_->ioctl(slot.fd[0], FIONREAD, &bytes[0]),
          virtual_->ioctl(slot.fd[1], FIONREAD, &bytes[1]), "FIONREAD");
     same(bytes[0], bytes[1], "FIONREAD bytes");
+  }
+  if (slot.kind == SlotKind::kConnection || slot.kind == SlotKind::kFresh ||
+      slot.kind == SlotKind::kListener) {
+    int at_mark[2] = {-1, -1};
+    same(kernel_->ioctl(slot.fd[0], SIOCATMARK, &at_mark[0]),
+         virtual_->ioctl(slot.fd[1], SIOCATMARK, &at_mark[1]), "SIOCATMARK");
+    same(at_mark[0], at_mark[1], "SIOCATMARK result");
   }
 }
 

@@ -33,10 +33,11 @@ enum class SlotKind {
 struct Link {
   int peer = -1;  // the client's socket in the kernel; -1 once it is closed
   uint32_t id = 0;
-  size_t unread = 0;  // sent by the peer, not read by the server
-  size_t total_read = 0;
-  size_t unseen = 0;   // written by the server, not read by the peer
-  size_t checked = 0;  // output bytes compared so far
+  size_t sent = 0;      // by the peer
+  size_t unread = 0;    // of that, not read by the server, its urgent bytes included
+  size_t consumed = 0;  // of that, taken from the kernel when its last descriptor was closed
+  size_t unseen = 0;    // written by the server, not read by the peer
+  size_t checked = 0;   // output bytes compared so far
   bool peer_ended = false;
   bool reset = false;
   int server_shut = 0;  // bits: 1 receive, 2 send
@@ -64,11 +65,13 @@ class Differential {
   std::string history() const;
 
   // Compares results; a mismatch is a test failure with the history.
+  void same_signals();  // about files, since the last call
   void same(long kernel, long virtual_result, const std::string& what);
 
   // --- the world's doings; each returns once the kernel has settled ---
   size_t connect();  // opens and accepts; the index of the new slot
-  void peer_send(Link* link, size_t length);
+  // `flags`: MSG_OOB makes the last byte urgent.
+  void peer_send(Link* link, size_t length, int flags);
   void peer_drain(Link* link);  // reads all output, compares it, gives credit
   void peer_shutdown(Link* link);
   void peer_close(Link* link);
@@ -95,10 +98,12 @@ class Differential {
   void poll(const std::vector<size_t>& indexes, const std::vector<short>& events);
   void select(const std::vector<size_t>& indexes, const std::vector<int>& sets);
   void look(size_t index);  // everything that can be asked without changing it
+  void own(size_t index, int signal, bool async);  // F_SETOWN to this process
   void timer_set(size_t index, int64_t first_ns, int64_t interval_ns);
 
  private:
   void push(SlotKind kind, long kernel_fd, long virtual_fd, std::shared_ptr<Link> link = nullptr);
+  void note_consumed(const Slot& slot);
   void forget(const Slot& slot);
   void was_written(const Slot& slot, long bytes);
   void was_read(const Slot& slot, long bytes);

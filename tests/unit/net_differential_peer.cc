@@ -6,8 +6,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/tcp.h>  // the kernel's tcp_info: glibc's lacks the byte counters
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -18,6 +18,9 @@
 namespace ftrun::shim {
 namespace {
 
+// From the kernel's include/net/tcp_states.h (not exported by linux/tcp.h).
+enum : int { kEstablished = 1, kFinWait2 = 5, kClosed = 7, kCloseWait = 8 };
+
 constexpr auto kSettleDeadline = std::chrono::seconds(3);
 
 int tcp_state(int fd) {
@@ -27,9 +30,11 @@ int tcp_state(int fd) {
   return info.tcpi_state;
 }
 
-size_t readable_bytes(int fd) {
-  int bytes = 0;
-  return ::ioctl(fd, FIONREAD, &bytes) == 0 ? static_cast<size_t>(bytes) : 0;
+size_t received_bytes(int fd) {
+  tcp_info info = {};
+  socklen_t length = sizeof(info);
+  getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length);
+  return info.tcpi_bytes_received;
 }
 
 }  // namespace
@@ -65,18 +70,22 @@ size_t Differential::connect() {
   return slots_.size() - 1;
 }
 
-void Differential::peer_send(Link* link, size_t length) {
+void Differential::peer_send(Link* link, size_t length, int flags) {
   const std::string bytes = pattern(length);
   const Slot* server = nullptr;
   for (const Slot& slot : slots_) {
     server = slot.link.get() == link ? &slot : server;
   }
-  if (::send(link->peer, bytes.data(), length, MSG_NOSIGNAL) != static_cast<long>(length)) {
+  if (::send(link->peer, bytes.data(), length, MSG_NOSIGNAL | flags) != static_cast<long>(length)) {
     ADD_FAILURE() << "peer's send: " << strerror(errno) << "\n" << history();
   }
   link->unread += length;
-  const bool settled = eventually([&] { return readable_bytes(server->fd[0]) == link->unread; });
+  link->sent += length;
+  const bool settled = eventually([&] { return received_bytes(server->fd[0]) == link->sent; });
   EXPECT_TRUE(settled) << history();
+  if ((flags & MSG_OOB) != 0) {
+    fake::urgent(link->id, link->sent - 1, static_cast<uint8_t>(bytes.back()));
+  }
   fake::data(link->id, bytes);
   fake::apply_arrivals();
 }
@@ -151,13 +160,13 @@ void Differential::peer_reset(Link* link) {
 
 void Differential::settle_server(const Slot& slot) {
   const Link& link = *slot.link;
-  int expected = TCP_ESTABLISHED;
+  int expected = kEstablished;
   if (link.reset) {
-    expected = TCP_CLOSE;
+    expected = kClosed;
   } else if (link.peer_ended) {
-    expected = (link.server_shut & 2) != 0 ? TCP_CLOSE : TCP_CLOSE_WAIT;
+    expected = (link.server_shut & 2) != 0 ? kClosed : kCloseWait;
   } else if ((link.server_shut & 2) != 0) {
-    expected = TCP_FIN_WAIT2;
+    expected = kFinWait2;
   }
   const bool settled = eventually([&] { return tcp_state(slot.fd[0]) == expected; });
   EXPECT_TRUE(settled) << "state " << tcp_state(slot.fd[0]) << ", expected " << expected << "\n"

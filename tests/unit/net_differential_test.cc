@@ -31,6 +31,7 @@ class Walk {
   void run() {
     for (int step = 0; step < kStepsPerSeed && !testing::Test::HasFailure(); ++step) {
       one_step();
+      both_.same_signals();
       if (chance(4)) {
         both_.look(any_slot());
       }
@@ -53,7 +54,7 @@ class Walk {
   }
 
   void one_step() {
-    switch (below(23)) {
+    switch (below(24)) {
       case 0:
       case 1:
         return create();
@@ -89,6 +90,8 @@ class Walk {
       case 21:
         return both_.control(any_slot(), chance(2) ? F_GETPIPE_SZ : F_SETPIPE_SZ,
                              4096UL << below(7));
+      case 22:
+        return own();
       default:
         return set_timer();
     }
@@ -137,7 +140,7 @@ class Walk {
       // Input after a shutdown of both directions resets the kernel's connection; the edge, whose
       // socket is shut for output only, lets it in.
       if (!link->peer_ended && link->server_shut != 3 && link->unread < kUnreadMax) {
-        both_.peer_send(link, 1 + below(chance(3) ? 9000 : 100));
+        both_.peer_send(link, 1 + below(chance(3) ? 9000 : 100), chance(3) ? MSG_OOB : 0);
       }
     } else if (what < 9) {
       both_.peer_drain(link);
@@ -166,11 +169,20 @@ class Walk {
   void read() {
     const size_t index = any_slot();
     const SlotKind kind = both_.slot(index).kind;
-    constexpr int kTcpFlags[] = {
-        -1, 0, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, MSG_DONTWAIT, MSG_PEEK | MSG_WAITALL};
+    constexpr int kTcpFlags[] = {-1,
+                                 0,
+                                 MSG_PEEK,
+                                 MSG_TRUNC,
+                                 MSG_WAITALL,
+                                 MSG_DONTWAIT,
+                                 MSG_PEEK | MSG_WAITALL,
+                                 MSG_OOB,
+                                 MSG_PEEK | MSG_TRUNC,
+                                 MSG_OOB | MSG_PEEK,
+                                 MSG_OOB | MSG_TRUNC};
     int flags = chance(4) ? 0 : -1;
     if (kind == SlotKind::kConnection || kind == SlotKind::kFresh || kind == SlotKind::kListener) {
-      flags = kTcpFlags[below(7)];
+      flags = kTcpFlags[below(std::size(kTcpFlags))];
     } else if (kind == SlotKind::kPair && chance(2)) {
       constexpr int kPairFlags[] = {0, MSG_PEEK, MSG_WAITALL, MSG_TRUNC, MSG_PEEK | MSG_TRUNC};
       flags = kPairFlags[below(5)];
@@ -314,6 +326,8 @@ class Walk {
       both_.select(indexes, sets);
     }
   }
+
+  void own() { both_.own(any_slot(), chance(2) ? real_time_signal() : 0, !chance(4)); }
 
   void set_timer() {
     const auto timers = slots_of(SlotKind::kTimer);

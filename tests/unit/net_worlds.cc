@@ -24,12 +24,25 @@ long checked(long result) {
   return result < 0 ? -errno : result;
 }
 
+World::Signals signals_of(const std::vector<siginfo_t>& infos) {
+  World::Signals signals;
+  for (const siginfo_t& info : infos) {
+    const bool detailed = info.si_code != SI_KERNEL;
+    signals.emplace(info.si_signo, info.si_code, detailed ? info.si_band : 0,
+                    detailed ? info.si_fd : 0);
+  }
+  return signals;
+}
+
 class KernelWorld : public World {
  public:
   KernelWorld() {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGPIPE);
+    for (const int number : {SIGURG, SIGIO, real_time_signal()}) {
+      sigaddset(&set, number);
+    }
     sigprocmask(SIG_BLOCK, &set, nullptr);
   }
   long read(int fd, char* buffer, size_t length, int flags) override {
@@ -108,6 +121,20 @@ class KernelWorld : public World {
     const timespec zero = {};
     return sigtimedwait(&set, nullptr, &zero) == SIGPIPE ? 1 : 0;
   }
+  Signals take_file_signals() override {
+    sigset_t set;
+    sigemptyset(&set);
+    for (const int number : {SIGURG, SIGIO, real_time_signal()}) {
+      sigaddset(&set, number);
+    }
+    const timespec zero = {};
+    std::vector<siginfo_t> infos;
+    siginfo_t info;
+    while (sigtimedwait(&set, &info, &zero) > 0) {
+      infos.push_back(info);
+    }
+    return signals_of(infos);
+  }
 };
 
 class VirtualWorld : public World {
@@ -172,6 +199,9 @@ class VirtualWorld : public World {
     return net_select(count, read, write, except, 0);
   }
   int take_sigpipes() override { return std::exchange(fake::env().sigpipes, 0); }
+  Signals take_file_signals() override {
+    return signals_of(std::exchange(fake::env().signals, {}));
+  }
 };
 
 }  // namespace

@@ -5,7 +5,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -14,6 +16,10 @@
 namespace ftrun::shim {
 
 using Events = std::vector<std::pair<uint64_t, uint32_t>>;  // data, events
+
+inline int real_time_signal() {
+  return SIGRTMIN + 3;
+}
 
 class World {
  public:
@@ -45,6 +51,10 @@ class World {
   virtual long poll(std::vector<pollfd>* fds) = 0;
   virtual long select(int count, fd_set* read, fd_set* write, fd_set* except) = 0;
   virtual int take_sigpipes() = 0;  // raised since the last call
+  // Signals about files since the last call: each kind once, since how often a kernel's segment
+  // arrives is its own business. Number, code, band, descriptor.
+  using Signals = std::set<std::tuple<int, int, long, int>>;
+  virtual Signals take_file_signals() = 0;
 };
 
 std::unique_ptr<World> make_kernel_world();  // blocks SIGPIPE in this thread

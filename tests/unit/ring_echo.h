@@ -201,6 +201,8 @@ class RingEcho {
           advance(item.id);
         }
         break;
+      case ArrivalKind::kUrgent:
+        break;
       case ArrivalKind::kSignal:
         end_process(128 + static_cast<int>(item.value));
     }
