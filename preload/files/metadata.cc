@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <unistd.h>
 
 #include "eventlog/records.h"
 #include "preload/calls.h"
@@ -13,6 +14,7 @@
 #include "preload/files/identity.h"
 #include "preload/files/own.h"
 #include "preload/files/replicate.h"
+#include "preload/guarded.h"
 
 namespace ftrun::shim {
 
@@ -139,6 +141,29 @@ long do_readlinkat(long number, const long* a) {
 long do_getcwd(long number, const long* a) {
   return choose_counted(number, a, a[0], a[1]);
 }
+namespace {
+
+// So that a promoted replica goes on where the primary was in its list. The copies of a state
+// directory have orders of their own: there it begins anew.
+void follow_listing(int fd, const uint8_t* entries, long bytes) {
+  constexpr size_t kOffsetAt = 8;  // of struct linux_dirent64: inode, offset, length, ...
+  constexpr size_t kLengthAt = 16;
+  int64_t offset = 0;
+  for (long at = 0; at < bytes;) {
+    uint16_t length = 0;
+    if (!get_in(&offset, entries + at + kOffsetAt) || !get_in(&length, entries + at + kLengthAt) ||
+        length == 0) {
+      return;
+    }
+    at += length;
+  }
+  if (fd_native_class(fd) != kState) {
+    raw(__NR_lseek, fd, offset, SEEK_SET);
+  }
+}
+
+}  // namespace
+
 long do_getdents(long number, const long* a) {
   return do_getdents64(number, a);
 }
@@ -150,7 +175,12 @@ long do_getdents64(long number, const long* a) {
     const uint32_t left = size - static_cast<uint32_t>(done);
     const uint32_t bytes = left < kChoicePayloadBytesMax ? left : kChoicePayloadBytesMax;
     const long arguments[6] = {a[0], a[1] + done, bytes};
+    const bool live = doors_are_live();
     const long result = choose_counted(number, arguments, a[1] + done, bytes);
+    if (!live && result > 0) {
+      follow_listing(static_cast<int>(a[0]), static_cast<const uint8_t*>(pointer(a[1] + done)),
+                     result);
+    }
     if (result <= 0) {
       return done > 0 ? done : result;  // EINVAL: the next entry has no room
     }

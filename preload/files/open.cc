@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <linux/openat2.h>
+#include <sys/stat.h>
 
 #include "preload/calls.h"
 #include "preload/files/fifo.h"
@@ -35,6 +36,12 @@ void open_here(int directory_fd, const char* path, long flags, long mode, long p
   }
 }
 
+bool is_null_device(int fd) {
+  constexpr uint64_t kDevNull = 0x103;  // device 1, 3
+  struct stat about = {};
+  return raw(__NR_fstat, fd, &about) == 0 && S_ISCHR(about.st_mode) && about.st_rdev == kDevNull;
+}
+
 // `absolute` names the file for the classes only; the kernel is given what the program said.
 long open_file(int directory_fd, const char* path, long flags, long mode, const char* absolute,
                FileClass file_class) {
@@ -47,6 +54,11 @@ long open_file(int directory_fd, const char* path, long flags, long mode, const 
   const long native_flags = may_be_fifo ? flags | O_NONBLOCK : flags;
   const long fd = choose(__NR_openat, &seen, described, [&] {
     const long result = raw(__NR_openat, directory_fd, path, native_flags, mode);
+    if (result >= 0 && opens_to_write(flags) && file_class == kState &&
+        is_null_device(static_cast<int>(result))) {
+      raw(__NR_close, result);
+      return long{-EISDIR};  // a link: open_call looks where it leads to
+    }
     if (result >= 0 && described != 0) {
       seen = describe_opened(static_cast<int>(result), absolute, file_class);
     }
@@ -144,8 +156,23 @@ long open_call(int directory_fd, const char* path, long flags, long mode) {
       flags &= ~static_cast<long>(O_CREAT);
     }
   }
-  return own >= 0 ? open_own(own, directory_fd, path, flags, mode, absolute)
-                  : open_file(directory_fd, path, flags, mode, absolute, file_class);
+  if (own >= 0) {
+    return open_own(own, directory_fd, path, flags, mode, absolute);
+  }
+  const long fd = open_file(directory_fd, path, flags, mode, absolute, file_class);
+  if (fd != -EISDIR || file_class != kState || !opens_to_write(flags)) {
+    return fd;
+  }
+  // A link in a state directory that leads to /dev/null, or to a virtual descriptor, whose number
+  // is held by that in the kernel's table.
+  follow_links(absolute);
+  own = own_descriptor(absolute);
+  if (own >= 0) {
+    return open_own(own, directory_fd, path, flags, mode, absolute);
+  }
+  return is_harmless_device(absolute)
+             ? open_file(AT_FDCWD, absolute, flags, mode, absolute, kLogged)
+             : fd;
 }
 
 }  // namespace

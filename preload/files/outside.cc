@@ -57,6 +57,7 @@ long probe_change(int directory_fd, const char* path, Change change) {
 }
 
 constexpr long kNothingToWrite = 1;
+constexpr uint64_t kDevTty = 0x500;  // device 5, 0
 
 // may_open() and do_open() of fs/namei.c: what stands there, then whether it may be written.
 long probe_existing(int directory_fd, const char* path, long flags, const struct stat& found) {
@@ -76,6 +77,9 @@ long probe_existing(int directory_fd, const char* path, long flags, const struct
   }
   if (S_ISSOCK(found.st_mode)) {
     return -ENXIO;
+  }
+  if (S_ISCHR(found.st_mode) && found.st_rdev == kDevTty) {
+    return -ENXIO;  // /dev/tty: the program has no terminal
   }
   const long access = reads_only ? R_OK : (flags & O_ACCMODE) == O_RDWR ? R_OK | W_OK : W_OK;
   const long error = raw(__NR_faccessat2, directory_fd, path, access, AT_EACCESS);

@@ -20,6 +20,7 @@
 
 #include <algorithm>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -145,6 +146,41 @@ void attributes() {
   printf("getcwd %d\n", getcwd(cwd, sizeof(cwd)) != nullptr);
 }
 
+// A file that gets its name when it is complete; a log file that is a link to standard output.
+void names_of_descriptors() {
+  const int fd = open(".", O_TMPFILE | O_RDWR, 0600);
+  say("write to a nameless file", write(fd, "text", 4));
+  const std::string link = "/proc/self/fd/" + std::to_string(fd);
+  say("give it a name", linkat(AT_FDCWD, link.c_str(), AT_FDCWD, "named", AT_SYMLINK_FOLLOW));
+  say("again", linkat(AT_FDCWD, link.c_str(), AT_FDCWD, "named", AT_SYMLINK_FOLLOW));
+  struct stat st;
+  stat("named", &st);
+  printf("links %d, size %ld\n", static_cast<int>(st.st_nlink), static_cast<long>(st.st_size));
+  close(fd);
+  say("link to standard output", symlink("/dev/stdout", "log"));
+  fflush(stdout);
+  const int log = open("log", O_WRONLY | O_APPEND | O_CREAT, 0644);
+  say("write to it", write(log, "a line\n", 7));
+  close(log);
+}
+
+// A thread waits for a lock that another one holds.
+void waiting_for_locks() {
+  const int first = open("data", O_RDWR);
+  const int second = open("data", O_RDWR);
+  say("first", flock(first, LOCK_EX));
+  say("second", flock(second, LOCK_EX | LOCK_NB));
+  int waited = -1;
+  std::thread waiter([&waited, second] { waited = flock(second, LOCK_EX); });
+  usleep(20000);
+  say("first lets go", flock(first, LOCK_UN));
+  waiter.join();
+  say("second has waited", waited);
+  say("first", flock(first, LOCK_SH | LOCK_NB));
+  close(first);
+  close(second);
+}
+
 void mapping() {
   const int fd = open("mapped", O_CREAT | O_RDWR, 0600);
   say("ftruncate", ftruncate(fd, 8192));
@@ -169,7 +205,10 @@ int main(int argc, char** argv) {
   directory();
   attributes();
   mapping();
-  for (const char* name : {"data", "soft", "sub/copy", "second", "masked", "mapped"}) {
+  names_of_descriptors();
+  waiting_for_locks();
+  for (const char* name :
+       {"data", "soft", "sub/copy", "second", "masked", "mapped", "named", "log"}) {
     say(name, unlink(name));
   }
   say("rmdir", rmdir("sub"));
