@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <sys/time.h>
 
+#include "preload/guarded.h"
 #include "preload/signals.h"
 #include "preload/start.h"
 #include "preload/times.h"
@@ -60,20 +61,18 @@ long call_getitimer(int which, void* value) {
   if (!is_known(which)) {
     return -EINVAL;
   }
-  if (value == nullptr) {
-    return -EFAULT;
-  }
-  *static_cast<struct itimerval*>(value) = current(which);
-  return 0;
+  return put_out(value, current(which)) ? 0 : -EFAULT;
 }
 
 long call_setitimer(int which, const void* value, void* old_value) {
   // ORDER: the new value is read before the old one is written: they may be one variable.
   int64_t first = 0;
   int64_t interval = 0;
-  const auto* wanted = static_cast<const struct itimerval*>(value);
-  if (wanted != nullptr &&
-      (to_ns(wanted->it_value, &first) != 0 || to_ns(wanted->it_interval, &interval) != 0)) {
+  struct itimerval wanted = {};
+  if (value != nullptr && !get_in(&wanted, value)) {
+    return -EFAULT;
+  }
+  if (to_ns(wanted.it_value, &first) != 0 || to_ns(wanted.it_interval, &interval) != 0) {
     return -EINVAL;
   }
   if (!is_known(which)) {
@@ -83,14 +82,12 @@ long call_setitimer(int which, const void* value, void* old_value) {
     shim_notice("setitimer: timers on CPU time are not supported: answered EINVAL\n");
     return -EINVAL;
   }
-  if (old_value != nullptr) {
-    *static_cast<struct itimerval*>(old_value) = current(which);
-  }
+  const struct itimerval old = current(which);
   if (which == ITIMER_REAL) {
     alarm.interval_ns = first == 0 ? 0 : interval;
     alarm.deadline_ns = first == 0 ? kNoDeadline : add_ns(virtual_now_ns(), first);
   }
-  return 0;
+  return old_value == nullptr || put_out(old_value, old) ? 0 : -EFAULT;
 }
 
 long call_alarm(unsigned seconds) {

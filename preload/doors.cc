@@ -10,6 +10,7 @@
 
 #include "preload/dying.h"
 #include "preload/failure.h"
+#include "preload/guarded.h"
 #include "preload/net/net.h"
 #include "preload/raw.h"
 #include "preload/scheduler.h"
@@ -120,8 +121,9 @@ void append(Record& record, const void* payload, size_t length) {
   record.length = length;
   uint8_t* room = reserve(doors.log_out, kRecordHeaderBytesMax + length);
   const size_t header = put_record_header(room, record);
-  if (length != 0) {
-    __builtin_memcpy(room + header, payload, length);
+  // What the kernel has just written into the application's memory, or the shim's own.
+  if (copy_in(room + header, payload, length) != length) {
+    shim_fail("a record's bytes cannot be read", static_cast<int64_t>(record.number), length);
   }
   doors.log_out.advance(header + length);
   count_record();
@@ -475,8 +477,9 @@ long doors_replay_choice(long number, void* payload, size_t capacity) {
               .length = capacity});
   }
   const long result = static_cast<long>(record.result);
-  if (record.length != 0) {
-    __builtin_memcpy(payload, record.payload, record.length);
+  if (copy_out(payload, record.payload, record.length) != record.length) {
+    shim_fail("the primary's result cannot be written here", number,
+              static_cast<int64_t>(record.length));
   }
   finish_record(false);
   return result;
@@ -531,17 +534,18 @@ void doors_exit(int status) {
   ring_doorbell();
 }
 
-void emit_output(const Output& entry) {
+size_t emit_output(const Output& entry) {
   Output part = entry;
   size_t left = entry.length;
   do {
     part.length = left < kOutputDataBytesMax ? left : kOutputDataBytesMax;
     uint8_t* room = reserve(doors.output, kOutputHeaderBytesMax + part.length);
     const size_t header = put_output_header(room, part);
-    if (part.length != 0) {
-      __builtin_memcpy(room + header, part.data, part.length);
-      part.data += part.length;
+    // ORDER: the ring moves on after the copy: what could not be read is not in it.
+    if (part.length != 0 && copy_in(room + header, part.data, part.length) != part.length) {
+      break;
     }
+    part.data += part.length;
     doors.output.advance(header + part.length);
     left -= part.length;
   } while (left != 0);
@@ -549,6 +553,7 @@ void emit_output(const Output& entry) {
     // ORDER: the entry first; whoever reads this word looks there.
     doors.control->said_end.store(doors.output.written(), std::memory_order_release);
   }
+  return entry.length - left;
 }
 
 }  // namespace ftrun::shim

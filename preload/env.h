@@ -48,9 +48,11 @@ int sched_wake(WaitQueue* queue, int count);
 void ingest_point();
 
 // Issues an output entry (id, kind and fields as in eventlog/output.h). Data is cut into entries of
-// kOutputDataBytesMax by the callee. Never fails: waits natively for the supervisor if the ring is
-// full, which no replica can observe.
-void emit_output(const Output& entry);
+// kOutputDataBytesMax by the callee. Waits natively for the supervisor if the ring is full, which
+// no replica can observe. Returns how many bytes of data were issued: less than there are only if
+// the data is the application's and a part's memory cannot be read (guarded.h); that part is not
+// issued.
+size_t emit_output(const Output& entry);
 
 // Holds a descriptor number with a placeholder in the kernel's table, so that native and virtual
 // descriptors share one numbering: the lowest free number >= `at_least`. Returns it, or -EMFILE.

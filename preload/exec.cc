@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "preload/calls.h"
+#include "preload/files/paths.h"
 #include "preload/raw.h"
 #include "preload/start.h"
 #include "preload/text.h"
@@ -10,9 +11,15 @@
 namespace ftrun::shim {
 
 long do_execve(long number, const long* a) {
-  const auto* path = reinterpret_cast<const char*>(number == __NR_execve ? a[0] : a[1]);
+  const Path path(number == __NR_execve ? a[0] : a[1]);
+  if (path.error() != 0) {
+    return path.error();
+  }
   Text text;
-  text.add(call_name(number)).add("(").add(path).add(") is not supported: answered ENOSYS (start ");
+  text.add(call_name(number))
+      .add("(")
+      .add(path.text())
+      .add(") is not supported: answered ENOSYS (start ");
   text.add("that program itself, or the interpreter with the script as its argument)\n");
   shim_notice(text.c_str());
   return -ENOSYS;

@@ -6,6 +6,7 @@
 #include <linux/futex.h>
 
 #include "preload/futex_operation.h"
+#include "preload/guarded.h"
 #include "preload/scheduler.h"
 #include "preload/times.h"
 
@@ -40,7 +41,11 @@ long futex_wait(uint32_t* word, uint32_t expected, int64_t deadline_ns, uint32_t
   if (bits == 0) {
     return -EINVAL;
   }
-  if (__atomic_load_n(word, __ATOMIC_SEQ_CST) != expected) {
+  uint32_t value = 0;
+  if (!get_in(&value, word)) {
+    return -EFAULT;
+  }
+  if (value != expected) {
     return -EAGAIN;
   }
   Thread* me = self();
@@ -108,7 +113,15 @@ long futex_wake_operation(const long* a) {
   if (!is_futex_operation(encoded)) {
     return -ENOSYS;
   }
-  const bool also = futex_operation(reinterpret_cast<uint32_t*>(a[4]), encoded);
+  auto* word = reinterpret_cast<uint32_t*>(a[4]);
+  uint32_t value = 0;
+  if (!get_in(&value, word)) {
+    return -EFAULT;
+  }
+  const bool also = futex_operation(&value, encoded);
+  if (!put_out(word, value)) {
+    return -EFAULT;
+  }
   int woken = futex_wake(static_cast<uint64_t>(a[0]), static_cast<int>(a[2]), ~0u);
   if (also) {
     woken += futex_wake(static_cast<uint64_t>(a[4]), static_cast<int>(a[3]), ~0u);
@@ -123,7 +136,13 @@ long check_futex(const long* a, int command, int operation) {
   }
   const bool two_words =
       command == FUTEX_REQUEUE || command == FUTEX_CMP_REQUEUE || command == FUTEX_WAKE_OP;
-  return ((a[0] | (two_words ? a[4] : 0)) & 3) != 0 ? -EINVAL : 0;
+  if (((a[0] | (two_words ? a[4] : 0)) & 3) != 0) {
+    return -EINVAL;
+  }
+  // The kernel looks up the page behind a word that other processes may share (get_futex_key).
+  uint32_t word = 0;
+  const bool is_private = (operation & FUTEX_PRIVATE_FLAG) != 0;
+  return is_private || get_in(&word, reinterpret_cast<const void*>(a[0])) ? 0 : -EFAULT;
 }
 
 }  // namespace
@@ -149,11 +168,13 @@ long futex_call(const long* a) {
     case FUTEX_WAKE_BITSET:
       return bits == 0 ? -EINVAL
                        : futex_wake(static_cast<uint64_t>(a[0]), static_cast<int>(a[2]), bits);
-    case FUTEX_CMP_REQUEUE:
-      if (__atomic_load_n(reinterpret_cast<uint32_t*>(a[0]), __ATOMIC_SEQ_CST) != bits) {
-        return -EAGAIN;
+    case FUTEX_CMP_REQUEUE: {
+      uint32_t value = 0;
+      if (!get_in(&value, reinterpret_cast<uint32_t*>(a[0]))) {
+        return -EFAULT;
       }
-      return futex_requeue_call(a);
+      return value != bits ? -EAGAIN : futex_requeue_call(a);
+    }
     case FUTEX_REQUEUE:
       return futex_requeue_call(a);
     case FUTEX_WAKE_OP:

@@ -40,8 +40,16 @@ long as_is(long number, const long* a) {
   return raw(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
-long choose_struct(long number, const long* a, long out, size_t size) {
-  return choose(number, at<void>(out), out == 0 ? 0 : size, [&] { return as_is(number, a); });
+// A choice that fills in a structure at `out`: argument number `which` of the call.
+template <typename T>
+long choose_struct(long number, const long* a, int which) {
+  T value = {};
+  const long result = choose(number, &value, sizeof(value), [&] {
+    long arguments[6] = {a[0], a[1], a[2], a[3], a[4], a[5]};
+    arguments[which] = reinterpret_cast<long>(&value);
+    return as_is(number, arguments);
+  });
+  return is_error(result) || put_out(at<void>(a[which]), value) ? result : -EFAULT;
 }
 
 constexpr long kRobustListBytes = 24;  // struct robust_list_head
@@ -218,7 +226,8 @@ long do_mincore(long number, const long* a) {
     const size_t bytes = left < kPartBytes ? left : kPartBytes;
     const size_t pages = (bytes + kPageBytes - 1) / kPageBytes;
     part[1] = static_cast<long>(bytes);
-    const long result = choose_struct(number, part, part[2], pages);
+    const long result =
+        choose(number, at<void>(part[2]), pages, [&] { return as_is(number, part); });
     if (result != 0) {
       return result;
     }
@@ -241,7 +250,7 @@ long do_sched_yield(long, const long*) {
   return 0;
 }
 long do_pause(long, const long*) {
-  return call_sigsuspend(&self()->mask);
+  return call_sigsuspend(self()->mask);
 }
 long do_rt_sigaction(long, const long* a) {
   return call_sigaction(static_cast<int>(a[0]), at<void>(a[1]), at<void>(a[2]),
@@ -256,7 +265,11 @@ long do_rt_sigpending(long, const long* a) {
   return a[1] != sizeof(SignalSet) ? -EINVAL : call_sigpending(at<SignalSet>(a[0]));
 }
 long do_rt_sigsuspend(long, const long* a) {
-  return a[1] != sizeof(SignalSet) ? -EINVAL : call_sigsuspend(at<SignalSet>(a[0]));
+  SignalSet set = 0;
+  if (a[1] != sizeof(set)) {
+    return -EINVAL;
+  }
+  return get_in(&set, at<void>(a[0])) ? call_sigsuspend(set) : -EFAULT;
 }
 long do_rt_sigtimedwait(long, const long* a) {
   return a[3] != sizeof(SignalSet) ? -EINVAL
@@ -325,9 +338,11 @@ long do_get_robust_list(long, const long* a) {
   if (thread == nullptr) {
     return -ESRCH;
   }
-  *at<void*>(a[1]) = thread->robust_list;
-  *at<size_t>(a[2]) = kRobustListBytes;
-  return 0;
+  // ORDER: the length first, as the kernel.
+  return put_out(at<void>(a[2]), size_t{kRobustListBytes}) &&
+                 put_out(at<void>(a[1]), thread->robust_list)
+             ? 0
+             : -EFAULT;
 }
 long do_exit(long, const long* a) {
   thread_exit(static_cast<int>(a[0]) & 0xff);
@@ -411,40 +426,43 @@ long do_getrandom(long number, const long* a) {
   });
 }
 long do_uname(long number, const long* a) {
-  return choose_struct(number, a, a[0], sizeof(struct utsname));
+  return choose_struct<struct utsname>(number, a, 0);
 }
 long do_sysinfo(long number, const long* a) {
-  return choose_struct(number, a, a[0], sizeof(struct sysinfo));
+  return choose_struct<struct sysinfo>(number, a, 0);
 }
 long do_times(long number, const long* a) {
-  return choose_struct(number, a, a[0], sizeof(struct tms));
+  return a[0] == 0 ? choose(number, [&] { return as_is(number, a); })
+                   : choose_struct<struct tms>(number, a, 0);
 }
 long do_getrusage(long number, const long* a) {
-  return choose_struct(number, a, a[1], sizeof(struct rusage));
+  return choose_struct<struct rusage>(number, a, 1);
 }
 long do_getcpu(long, const long* a) {
-  if (a[0] != 0) {
-    *at<unsigned>(a[0]) = 0;
-  }
-  if (a[1] != 0) {
-    *at<unsigned>(a[1]) = 0;
+  for (const long address : {a[0], a[1]}) {
+    if (address != 0 && !put_out(at<void>(address), 0U)) {
+      return -EFAULT;
+    }
   }
   return 0;
 }
 long do_getrlimit(long number, const long* a) {
-  return choose_struct(number, a, a[1], sizeof(struct rlimit));
+  return choose_struct<struct rlimit>(number, a, 1);
 }
 long do_prlimit64(long number, const long* a) {
   if (a[0] != 0 && a[0] != raw(__NR_getpid)) {
     return -EPERM;
   }
   const bool live = doors_are_live();
-  const long result = choose_struct(number, a, a[3], sizeof(struct rlimit));
+  struct rlimit old = {};
+  const long result = choose(number, &old, sizeof(old), [&] {
+    return raw(number, a[0], a[1], a[2], a[3] != 0 ? &old : nullptr);
+  });
   if (!live && result == 0 && a[2] != 0) {
     raw(number, a[0], a[1], a[2], nullptr);
   }
   process_init();
-  return result;
+  return is_error(result) || a[3] == 0 || put_out(at<void>(a[3]), old) ? result : -EFAULT;
 }
 
 }  // namespace ftrun::shim

@@ -11,6 +11,7 @@
 
 #include "preload/doors.h"
 #include "preload/files/fifo.h"
+#include "preload/guarded.h"
 #include "preload/pending.h"
 #include "preload/raw.h"
 #include "preload/signals.h"
@@ -371,7 +372,7 @@ void thread_exit(int status) {
   pending_forget(me);
   robust_exit(me);
   if (me->clear_child_tid != nullptr) {
-    __atomic_store_n(me->clear_child_tid, 0, __ATOMIC_SEQ_CST);
+    [[maybe_unused]] const bool is_cleared = put_out(me->clear_child_tid, 0);
     futex_wake_address(reinterpret_cast<uint32_t*>(me->clear_child_tid), 1);
   }
   raw(__NR_set_robust_list, nullptr, 24);

@@ -3,6 +3,7 @@
 // Runs in the application on the shim's stack with the token held; no libc.
 #include <errno.h>
 
+#include "preload/guarded.h"
 #include "preload/pending.h"
 #include "preload/scheduler.h"
 #include "preload/signals.h"
@@ -11,15 +12,18 @@
 namespace ftrun::shim {
 
 long call_sigtimedwait(const SignalSet* set, siginfo_t* info, const struct timespec* timeout) {
-  if (set == nullptr) {
+  SignalSet wanted = 0;
+  if (!get_in(&wanted, set)) {
     return -EFAULT;
   }
   int64_t timeout_ns = -1;
-  if (timeout != nullptr && to_ns(*timeout, &timeout_ns) != 0) {
-    return -EINVAL;
+  if (timeout != nullptr) {
+    if (const int error = read_timespec(reinterpret_cast<long>(timeout), &timeout_ns)) {
+      return error;
+    }
   }
   Thread* thread = self();
-  const SignalSet wanted = *set & ~kUnblockable;
+  wanted &= ~kUnblockable;
   ingest_point();
   const SignalSet due = pending_for(thread) & wanted;
   int number = due == 0 ? 0 : __builtin_ctzll(due) + 1;
@@ -40,10 +44,7 @@ long call_sigtimedwait(const SignalSet* set, siginfo_t* info, const struct times
     number = result;
     taken = thread->pending_info[number - 1];
   }
-  if (info != nullptr) {
-    *info = taken;
-  }
-  return number;
+  return info == nullptr || put_out(info, taken) ? number : -EFAULT;
 }
 
 }  // namespace ftrun::shim

@@ -7,6 +7,7 @@
 
 #include "preload/doors.h"
 #include "preload/dying.h"
+#include "preload/guarded.h"
 #include "preload/pending.h"
 #include "preload/raw.h"
 #include "preload/scheduler.h"
@@ -204,23 +205,28 @@ long call_sigaction(int number, const void* action, void* old_action, size_t set
   }
   const KernelAction old = signals.actions[number];
   if (action != nullptr) {
-    signals.actions[number] = *static_cast<const KernelAction*>(action);
+    KernelAction wanted;
+    if (!get_in(&wanted, action)) {
+      return -EFAULT;
+    }
+    signals.actions[number] = wanted;
     signals.actions[number].mask &= ~kUnblockable;
     if (is_ignored(number)) {
       pending_discard(number);
     }
   }
-  if (old_action != nullptr) {
-    *static_cast<KernelAction*>(old_action) = old;
-  }
-  return 0;
+  return old_action == nullptr || put_out(old_action, old) ? 0 : -EFAULT;
 }
 
 long call_sigprocmask(int how, const SignalSet* set, SignalSet* old_set) {
   Thread* thread = self();
   const SignalSet old = thread->mask;
   if (set != nullptr) {
-    const SignalSet wanted = *set & ~kUnblockable;
+    SignalSet wanted = 0;
+    if (!get_in(&wanted, set)) {
+      return -EFAULT;
+    }
+    wanted &= ~kUnblockable;
     switch (how) {
       case SIG_BLOCK:
         thread->mask |= wanted;
@@ -235,30 +241,24 @@ long call_sigprocmask(int how, const SignalSet* set, SignalSet* old_set) {
         return -EINVAL;
     }
   }
-  if (old_set != nullptr) {
-    *old_set = old;
-  }
-  return 0;
+  return old_set == nullptr || put_out(old_set, old) ? 0 : -EFAULT;
 }
 
 long call_sigpending(SignalSet* set) {
-  *set = pending_for(self()) & self()->mask;
-  return 0;
+  const SignalSet waiting = pending_for(self()) & self()->mask;
+  return put_out(set, waiting) ? 0 : -EFAULT;
 }
 
-void signals_temporary_mask(const SignalSet* set) {
-  if (set == nullptr) {
-    return;
-  }
+void signals_temporary_mask(SignalSet set) {
   Thread* thread = self();
   if (!thread->restore_mask) {
     thread->mask_to_restore = thread->mask;
     thread->restore_mask = true;
   }
-  thread->mask = *set & ~kUnblockable;
+  thread->mask = set & ~kUnblockable;
 }
 
-long call_sigsuspend(const SignalSet* set) {
+long call_sigsuspend(SignalSet set) {
   signals_temporary_mask(set);
   ingest_point();
   while (!signals_deliverable(self())) {

@@ -45,11 +45,11 @@ int signals_next_handler(Thread* thread);
 int64_t signals_next_timer_ns();
 void signals_expire_timers(int64_t now_ns);
 
-// System calls.
+// System calls. Pointers are the application's, but for those to siginfo_t that is sent.
 long call_sigaction(int number, const void* action, void* old_action, size_t set_size);
 long call_sigprocmask(int how, const SignalSet* set, SignalSet* old_set);
 long call_sigpending(SignalSet* set);
-long call_sigsuspend(const SignalSet* set);
+long call_sigsuspend(SignalSet set);
 long call_sigtimedwait(const SignalSet* set, siginfo_t* info, const struct timespec* timeout);
 long call_kill(int pid, int number, const siginfo_t* info);
 long call_tkill(int tgid, int tid, int number, const siginfo_t* info);
@@ -57,6 +57,6 @@ long call_setitimer(int which, const void* value, void* old_value);
 long call_getitimer(int which, void* value);
 long call_alarm(unsigned seconds);
 // p-calls (ppoll, pselect6, epoll_pwait): the mask for the duration of this call.
-void signals_temporary_mask(const SignalSet* set);
+void signals_temporary_mask(SignalSet set);
 
 }  // namespace ftrun::shim

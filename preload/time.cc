@@ -8,6 +8,7 @@
 #include "preload/calls.h"
 #include "preload/doors.h"
 #include "preload/env.h"
+#include "preload/guarded.h"
 #include "preload/raw.h"
 #include "preload/times.h"
 
@@ -21,8 +22,10 @@ T* at(long value) {
 
 // A clock that the shim does not have: the kernel's, from the log.
 long choose_time(long number, const long* a) {
-  return choose(number, at<void>(a[1]), a[1] == 0 ? 0 : sizeof(struct timespec),
-                [&] { return raw(number, a[0], a[1]); });
+  struct timespec time = {};
+  const long result = choose(number, &time, sizeof(time), [&] { return raw(number, a[0], &time); });
+  const bool is_optional = number == __NR_clock_getres && a[1] == 0;
+  return result < 0 || is_optional || put_out(at<void>(a[1]), time) ? result : -EFAULT;
 }
 
 bool is_realtime(long clock) {
@@ -39,32 +42,21 @@ long do_clock_gettime(long number, const long* a) {
   if (!is_monotonic(a[0]) && !is_realtime(a[0])) {
     return choose_time(number, a);
   }
-  if (a[1] == 0) {
-    return -EFAULT;
-  }
   const int64_t offset_ns = is_realtime(a[0]) ? realtime_offset_ns() : 0;
-  *at<timespec>(a[1]) = to_timespec(doors_clock_ns() + offset_ns);
-  return 0;
+  return put_out(at<void>(a[1]), to_timespec(doors_clock_ns() + offset_ns)) ? 0 : -EFAULT;
 }
 
 long do_gettimeofday(long, const long* a) {
   const int64_t now = doors_clock_ns() + realtime_offset_ns();
-  if (a[0] != 0) {
-    at<timeval>(a[0])->tv_sec = now / 1'000'000'000;
-    at<timeval>(a[0])->tv_usec = now % 1'000'000'000 / 1000;
+  if (a[0] != 0 && !put_out(at<void>(a[0]), to_timeval(now))) {
+    return -EFAULT;
   }
-  if (a[1] != 0) {
-    *at<struct timezone>(a[1]) = {};
-  }
-  return 0;
+  return a[1] == 0 || put_out(at<void>(a[1]), (struct timezone){}) ? 0 : -EFAULT;
 }
 
 long do_time(long, const long* a) {
   const int64_t seconds = (doors_clock_ns() + realtime_offset_ns()) / 1'000'000'000;
-  if (a[0] != 0) {
-    *at<time_t>(a[0]) = seconds;
-  }
-  return seconds;
+  return a[0] == 0 || put_out(at<void>(a[0]), seconds) ? seconds : -EFAULT;
 }
 
 long do_clock_getres(long number, const long* a) {
@@ -72,10 +64,7 @@ long do_clock_getres(long number, const long* a) {
   if (!is_realtime(a[0]) && !is_monotonic(a[0])) {
     return choose_time(number, a);
   }
-  if (a[1] != 0) {
-    *at<timespec>(a[1]) = to_timespec(coarse ? 4'000'000 : 1);
-  }
-  return 0;
+  return a[1] == 0 || put_out(at<void>(a[1]), to_timespec(coarse ? 4'000'000 : 1)) ? 0 : -EFAULT;
 }
 
 namespace {
@@ -89,10 +78,7 @@ long sleep_until_ns(int64_t deadline, timespec* remaining) {
   if (left <= 0) {
     return 0;
   }
-  if (remaining != nullptr) {
-    *remaining = to_timespec(left);
-  }
-  return -EINTR;
+  return remaining == nullptr || put_out(remaining, to_timespec(left)) ? -EINTR : -EFAULT;
 }
 
 // Clocks that can be slept on; 0 or -errno. The others are CPU clocks, or have no timers.

@@ -8,6 +8,8 @@
 #include <sys/time.h>
 #include <time.h>
 
+#include "preload/guarded.h"
+
 namespace ftrun::shim {
 
 inline constexpr int64_t kNsPerSecond = 1'000'000'000;
@@ -52,7 +54,8 @@ inline struct timeval to_timeval(int64_t ns) {
 
 // The timespec at an address of the application's: 0, -EFAULT or -EINVAL.
 [[nodiscard]] inline int read_timespec(long address, int64_t* ns) {
-  return address == 0 ? -EFAULT : to_ns(*reinterpret_cast<const struct timespec*>(address), ns);
+  struct timespec time;
+  return get_in(&time, reinterpret_cast<const void*>(address)) ? to_ns(time, ns) : -EFAULT;
 }
 
 // The deadline on the virtual clock of an absolute time on one that is `offset_ns` ahead of it.

@@ -20,8 +20,13 @@ namespace {
 template <typename F>
 long give_name(long n, int old_fd, long old_path, int new_fd, long new_path, Change change,
                F&& function) {
-  const auto* from = static_cast<const char*>(pointer(old_path));
-  const auto* to = static_cast<const char*>(pointer(new_path));
+  const Path old_name(old_path);
+  const Path new_name(new_path);
+  if (old_name.error() != 0 || new_name.error() != 0) {
+    return old_name.error() != 0 ? old_name.error() : new_name.error();
+  }
+  const char* from = old_name.text();
+  const char* to = new_name.text();
   const bool from_state = classify_at(old_fd, from) == kState;
   const bool to_state = classify_at(new_fd, to) == kState;
   if (from_state != to_state) {
@@ -114,7 +119,11 @@ long do_renameat2(long n, const long* a) {
 }
 // A file without a name yet (O_TMPFILE) is named by its descriptor.
 long do_linkat(long n, const long* a) {
-  const auto* old_path = static_cast<const char*>(pointer(a[1]));
+  const Path old_name(a[1]);
+  if (old_name.error() != 0) {
+    return old_name.error();
+  }
+  const char* old_path = old_name.text();
   char absolute[kPathBytesMax];
   int own = -1;
   if ((a[4] & AT_EMPTY_PATH) != 0 && old_path[0] == '\0') {

@@ -11,6 +11,7 @@
 #include "preload/calls.h"
 #include "preload/files/opened.h"
 #include "preload/files/replicate.h"
+#include "preload/guarded.h"
 #include "preload/net/bytes.h"
 
 namespace ftrun::shim {
@@ -192,10 +193,6 @@ long transfer(long number, Transfer t) {
   return is_logged(fd_native_class(t.fd)) ? read_logged(number, t) : read_compared(number, t);
 }
 
-const struct iovec* buffers_at(long address) {
-  return static_cast<const struct iovec*>(pointer(address));
-}
-
 // read, write and those at an offset: one buffer.
 long one_buffer(long number, const long* a, bool writes, int64_t offset) {
   const struct iovec iov = {pointer(a[1]), static_cast<size_t>(a[2])};
@@ -205,9 +202,16 @@ long one_buffer(long number, const long* a, bool writes, int64_t offset) {
 }
 
 long many_buffers(long number, const long* a, bool writes, int64_t offset, int flags) {
+  struct iovec iov[kIovecCountMax];
+  if (fd_kind(static_cast<int>(a[0])) == FdKind::kFree) {
+    return -EBADF;
+  }
+  if (const long error = iovecs_in(iov, pointer(a[1]), a[2])) {
+    return error;
+  }
   return transfer(number, {.writes = writes,
                            .fd = static_cast<int>(a[0]),
-                           .iov = buffers_at(a[1]),
+                           .iov = iov,
                            .count = a[2],
                            .offset = offset,
                            .flags = flags});
@@ -221,12 +225,13 @@ long virtual_buffers(const long* a, bool writes, long flags) {
     return -EOPNOTSUPP;
   }
   const int fd = static_cast<int>(a[0]);
-  if (a[2] < 0 || a[2] > INT32_MAX) {
-    return -EINVAL;
+  struct iovec iov[kIovecCountMax];
+  if (const long error = iovecs_in(iov, pointer(a[1]), a[2])) {
+    return error;
   }
   const int message_flags = (flags & RWF_NOWAIT) != 0 ? MSG_DONTWAIT : 0;
-  return writes ? net_writev(fd, buffers_at(a[1]), static_cast<int>(a[2]), message_flags)
-                : net_readv(fd, buffers_at(a[1]), static_cast<int>(a[2]), message_flags);
+  return writes ? net_writev(fd, iov, static_cast<int>(a[2]), message_flags)
+                : net_readv(fd, iov, static_cast<int>(a[2]), message_flags);
 }
 
 // preadv2, pwritev2: at offset -1 they are readv and writev with flags.

@@ -69,6 +69,11 @@ long map_copy(const long* a) {
   if (a[2] != (PROT_READ | PROT_WRITE)) {
     raw(__NR_mprotect, address, a[1], a[2]);
   }
+  // Behind the file's last page there is nothing to touch.
+  const long end = (in_file + kPageBytes - 1) & -kPageBytes;
+  if (!zeros && end < a[1]) {
+    raw(__NR_mprotect, address + end, a[1] - end, PROT_NONE);
+  }
   return address;
 }
 

@@ -24,12 +24,12 @@ namespace {
 // gives it the modification time that the application was told.
 template <typename Stat, typename Touch>
 long stat_call(long number, FileClass file_class, void* out, Stat&& function, Touch&& touch) {
-  auto* seen = static_cast<struct stat*>(out);
+  struct stat seen = {};
   const bool live = doors_are_live();
-  const long result = choose(number, out, sizeof(struct stat), [&] {
-    const long r = function(seen);
+  const long result = choose(number, &seen, sizeof(seen), [&] {
+    const long r = function(&seen);
     if (r == 0 && file_class == kState) {
-      identity_hide(seen);
+      identity_hide(&seen);
     }
     return r;
   });
@@ -38,14 +38,19 @@ long stat_call(long number, FileClass file_class, void* out, Stat&& function, To
     if (function(&own) != 0) {
       replica_differs("a file is missing in this replica", number, -1, 0);
     }
-    identity_learn(*seen, own);
-    if (own.st_mtim.tv_sec != seen->st_mtim.tv_sec ||
-        own.st_mtim.tv_nsec != seen->st_mtim.tv_nsec) {
-      const struct timespec times[2] = {{0, UTIME_OMIT}, seen->st_mtim};
+    identity_learn(seen, own);
+    if (own.st_mtim.tv_sec != seen.st_mtim.tv_sec || own.st_mtim.tv_nsec != seen.st_mtim.tv_nsec) {
+      const struct timespec times[2] = {{0, UTIME_OMIT}, seen.st_mtim};
       touch(times);
     }
   }
-  return result;
+  return result != 0 || put_out(out, seen) ? result : -EFAULT;
+}
+
+long virtual_stat(int fd, long out) {
+  struct stat about;
+  const long result = net_fstat(fd, &about);
+  return result != 0 || put_out(pointer(out), about) ? result : -EFAULT;
 }
 
 // The virtual descriptor that `path` names, by `names`; -1: none. Most names say by their first
@@ -63,30 +68,49 @@ int own_virtual(int directory_fd, const char* path, int (*names)(const char*)) {
 }
 
 long access_path(long number, const long* a, int directory_fd, long path) {
-  const int own =
-      own_virtual(directory_fd, static_cast<const char*>(pointer(path)), &own_descriptor);
-  return own >= 0 ? 0 : choose_out(number, a, 0, 0);
+  const Path name(path);
+  if (name.error() != 0) {
+    return name.error();
+  }
+  return own_virtual(directory_fd, name.text(), &own_descriptor) >= 0 ? 0
+                                                                      : choose_out(number, a, 0, 0);
 }
 
 long read_link(long number, const long* a, int directory_fd, long path, long out, long size) {
-  const int own =
-      own_virtual(directory_fd, static_cast<const char*>(pointer(path)), &own_descriptor_link);
-  return own >= 0 && size > 0
-             ? net_link_name(own, static_cast<char*>(pointer(out)), static_cast<size_t>(size))
-             : choose_counted(number, a, out, size);
+  const Path name(path);
+  if (name.error() != 0) {
+    return name.error();
+  }
+  const int own = own_virtual(directory_fd, name.text(), &own_descriptor_link);
+  if (own < 0 || size <= 0) {
+    return choose_counted(number, a, out, size);
+  }
+  char link[kPathBytesMax];
+  const auto room =
+      static_cast<size_t>(size) < sizeof(link) ? static_cast<size_t>(size) : sizeof(link);
+  const long length = net_link_name(own, link, room);
+  const auto bytes = static_cast<size_t>(length > 0 ? length : 0);
+  return copy_out(pointer(out), link, bytes) == bytes ? length : -EFAULT;
 }
 
 long stat_path(long number, long directory_fd, long path, long out, long flags) {
-  const auto* name = static_cast<const char*>(pointer(path));
   const int fd = static_cast<int>(directory_fd);
+  const bool may_be_empty = (flags & AT_EMPTY_PATH) != 0;
+  const Path name(path == 0 && may_be_empty ? to_long("") : path);
+  if (name.error() != 0) {
+    return name.error();
+  }
+  const bool is_empty = may_be_empty && name.text()[0] == '\0';
+  if (is_empty && is_virtual(fd)) {
+    return virtual_stat(fd, out);
+  }
   if ((flags & AT_SYMLINK_NOFOLLOW) == 0) {
-    if (const int own = own_virtual(fd, name, &own_descriptor); own >= 0) {
-      return net_fstat(own, static_cast<struct stat*>(pointer(out)));
+    if (const int own = own_virtual(fd, name.text(), &own_descriptor); own >= 0) {
+      return virtual_stat(own, out);
     }
   }
-  const FileClass file_class = name[0] == '\0' && (flags & AT_EMPTY_PATH) != 0
-                                   ? static_cast<FileClass>(fd_native_class(fd))
-                                   : classify_at(fd, name);
+  const FileClass file_class =
+      is_empty ? static_cast<FileClass>(fd_native_class(fd)) : classify_at(fd, name.text());
   return stat_call(
       number, file_class, pointer(out),
       [&](struct stat* s) { return raw(__NR_newfstatat, fd, path, s, flags); },
@@ -97,7 +121,7 @@ long stat_path(long number, long directory_fd, long path, long out, long flags) 
 
 long do_fstat(long number, const long* a) {
   if (is_virtual(a[0])) {
-    return net_fstat(static_cast<int>(a[0]), static_cast<struct stat*>(pointer(a[1])));
+    return virtual_stat(static_cast<int>(a[0]), a[1]);
   }
   const auto file_class = static_cast<FileClass>(fd_native_class(static_cast<int>(a[0])));
   return stat_call(
@@ -111,10 +135,6 @@ long do_lstat(long number, const long* a) {
   return stat_path(number, AT_FDCWD, a[0], a[1], AT_SYMLINK_NOFOLLOW);
 }
 long do_newfstatat(long number, const long* a) {
-  const auto* path = static_cast<const char*>(pointer(a[1]));
-  if ((a[3] & AT_EMPTY_PATH) != 0 && path[0] == '\0' && is_virtual(a[0])) {
-    return net_fstat(static_cast<int>(a[0]), static_cast<struct stat*>(pointer(a[2])));
-  }
   return stat_path(number, a[0], a[1], a[2], a[3]);
 }
 long do_statfs(long number, const long* a) {

@@ -15,6 +15,7 @@
 #include "preload/files/outside.h"
 #include "preload/files/own.h"
 #include "preload/files/replicate.h"
+#include "preload/guarded.h"
 #include "preload/text.h"
 
 namespace ftrun::shim {
@@ -177,22 +178,29 @@ long open_call(int directory_fd, const char* path, long flags, long mode) {
 
 }  // namespace
 
-long do_open(long, const long* a) {
-  return open_call(AT_FDCWD, static_cast<const char*>(pointer(a[0])), a[1], a[2]);
-}
 long do_openat(long, const long* a) {
-  return open_call(static_cast<int>(a[0]), static_cast<const char*>(pointer(a[1])), a[2], a[3]);
+  const Path path(a[1]);
+  return path.error() != 0 ? path.error()
+                           : open_call(static_cast<int>(a[0]), path.text(), a[2], a[3]);
 }
-long do_openat2(long, const long* a) {
-  const auto* how = static_cast<const struct open_how*>(pointer(a[2]));
-  return how->resolve != 0
-             ? -ENOSYS
-             : open_call(static_cast<int>(a[0]), static_cast<const char*>(pointer(a[1])),
-                         static_cast<long>(how->flags), static_cast<long>(how->mode));
+long do_open(long number, const long* a) {
+  const long arguments[4] = {AT_FDCWD, a[0], a[1], a[2]};
+  return do_openat(number, arguments);
 }
-long do_creat(long, const long* a) {
-  return open_call(AT_FDCWD, static_cast<const char*>(pointer(a[0])), O_CREAT | O_WRONLY | O_TRUNC,
-                   a[1]);
+long do_openat2(long number, const long* a) {
+  struct open_how how;
+  if (a[3] < static_cast<long>(sizeof(how))) {
+    return -EINVAL;
+  }
+  if (!get_in(&how, pointer(a[2]))) {
+    return -EFAULT;
+  }
+  const long arguments[4] = {a[0], a[1], static_cast<long>(how.flags), static_cast<long>(how.mode)};
+  return how.resolve != 0 ? -ENOSYS : do_openat(number, arguments);
+}
+long do_creat(long number, const long* a) {
+  const long arguments[4] = {AT_FDCWD, a[0], O_CREAT | O_WRONLY | O_TRUNC, a[1]};
+  return do_openat(number, arguments);
 }
 
 long do_close(long, const long* a) {

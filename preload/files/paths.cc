@@ -7,6 +7,7 @@
 
 #include "eventlog/shared_region.h"
 #include "preload/calls.h"
+#include "preload/guarded.h"
 #include "preload/raw.h"
 #include "preload/start.h"
 #include "preload/text.h"
@@ -66,6 +67,11 @@ bool append_parts(char* out, size_t* length, const char* path) {
 }
 
 }  // namespace
+
+Path::Path(long address) {
+  const long length = string_in(text_, reinterpret_cast<const char*>(address), sizeof(text_));
+  error_ = length < 0 ? length : length == sizeof(text_) ? -ENAMETOOLONG : 0;
+}
 
 bool absolute_path(int directory_fd, const char* path, char* out) {
   size_t length = 0;

@@ -20,6 +20,19 @@ enum FileClass : uint8_t {
 
 inline constexpr size_t kPathBytesMax = 4096;
 
+// A path that the application gave, copied in.
+class Path {
+ public:
+  explicit Path(long address);
+  long error() const { return error_; }  // 0, -EFAULT or -ENAMETOOLONG
+  // REQUIRES: no error.
+  const char* text() const { return text_; }
+
+ private:
+  char text_[kPathBytesMax];
+  long error_;
+};
+
 // The absolute name of `path` relative to `directory_fd`. Symbolic links are not followed: a link
 // out of a state directory is caught by the kernel's view, in which only copies are writable.
 // `out` has kPathBytesMax bytes. False if the name is longer, or the directory has none.

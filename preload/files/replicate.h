@@ -45,9 +45,12 @@ long replicate(long number, F&& function) {
 // The same where `path` must be under a state directory; elsewhere it is what `change` says.
 template <typename F>
 long replicate_path(long number, int directory_fd, long path, Change change, F&& function) {
-  const auto* name = reinterpret_cast<const char*>(path);
-  if (classify_at(directory_fd, name) != kState) {
-    return refuse_change(number, directory_fd, name, change);
+  const Path name(path);
+  if (name.error() != 0) {
+    return name.error();
+  }
+  if (classify_at(directory_fd, name.text()) != kState) {
+    return refuse_change(number, directory_fd, name.text(), change);
   }
   return replicate(number, static_cast<F&&>(function));
 }

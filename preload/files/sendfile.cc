@@ -8,6 +8,7 @@
 
 #include "preload/calls.h"
 #include "preload/files/replicate.h"
+#include "preload/guarded.h"
 #include "preload/net/bytes.h"
 
 namespace ftrun::shim {
@@ -69,7 +70,12 @@ long do_sendfile(long number, const long* a) {
   if (error < 0) {
     return error;
   }
-  int64_t position = offset != nullptr ? *offset : raw(__NR_lseek, in, 0, SEEK_CUR);
+  int64_t position = 0;
+  if (offset == nullptr) {
+    position = raw(__NR_lseek, in, 0, SEEK_CUR);
+  } else if (!get_in(&position, offset)) {
+    return -EFAULT;
+  }
   if (position < 0 || a[3] < 0) {
     return -EINVAL;
   }
@@ -86,10 +92,10 @@ long do_sendfile(long number, const long* a) {
     position += result;
     doors_between_parts(number);
   }
-  if (offset != nullptr) {
-    *offset = position;
-  } else {
+  if (offset == nullptr) {
     raw(__NR_lseek, in, position, SEEK_SET);
+  } else if (!put_out(offset, position)) {
+    return -EFAULT;
   }
   return sent > 0 ? sent : result;
 }

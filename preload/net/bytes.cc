@@ -5,12 +5,11 @@
 
 #include <errno.h>
 
+#include "preload/guarded.h"
 #include "preload/net/pool.h"
 
 namespace ftrun::shim {
 namespace {
-
-constexpr int kIovecCountMax = 1024;  // UIO_MAXIOV
 
 constinit Pool<Chunk> g_chunks;
 
@@ -38,7 +37,10 @@ size_t IoCursor::put(const uint8_t* from, size_t bytes) {
     size_t length = 0;
     uint8_t* to = piece(&length);
     length = smaller(length, bytes - done);
-    __builtin_memcpy(to, from + done, length);
+    if (copy_out(to, from + done, length) != length) {
+      set_fault();
+      return done;
+    }
     advance(length);
     done += length;
   }
@@ -51,11 +53,18 @@ size_t IoCursor::get(uint8_t* to, size_t bytes) {
     size_t length = 0;
     const uint8_t* from = piece(&length);
     length = smaller(length, bytes - done);
-    __builtin_memcpy(to + done, from, length);
+    if (copy_in(to + done, from, length) != length) {
+      set_fault();
+      return done;
+    }
     advance(length);
     done += length;
   }
   return done;
+}
+
+long after_fault(long done) {
+  return done > 0 ? done : -EFAULT;
 }
 
 long check_iovec(const struct iovec* iov, int count) {
@@ -98,13 +107,37 @@ void ByteQueue::append(const uint8_t* data, size_t length) {
   }
 }
 
+void ByteQueue::cut_back(Chunk* last, uint32_t end, size_t size) {
+  Chunk* chunk = last != nullptr ? last->next : first_;
+  while (chunk != nullptr) {
+    Chunk* next = chunk->next;
+    chunk_put(chunk);
+    chunk = next;
+  }
+  if (last != nullptr) {
+    last->next = nullptr;
+    last->end = end;
+  } else {
+    first_ = nullptr;
+  }
+  last_ = last;
+  size_ = size;
+}
+
 size_t ByteQueue::append_from(IoCursor* from, size_t length) {
   size_t done = 0;
+  Chunk* const last = last_;
+  const uint32_t end = last != nullptr ? last->end : 0;
+  const size_t size = size_;
   length = smaller(length, from->left());
   while (done < length) {
     Chunk* chunk = chunk_with_room();
     const size_t n = smaller(length - done, kChunkBytes - chunk->end);
     from->get(chunk->bytes + chunk->end, n);
+    if (from->has_fault()) {
+      cut_back(last, end, size);
+      return 0;
+    }
     chunk->end += static_cast<uint32_t>(n);
     size_ += n;
     done += n;
@@ -120,7 +153,7 @@ size_t ByteQueue::take(IoCursor* to, size_t length) {
     size_t n = smaller(length - done, chunk->end - chunk->begin);
     if (to != nullptr) {
       n = to->put(chunk->bytes + chunk->begin, n);
-      if (n == 0) {
+      if (n == 0 || to->has_fault()) {
         break;
       }
     }
@@ -149,6 +182,9 @@ size_t ByteQueue::peek(IoCursor* to, size_t skip, size_t length) const {
     const size_t n =
         to->put(chunk->bytes + chunk->begin + skip, smaller(length - done, here - skip));
     skip = 0;
+    if (to->has_fault()) {
+      break;
+    }
     done += n;
     if (to->left() == 0) {
       break;

@@ -46,9 +46,14 @@ class IoCursor {
     offset_ += bytes;
     left_ -= bytes;
   }
-  // Copies up to `bytes` bytes; returns how many (less only when the buffers end).
+  // Copies up to `bytes` bytes; returns how many: less only when the buffers end, or where they
+  // cannot be touched (guarded.h). Then has_fault() is true, and the call is at its end: it returns
+  // what it had moved before this piece, or -EFAULT. As the kernel's, pieces move whole or not at
+  // all, so what the piece was made of is still where it was.
   size_t put(const uint8_t* from, size_t bytes);  // into the application's buffers
   size_t get(uint8_t* to, size_t bytes);          // out of them
+  bool has_fault() const { return has_fault_; }
+  void set_fault() { has_fault_ = true; }
   // Ends the walk: nothing is left.
   void stop() { left_ = 0; }
 
@@ -56,7 +61,11 @@ class IoCursor {
   const struct iovec* iov_;
   size_t offset_ = 0;
   size_t left_;
+  bool has_fault_ = false;
 };
+
+// What a call returns that has moved `done` bytes and met memory that cannot be touched.
+long after_fault(long done);
 
 // Total length of an iovec array, cut to the kernel's MAX_RW_COUNT; -EINVAL as readv(2) says.
 long check_iovec(const struct iovec* iov, int count);
@@ -66,8 +75,10 @@ class ByteQueue {
  public:
   size_t size() const { return size_; }
   void append(const uint8_t* data, size_t length);
+  // All or, where the application's memory cannot be read, nothing.
   size_t append_from(IoCursor* from, size_t length);
-  // Moves up to `length` bytes to `to` (nullptr: drops them); returns how many.
+  // Moves up to `length` bytes to `to` (nullptr: drops them); returns how many. Of a chunk that
+  // cannot be written whole nothing is taken.
   size_t take(IoCursor* to, size_t length);
   // Copies without taking, starting `skip` bytes in.
   size_t peek(IoCursor* to, size_t skip, size_t length) const;
@@ -75,6 +86,7 @@ class ByteQueue {
 
  private:
   Chunk* chunk_with_room();
+  void cut_back(Chunk* last, uint32_t end, size_t size);
   Chunk* first_ = nullptr;
   Chunk* last_ = nullptr;
   size_t size_ = 0;

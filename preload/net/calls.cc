@@ -5,6 +5,7 @@
 #include <asm/ioctls.h>
 #include <linux/sockios.h>
 
+#include "preload/guarded.h"
 #include "preload/net/constant_names.h"
 #include "preload/net/descriptors.h"
 #include "preload/net/owner.h"
@@ -68,13 +69,27 @@ long fion_unsent(File* file) {
 }
 
 long store_int(long value, unsigned long argument) {
-  if (value >= 0) {
-    *reinterpret_cast<int*>(argument) = static_cast<int>(value);
+  if (value < 0) {
+    return value;
   }
-  return value < 0 ? value : 0;
+  return put_out(reinterpret_cast<void*>(argument), static_cast<int>(value)) ? 0 : -EFAULT;
+}
+
+long set_nonblocking(File* file, unsigned long argument) {
+  int on = 0;
+  if (!get_in(&on, reinterpret_cast<void*>(argument))) {
+    return -EFAULT;
+  }
+  file->status_flags = on != 0 ? file->status_flags | O_NONBLOCK : file->status_flags & ~O_NONBLOCK;
+  return 0;
 }
 
 }  // namespace
+
+long net_check_socket(int fd) {
+  long error = 0;
+  return socket_file(fd, &error) != nullptr ? 0 : error;
+}
 
 long net_readv(int fd, const struct iovec* iov, int count, int flags) {
   File* file = virtual_file(fd);
@@ -187,29 +202,34 @@ long net_ioctl(int fd, unsigned long request, unsigned long argument) {
   }
   switch (request) {
     case FIONBIO:
-      if (*reinterpret_cast<int*>(argument) != 0) {
-        file->status_flags |= O_NONBLOCK;
-      } else {
-        file->status_flags &= ~O_NONBLOCK;
-      }
-      return 0;
+      return set_nonblocking(file, argument);
     case FIOASYNC: {
-      const bool on = *reinterpret_cast<int*>(argument) != 0;
-      const bool changes = on != ((file->status_flags & O_ASYNC) != 0);
-      return changes ? set_async(fd, file, on) : 0;
+      int on = 0;
+      if (!get_in(&on, reinterpret_cast<void*>(argument))) {
+        return -EFAULT;
+      }
+      const bool changes = (on != 0) != ((file->status_flags & O_ASYNC) != 0);
+      return changes ? set_async(fd, file, on != 0) : 0;
     }
     case FIOSETOWN:
-    case SIOCSPGRP:
-      return is_socket(file) ? owner_control(file, F_SETOWN, *reinterpret_cast<unsigned*>(argument))
-                             : -ENOTTY;
+    case SIOCSPGRP: {
+      unsigned owner = 0;
+      if (!is_socket(file)) {
+        return -ENOTTY;
+      }
+      return get_in(&owner, reinterpret_cast<void*>(argument))
+                 ? owner_control(file, F_SETOWN, owner)
+                 : -EFAULT;
+    }
     case FIOGETOWN:
-    case SIOCGPGRP:
+    case SIOCGPGRP: {
       // ORDER: a group's number is negative, and no error.
       if (!is_socket(file)) {
         return -ENOTTY;
       }
-      *reinterpret_cast<int*>(argument) = static_cast<int>(owner_control(file, F_GETOWN, 0));
-      return 0;
+      const int owner = static_cast<int>(owner_control(file, F_GETOWN, 0));
+      return put_out(reinterpret_cast<void*>(argument), owner) ? 0 : -EFAULT;
+    }
     case FIOCLEX:
     case FIONCLEX:
       return net_fcntl(fd, F_SETFD, request == FIOCLEX ? FD_CLOEXEC : 0);

@@ -3,6 +3,7 @@
 // Linux 6). Items hang on their file's watch list and on their epoll's lists; nothing is searched
 // but a file's own watches, and waiting costs only what is ready.
 // Runs in the application with the token held; no libc, no system calls.
+#include "preload/guarded.h"
 #include "preload/net/descriptors.h"
 #include "preload/net/pool.h"
 
@@ -186,21 +187,42 @@ long item_modify(EpollItem* item, const struct epoll_event& event) {
   return 0;
 }
 
-// Reports up to `max_events` items. Those left over stay in front; level-triggered ones that were
-// reported go to the end, so that a small max_events starves nobody.
+// Ready items of a scan that are left over go in front of those that came back.
+void put_in_front(ReadyList* list, ReadyList scan) {
+  if (scan.first == nullptr) {
+    return;
+  }
+  scan.last->next_ready = list->first;
+  if (list->first != nullptr) {
+    list->first->previous_ready = scan.last;
+    scan.last = list->last;
+  }
+  *list = scan;
+}
+
+// Reports up to `max_events` items into `events`, which is the application's. Those left over stay
+// in front; level-triggered ones that were reported go to the end, so that a small max_events
+// starves nobody.
 int collect(Epoll* epoll, struct epoll_event* events, int max_events) {
   ReadyList scan = epoll->ready;
   epoll->ready = ReadyList{};
   int count = 0;
+  bool fault = false;
   while (scan.first != nullptr && count < max_events) {
     EpollItem* item = scan.first;
-    ready_remove(&scan, item);
     const uint32_t found = item_poll(item);
     if (found == 0) {
+      ready_remove(&scan, item);
       continue;
     }
-    events[count].events = found;
-    events[count].data.u64 = item->data;
+    struct epoll_event event = {};
+    event.events = found;
+    event.data.u64 = item->data;
+    fault = !put_out(events + count, event);
+    if (fault) {
+      break;  // it stays in front
+    }
+    ready_remove(&scan, item);
     ++count;
     if ((item->events & EPOLLONESHOT) != 0) {
       item->events &= kPrivateBits;
@@ -208,18 +230,11 @@ int collect(Epoll* epoll, struct epoll_event* events, int max_events) {
       ready_append(&epoll->ready, item);
     }
   }
-  if (scan.first != nullptr) {
-    scan.last->next_ready = epoll->ready.first;
-    if (epoll->ready.first != nullptr) {
-      epoll->ready.first->previous_ready = scan.last;
-      scan.last = epoll->ready.last;
-    }
-    epoll->ready = scan;
-  }
+  put_in_front(&epoll->ready, scan);
   if (epoll->ready.first != nullptr) {
     wake(&epoll->readers, 1);  // another waiting thread takes the rest
   }
-  return count;
+  return fault && count == 0 ? -EFAULT : count;
 }
 
 }  // namespace
@@ -309,7 +324,7 @@ long net_epoll_wait(int epoll_fd, struct epoll_event* events, int max_events, in
   ingest_point();
   const long result = attempt_or_wait(epoll, &epoll->readers, timeout_ns == 0, timeout_ns, [&] {
     const int count = collect(epoll, events, max_events);
-    return count > 0 ? static_cast<long>(count) : -EAGAIN;
+    return count != 0 ? static_cast<long>(count) : -EAGAIN;
   });
   if (result == -EAGAIN) {
     return 0;

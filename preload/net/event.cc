@@ -38,16 +38,21 @@ long event_read(File* file, IoCursor* to, int flags) {
   wake(&event->writers, kWakeAll);
   notify(event, EPOLLOUT);
   to->put(reinterpret_cast<const uint8_t*>(&value), sizeof(value));
-  return sizeof(value);
+  return to->has_fault() ? -EFAULT : static_cast<long>(sizeof(value));
 }
 
 long event_write(File* file, IoCursor* from, int flags) {
   Event* event = static_cast<Event*>(file);
   uint64_t value = 0;
   // Exactly eight bytes (Linux 6.6 and later; longer writes were cut before).
-  if (from->left() != sizeof(value) ||
-      from->get(reinterpret_cast<uint8_t*>(&value), sizeof(value)) < sizeof(value) ||
-      value == UINT64_MAX) {
+  if (from->left() != sizeof(value)) {
+    return -EINVAL;
+  }
+  from->get(reinterpret_cast<uint8_t*>(&value), sizeof(value));
+  if (from->has_fault()) {
+    return -EFAULT;
+  }
+  if (value == UINT64_MAX) {
     return -EINVAL;
   }
   const long error =

@@ -38,8 +38,11 @@ bool fd_description_is_open(uint32_t description);
 void net_init();  // makes 1 and 2 the console (they are held by /dev/null natively)
 void net_end();   // the process ends: closes all connections for the world, lets go of nothing
 
-// How a message-like call names its buffers. Shared by read/readv/recv/recvfrom/recvmsg, ….
-// `flags`: MSG_DONTWAIT or 0.
+// Pointers: what says "the application's" is followed with a guard (guarded.h); addresses, options,
+// arrays of buffers and other structures are the caller's copies.
+
+// How a message-like call names its buffers, which are the application's. Shared by
+// read/readv/recv/recvfrom/recvmsg, …. `flags`: MSG_DONTWAIT or 0.
 long net_readv(int fd, const struct iovec* iov, int count, int flags = 0);
 long net_writev(int fd, const struct iovec* iov, int count, int flags = 0);
 // `writable_space`, see sendfile: at most this many bytes would be taken now (or -EAGAIN, -EPIPE);
@@ -48,14 +51,18 @@ long net_send_room(int fd);
 long net_recvmsg(int fd, struct msghdr* message, int flags);
 long net_sendmsg(int fd, const struct msghdr* message, int flags);
 
+// 0 if the number is a virtual socket; else -EBADF or -ENOTSOCK.
+long net_check_socket(int fd);
 long net_socket(int domain, int type, int protocol);
 long net_socketpair(int domain, int type, int protocol, int fds[2]);
 long net_bind(int fd, const struct sockaddr* address, socklen_t length);
 long net_listen(int fd, int backlog);
+// `address` and `length` here and in the names below: the application's.
 long net_accept(int fd, struct sockaddr* address, socklen_t* length, int flags);
 long net_connect(int fd, const struct sockaddr* address, socklen_t length);
 long net_getsockname(int fd, struct sockaddr* address, socklen_t* length);
 long net_getpeername(int fd, struct sockaddr* address, socklen_t* length);
+// `value` and `length`: the application's.
 long net_getsockopt(int fd, int level, int name, void* value, socklen_t* length);
 long net_setsockopt(int fd, int level, int name, const void* value, socklen_t length);
 long net_shutdown(int fd, int how);
@@ -70,8 +77,10 @@ long net_timerfd_gettime(int fd, struct itimerspec* value);
 long net_epoll_create(int flags);
 long net_epoll_ctl(int epoll_fd, int operation, int fd, struct epoll_event* event);
 // `timeout_ns` < 0 waits for ever.
+// `events`: the application's.
 long net_epoll_wait(int epoll_fd, struct epoll_event* events, int max_events, int64_t timeout_ns);
-// Mixed virtual and native descriptors; native ones are files and always ready.
+// Mixed virtual and native descriptors; native ones are files and always ready. `fds` and the sets
+// are the application's.
 long net_poll(struct pollfd* fds, nfds_t count, int64_t timeout_ns);
 long net_select(int count, fd_set* read, fd_set* write, fd_set* except, int64_t timeout_ns);
 
@@ -79,6 +88,7 @@ long net_close(int fd);
 // dup, dup2, dup3, F_DUPFD for an `old_fd` that is virtual. `at` >= 0: exactly that number.
 long net_dup(int old_fd, int at_least, int at, bool close_on_exec);
 long net_fcntl(int fd, int command, unsigned long argument);  // F_DUPFD* included
+// `argument`: the application's, where it is a pointer.
 long net_ioctl(int fd, unsigned long request, unsigned long argument);
 long net_fstat(int fd, struct stat* out);
 long net_lseek(int fd);  // -ESPIPE

@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <sys/time.h>
 
+#include "preload/guarded.h"
 #include "preload/net/constant_names.h"
 #include "preload/net/descriptors.h"
 #include "preload/net/pair.h"
@@ -178,23 +179,26 @@ long store_timeout(int64_t* timeout_ns, const void* value, socklen_t length) {
   return 0;
 }
 
-long copy_out(const void* from, size_t bytes, void* value, socklen_t* length) {
-  if (static_cast<int>(*length) < 0) {
+// Into the application's memory, as much as it has room for.
+long give_option(const void* from, size_t bytes, void* value, socklen_t* length) {
+  socklen_t room = 0;
+  if (!get_in(&room, length)) {
+    return -EFAULT;
+  }
+  if (static_cast<int>(room) < 0) {
     return -EINVAL;
   }
-  const socklen_t n = *length < bytes ? *length : static_cast<socklen_t>(bytes);
-  __builtin_memcpy(value, from, n);
-  *length = n;
-  return 0;
+  const socklen_t n = room < bytes ? room : static_cast<socklen_t>(bytes);
+  return copy_out(value, from, n) == n && put_out(length, n) ? 0 : -EFAULT;
 }
 
-long copy_out_int(int from, void* value, socklen_t* length) {
-  return copy_out(&from, sizeof(from), value, length);
+long give_int(int from, void* value, socklen_t* length) {
+  return give_option(&from, sizeof(from), value, length);
 }
 
-long copy_out_timeout(int64_t timeout_ns, void* value, socklen_t* length) {
+long give_timeout(int64_t timeout_ns, void* value, socklen_t* length) {
   const struct timeval time = to_timeval(timeout_ns > 0 ? timeout_ns : 0);
-  return copy_out(&time, sizeof(time), value, length);
+  return give_option(&time, sizeof(time), value, length);
 }
 
 long unknown_option(const char* call, int level, int name) {
@@ -268,7 +272,7 @@ long get_info(const TcpSocket* socket, void* value, socklen_t* length) {
   info.tcpi_state = static_cast<uint8_t>(tcp_info_state(socket));
   info.tcpi_unacked = socket->written > socket->credited ? 1 : 0;
   info.tcpi_snd_mss = info.tcpi_rcv_mss = 1448;
-  return copy_out(&info, sizeof(info), value, length);
+  return give_option(&info, sizeof(info), value, length);
 }
 
 int take_socket_error(TcpSocket* socket) {
@@ -286,7 +290,7 @@ bool get_special(TcpSocket* socket, int level, int name, void* value, socklen_t*
     return true;
   }
   if (level == IPPROTO_TCP && name == TCP_CONGESTION) {
-    *result = copy_out("cubic\0\0\0\0\0\0\0\0\0\0", 16, value, length);
+    *result = give_option("cubic\0\0\0\0\0\0\0\0\0\0", 16, value, length);
     return true;
   }
   if (level != SOL_SOCKET) {
@@ -294,31 +298,31 @@ bool get_special(TcpSocket* socket, int level, int name, void* value, socklen_t*
   }
   switch (name) {
     case SO_LINGER:
-      *result = copy_out(&options.linger, sizeof(options.linger), value, length);
+      *result = give_option(&options.linger, sizeof(options.linger), value, length);
       return true;
     case SO_RCVTIMEO:
-      *result = copy_out_timeout(options.receive_timeout_ns, value, length);
+      *result = give_timeout(options.receive_timeout_ns, value, length);
       return true;
     case SO_SNDTIMEO:
-      *result = copy_out_timeout(options.send_timeout_ns, value, length);
+      *result = give_timeout(options.send_timeout_ns, value, length);
       return true;
     case SO_ERROR:
-      *result = copy_out_int(take_socket_error(socket), value, length);
+      *result = give_int(take_socket_error(socket), value, length);
       return true;
     case SO_TYPE:
-      *result = copy_out_int(SOCK_STREAM, value, length);
+      *result = give_int(SOCK_STREAM, value, length);
       return true;
     case SO_DOMAIN:
-      *result = copy_out_int(socket->family, value, length);
+      *result = give_int(socket->family, value, length);
       return true;
     case SO_PROTOCOL:
-      *result = copy_out_int(IPPROTO_TCP, value, length);
+      *result = give_int(IPPROTO_TCP, value, length);
       return true;
     case SO_ACCEPTCONN:
-      *result = copy_out_int(socket->state == TcpState::kListening ? 1 : 0, value, length);
+      *result = give_int(socket->state == TcpState::kListening ? 1 : 0, value, length);
       return true;
     case SO_SNDLOWAT:
-      *result = copy_out_int(1, value, length);
+      *result = give_int(1, value, length);
       return true;
     default:
       return false;
@@ -393,7 +397,7 @@ long net_getsockopt(int fd, int level, int name, void* value, socklen_t* length)
   if (index < 0 || (level == IPPROTO_IPV6 && socket->family != AF_INET6)) {
     return unknown_option("getsockopt", level, name);
   }
-  return copy_out_int(socket->options.value[index], value, length);
+  return give_int(socket->options.value[index], value, length);
 }
 
 long net_setsockopt(int fd, int level, int name, const void* value, socklen_t length) {
@@ -416,17 +420,17 @@ long pair_getsockopt(File* file, int level, int name, void* value, socklen_t* le
   if (level == SOL_SOCKET) {
     switch (name) {
       case SO_TYPE:
-        return copy_out_int(pair_kind(file), value, length);
+        return give_int(pair_kind(file), value, length);
       case SO_DOMAIN:
-        return copy_out_int(AF_UNIX, value, length);
+        return give_int(AF_UNIX, value, length);
       case SO_ERROR:
-        return copy_out_int(pair_take_error(file), value, length);
+        return give_int(pair_take_error(file), value, length);
       case SO_PROTOCOL:
       case SO_ACCEPTCONN:
-        return copy_out_int(0, value, length);
+        return give_int(0, value, length);
       case SO_SNDBUF:
       case SO_RCVBUF:
-        return copy_out_int(kBufferBytesMax, value, length);
+        return give_int(kBufferBytesMax, value, length);
       default:
         break;
     }

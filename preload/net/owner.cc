@@ -2,6 +2,8 @@
 // See owner.h.
 #include "preload/net/owner.h"
 
+#include "preload/guarded.h"
+
 namespace ftrun::shim {
 namespace {
 
@@ -69,16 +71,19 @@ long owner_control(File* file, int command, unsigned long argument) {
     case F_GETOWN:
       return owner->type == F_OWNER_PGRP ? -owner->id : owner->id;
     case F_SETOWN_EX: {
-      const auto wanted = *reinterpret_cast<const struct f_owner_ex*>(argument);
+      struct f_owner_ex wanted;
+      if (!get_in(&wanted, reinterpret_cast<const void*>(argument))) {
+        return -EFAULT;
+      }
       if (wanted.type < F_OWNER_TID || wanted.type > F_OWNER_PGRP) {
         return -EINVAL;
       }
       return set_owner(owner, wanted.type, wanted.pid);
     }
-    case F_GETOWN_EX:
-      *reinterpret_cast<struct f_owner_ex*>(argument) = {static_cast<enum __pid_type>(owner->type),
-                                                         owner->id};
-      return 0;
+    case F_GETOWN_EX: {
+      const struct f_owner_ex told = {static_cast<enum __pid_type>(owner->type), owner->id};
+      return put_out(reinterpret_cast<void*>(argument), told) ? 0 : -EFAULT;
+    }
     case F_GETSIG:
       return owner->signal;
     default:

@@ -116,11 +116,16 @@ void drop_first(Pair* end) {
   g_messages.put(message);
 }
 
-void append_message(Pair* end, IoCursor* from, size_t length) {
+// False: the application's memory cannot be read.
+bool append_message(Pair* end, IoCursor* from, size_t length) {
   Pair* reader = end->other;
+  const size_t taken = reader->input.append_from(from, length);
+  if (from->has_fault()) {
+    return false;
+  }
   Message* message = g_messages.get_raw();
   message->next = nullptr;
-  message->left = reader->input.append_from(from, length);
+  message->left = taken;
   message->cost = cost_of(end, length);
   (reader->last != nullptr ? reader->last->next : reader->first) = message;
   reader->last = message;
@@ -128,6 +133,7 @@ void append_message(Pair* end, IoCursor* from, size_t length) {
   tell_owner_of_input(reader, POLL_IN);
   wake(&reader->readers, kWakeAll);
   notify(reader, kKeyReadable);
+  return true;
 }
 
 // --- reading ---
@@ -146,9 +152,14 @@ void take_stream(Receive* call) {
     call->done += end->input.peek(call->to, call->done, call->to->left());
     return;
   }
-  while (end->first != nullptr && call->to->left() > 0) {
+  while (end->first != nullptr && call->to->left() > 0 && !call->to->has_fault()) {
+    // Whole messages, or as much as there is room for: what has met a fault is not taken.
     Message* message = end->first;
-    const size_t n = end->input.take(call->to, message->left);
+    const size_t n = end->input.peek(call->to, 0, message->left);
+    if (call->to->has_fault()) {
+      return;
+    }
+    end->input.take(nullptr, n);
     message->left -= n;
     call->done += n;
     if (message->left == 0) {
@@ -163,6 +174,9 @@ long receive_stream(Receive* call, size_t target) {
     return 0;  // a receive of no bytes where there are some
   }
   take_stream(call);
+  if (call->to->has_fault()) {
+    return after_fault(static_cast<long>(call->done));
+  }
   if (call->done >= target) {
     return static_cast<long>(call->done);
   }
@@ -196,6 +210,9 @@ long receive_message(Receive* call) {
   } else {
     message->left -= end->input.take(call->to, taken);
     drop_first(end);
+  }
+  if (call->to->has_fault()) {
+    return -EFAULT;  // and the message is lost
   }
   return static_cast<long>((call->flags & MSG_TRUNC) != 0 ? length : taken);
 }
@@ -248,7 +265,9 @@ long write_stream(Pair* end, IoCursor* from, int flags) {
     }
     if (has_room(end)) {
       const size_t piece = from->left() < kPieceMax ? from->left() : kPieceMax;
-      append_message(end, from, piece);
+      if (!append_message(end, from, piece)) {
+        return after_fault(done);
+      }
       done += static_cast<long>(piece);
       continue;
     }
@@ -289,8 +308,7 @@ long write_message(Pair* end, IoCursor* from, int flags) {
     end->refused = true;
     return told ? -ENOTCONN : -ECONNREFUSED;
   }
-  append_message(end, from, length);
-  return static_cast<long>(length);
+  return append_message(end, from, length) ? static_cast<long>(length) : -EFAULT;
 }
 
 long pair_write(File* file, IoCursor* from, int flags) {

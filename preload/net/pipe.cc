@@ -97,6 +97,10 @@ long read_pages(Pipe* pipe, IoCursor* to) {
   while (pipe->pages > 0 && to->left() > 0 && !packet) {
     Page* page = pipe->first;
     const size_t n = to->put(page->bytes + page->begin, page->end - page->begin);
+    if (to->has_fault()) {
+      done = after_fault(done);
+      break;
+    }
     done += static_cast<long>(n);
     page->begin += static_cast<uint32_t>(n);
     packet = page->packet;
@@ -132,7 +136,9 @@ size_t merge_into_last(Pipe* pipe, IoCursor* from) {
   if (odd == 0 || last == nullptr || last->packet || last->end + odd > kPageBytes) {
     return 0;
   }
-  from->get(last->bytes + last->end, odd);
+  if (from->get(last->bytes + last->end, odd) != odd) {
+    return 0;
+  }
   last->end += static_cast<uint32_t>(odd);
   return odd;
 }
@@ -142,6 +148,10 @@ size_t append_page(Pipe* pipe, IoCursor* from, bool packet) {
   page->next = nullptr;
   page->begin = 0;
   page->end = static_cast<uint32_t>(from->get(page->bytes, kPageBytes));
+  if (from->has_fault()) {
+    g_pages.put(page);
+    return 0;
+  }
   page->packet = packet;
   (pipe->last != nullptr ? pipe->last->next : pipe->first) = page;
   pipe->last = page;
@@ -175,6 +185,10 @@ long pipe_write(File* file, IoCursor* from, int flags) {
   long done = static_cast<long>(merge_into_last(pipe, from));
   long error = 0;
   while (from->left() > 0) {
+    if (from->has_fault()) {
+      error = -EFAULT;
+      break;
+    }
     if (pipe->reader == nullptr) {
       error = done > 0 ? -EPIPE : broken_pipe();
       break;

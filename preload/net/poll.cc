@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // poll and select: a thread watches several files for the length of one call.
 // Runs in the application with the token held; no libc, no system calls.
+#include "preload/guarded.h"
 #include "preload/net/descriptors.h"
 #include "preload/net/pool.h"
 
@@ -95,11 +96,19 @@ short poll_one(const struct pollfd& entry) {
                                             : static_cast<short>(kAlwaysReady & wanted);
 }
 
+// `fds` is the application's.
 long poll_all(struct pollfd* fds, nfds_t count) {
   long ready = 0;
   for (nfds_t i = 0; i < count; ++i) {
-    fds[i].revents = poll_one(fds[i]);
-    ready += fds[i].revents != 0 ? 1 : 0;
+    struct pollfd entry;
+    if (!get_in(&entry, fds + i)) {
+      return -EFAULT;
+    }
+    const short found = poll_one(entry);
+    if (!put_out(&fds[i].revents, found)) {
+      return -EFAULT;
+    }
+    ready += found != 0 ? 1 : 0;
   }
   return ready;
 }
@@ -108,16 +117,33 @@ using Word = unsigned long;
 constexpr int kWordBits = 8 * sizeof(Word);
 constexpr int kSelectWords = kDescriptorsMax / kWordBits;
 
-// One of the three sets of a select; null sets are empty.
-Word word_of(const fd_set* set, int index) {
-  return set != nullptr ? reinterpret_cast<const Word*>(set)[index] : 0;
-}
-
-// Words of result bits for select; one set per concurrent call, on the caller's stack in pieces
-// would be too large, so results are written into the caller's sets only when they are final.
+// The sets of a call, copied in: read, write, except. Null sets are empty.
 struct Select {
   int count;
-  const fd_set* in[3];  // read, write, except
+  Word in[3][kSelectWords];
+
+  size_t bytes() const {
+    return static_cast<size_t>((count + kWordBits - 1) / kWordBits) * sizeof(Word);
+  }
+  // False: EFAULT.
+  bool take(fd_set* const sets[3]) {
+    for (int set = 0; set < 3; ++set) {
+      if (sets[set] == nullptr) {
+        __builtin_memset(in[set], 0, bytes());
+      } else if (copy_in(in[set], sets[set], bytes()) != bytes()) {
+        return false;
+      }
+    }
+    return true;
+  }
+  bool give(fd_set* const sets[3]) const {
+    for (int set = 0; set < 3; ++set) {
+      if (sets[set] != nullptr && copy_out(sets[set], in[set], bytes()) != bytes()) {
+        return false;
+      }
+    }
+    return true;
+  }
 };
 
 uint32_t select_poll(int fd) {
@@ -130,7 +156,7 @@ template <typename Visit>
 void for_each_selected(const Select& call, Visit visit) {
   for (int base = 0; base < call.count; base += kWordBits) {
     const int index = base / kWordBits;
-    Word any = word_of(call.in[0], index) | word_of(call.in[1], index) | word_of(call.in[2], index);
+    Word any = call.in[0][index] | call.in[1][index] | call.in[2][index];
     while (any != 0) {
       const int bit = __builtin_ctzl(any);
       any &= any - 1;
@@ -139,7 +165,7 @@ void for_each_selected(const Select& call, Visit visit) {
       }
       unsigned wanted = 0;
       for (int set = 0; set < 3; ++set) {
-        wanted |= (word_of(call.in[set], index) >> bit & 1) << set;
+        wanted |= (call.in[set][index] >> bit & 1) << set;
       }
       visit(base + bit, wanted);
     }
@@ -169,21 +195,19 @@ long select_count(const Select& call) {
 }
 
 // Leaves in the sets only what is ready.
-void select_store(const Select& call, fd_set* sets[3]) {
-  for_each_selected(call, [&](int fd, unsigned wanted) {
+void select_reduce(Select* call) {
+  for_each_selected(*call, [&](int fd, unsigned wanted) {
     const unsigned hits = select_hits(fd, wanted);
     for (unsigned set = 0; set < 3; ++set) {
       if ((wanted >> set & 1) != 0 && (hits >> set & 1) == 0) {
-        reinterpret_cast<Word*>(sets[set])[fd / kWordBits] &= ~(Word{1} << fd % kWordBits);
+        call->in[set][fd / kWordBits] &= ~(Word{1} << fd % kWordBits);
       }
     }
   });
   // Bits beyond `count` in the last word are cleared too, as the kernel does.
-  const int odd = call.count % kWordBits;
+  const int odd = call->count % kWordBits;
   for (unsigned set = 0; odd != 0 && set < 3; ++set) {
-    if (sets[set] != nullptr) {
-      reinterpret_cast<Word*>(sets[set])[call.count / kWordBits] &= (Word{1} << odd) - 1;
-    }
+    call->in[set][call->count / kWordBits] &= (Word{1} << odd) - 1;
   }
 }
 
@@ -204,9 +228,10 @@ long net_poll(struct pollfd* fds, nfds_t count, int64_t timeout_ns) {
   return poll_until(
       timeout_ns, [&] { return poll_all(fds, count); },
       [&](WatchSet* watches) {
-        for (nfds_t i = 0; i < count; ++i) {
-          if (fds[i].fd >= 0) {
-            watches->add(fds[i].fd, static_cast<uint16_t>(fds[i].events) | EPOLLERR | EPOLLHUP);
+        struct pollfd entry;
+        for (nfds_t i = 0; i < count && get_in(&entry, fds + i); ++i) {
+          if (entry.fd >= 0) {
+            watches->add(entry.fd, static_cast<uint16_t>(entry.events) | EPOLLERR | EPOLLHUP);
           }
         }
       });
@@ -216,8 +241,12 @@ long net_select(int count, fd_set* read, fd_set* write, fd_set* except, int64_t 
   if (count < 0) {
     return -EINVAL;
   }
-  fd_set* sets[3] = {read, write, except};
-  const Select call = {count < kDescriptorsMax ? count : kDescriptorsMax, {read, write, except}};
+  fd_set* const sets[3] = {read, write, except};
+  Select call;  // 24 KiB, of which only what `count` needs is touched
+  call.count = count < kDescriptorsMax ? count : kDescriptorsMax;
+  if (!call.take(sets)) {
+    return -EFAULT;
+  }
   bool bad = false;
   for_each_selected(call, [&](int fd, unsigned) { bad |= fd_kind(fd) == FdKind::kFree; });
   if (bad) {
@@ -234,10 +263,11 @@ long net_select(int count, fd_set* read, fd_set* write, fd_set* except, int64_t 
           watches->add(fd, events);
         });
       });
-  if (ready >= 0) {
-    select_store(call, sets);
+  if (ready < 0) {
+    return ready;
   }
-  return ready;
+  select_reduce(&call);
+  return call.give(sets) ? ready : -EFAULT;
 }
 
 }  // namespace ftrun::shim

@@ -6,6 +6,7 @@
 
 #include <netinet/in.h>
 
+#include "preload/guarded.h"
 #include "preload/net/constant_names.h"
 #include "preload/net/descriptors.h"
 #include "preload/net/pair.h"
@@ -40,10 +41,17 @@ TcpSocket* tcp_file(int fd, long* error) {
   return socket;
 }
 
-void copy_address_out(const Address& from, struct sockaddr* to, socklen_t* length) {
-  const socklen_t n = *length < from.length ? *length : from.length;
-  __builtin_memcpy(to, from.bytes, n);
-  *length = from.length;
+// move_addr_to_user(): 0 or -errno.
+long copy_address_out(const Address& from, struct sockaddr* to, socklen_t* length) {
+  socklen_t room = 0;
+  if (!get_in(&room, length)) {
+    return -EFAULT;
+  }
+  if (static_cast<int>(room) < 0) {
+    return -EINVAL;
+  }
+  const socklen_t n = room < from.length ? room : from.length;
+  return copy_out(to, from.bytes, n) == n && put_out(length, from.length) ? 0 : -EFAULT;
 }
 
 // The address that an unbound socket shows.
@@ -359,8 +367,11 @@ long net_accept(int fd, struct sockaddr* address, socklen_t* length, int flags) 
     if (new_fd >= 0) {
       take_accepted(listener);
       connection->status_flags |= (flags & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0;
-      if (address != nullptr) {
-        copy_address_out(connection->peer, address, length);
+      const long error =
+          address != nullptr ? copy_address_out(connection->peer, address, length) : 0;
+      if (error < 0) {
+        net_close(static_cast<int>(new_fd));  // the connection is lost, as the kernel has it
+        return error;
       }
     }
     return new_fd;
@@ -401,15 +412,11 @@ long net_getsockname(int fd, struct sockaddr* address, socklen_t* length) {
   if (file == nullptr) {
     return error;
   }
-  if (static_cast<int>(*length) < 0) {
-    return -EINVAL;
-  }
   Address unix_name;
   unix_name.length = sizeof(sa_family_t);
   unix_name.bytes[0] = AF_UNIX;
   const TcpSocket* socket = as_tcp(file);
-  copy_address_out(socket != nullptr ? socket->local : unix_name, address, length);
-  return 0;
+  return copy_address_out(socket != nullptr ? socket->local : unix_name, address, length);
 }
 
 long net_getpeername(int fd, struct sockaddr* address, socklen_t* length) {
@@ -426,11 +433,7 @@ long net_getpeername(int fd, struct sockaddr* address, socklen_t* length) {
   if (socket->state != TcpState::kOpen) {
     return -ENOTCONN;
   }
-  if (static_cast<int>(*length) < 0) {
-    return -EINVAL;
-  }
-  copy_address_out(socket->peer, address, length);
-  return 0;
+  return copy_address_out(socket->peer, address, length);
 }
 
 long tcp_shutdown(TcpSocket* socket, int how) {

@@ -136,6 +136,9 @@ size_t receive_target(const TcpSocket* socket, size_t length, int flags) {
 long receive_step(Receive* call, size_t target) {
   if (call->to->left() > 0) {
     take_available(call);
+    if (call->to->has_fault()) {
+      return after_fault(static_cast<long>(call->done));
+    }
   } else if (call->done == 0 && call->socket->input.size() > 0) {
     return 0;  // a receive of no bytes where there are some
   }
@@ -179,7 +182,12 @@ size_t send_available(TcpSocket* socket, IoCursor* from, int flags) {
       entry.kind = entry.length == 1 ? OutputKind::kUrgent : OutputKind::kWrite;
       entry.length -= entry.length == 1 ? 0 : 1;
     }
-    emit_output(entry);
+    const size_t sent = emit_output(entry);
+    if (sent != entry.length) {
+      from->set_fault();
+      socket->written += sent;
+      return done + sent;
+    }
     from->advance(entry.length);
     socket->written += entry.length;
     done += entry.length;
@@ -257,7 +265,7 @@ long tcp_read_urgent(TcpSocket* socket, IoCursor* to, int flags, int* out_flags)
   if ((flags & MSG_TRUNC) == 0) {
     to->put(&socket->urgent_byte, 1);
   }
-  return 1;
+  return to->has_fault() ? -EFAULT : 1;
 }
 
 long tcp_write(File* file, IoCursor* from, int flags) {
@@ -268,6 +276,9 @@ long tcp_write(File* file, IoCursor* from, int flags) {
       return done > 0 ? done : send_error(socket, flags);
     }
     done += static_cast<long>(send_available(socket, from, flags));
+    if (from->has_fault()) {
+      return after_fault(done);
+    }
     if (from->left() == 0) {
       return done;
     }

@@ -94,7 +94,7 @@ long timer_read(File* file, IoCursor* to, int flags) {
   const uint64_t ticks = timer->ticks;
   timer->ticks = 0;
   to->put(reinterpret_cast<const uint8_t*>(&ticks), sizeof(ticks));
-  return sizeof(ticks);
+  return to->has_fault() ? -EFAULT : static_cast<long>(sizeof(ticks));
 }
 
 void timer_release(File* file) {

@@ -181,14 +181,17 @@ void ingest_point() {
   fake::apply_arrivals();
 }
 
-void emit_output(const Output& entry) {
+size_t emit_output(const Output& entry) {
   fake::Environment& environment = fake::env();
+  std::string data(entry.length, '\0');
+  if (copy_in(data.data(), entry.data, entry.length) != entry.length) {
+    return 0;
+  }
   if (!environment.record_outputs) {
-    return;
+    return entry.length;
   }
   environment.outputs.push_back(
-      {entry.kind, entry.id, entry.value, entry.value2,
-       std::string(reinterpret_cast<const char*>(entry.data), entry.length), entry.address});
+      {entry.kind, entry.id, entry.value, entry.value2, std::move(data), entry.address});
   if (entry.kind == OutputKind::kBind && environment.answer_binds) {
     fake::QueuedArrival answer;
     answer.item.kind = ArrivalKind::kBound;
@@ -200,6 +203,7 @@ void emit_output(const Output& entry) {
     }
     environment.arrivals.push_back(answer);
   }
+  return entry.length;
 }
 
 int hold_descriptor(int at_least) {
