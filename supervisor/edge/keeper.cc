@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -209,6 +210,20 @@ Result<int> open_process(pid_t pid, uint64_t start_time) {
     return Error{"process " + std::to_string(pid) + " is not the one that was announced", ESRCH};
   }
   return pidfd;
+}
+
+Result<int> open_ended_process() {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    _exit(0);
+  }
+  // ORDER: opened before it is collected, while the number is still its own.
+  const int pidfd = pid < 0 ? -1 : open_pidfd(pid);
+  const int error = errno;
+  if (pid > 0) {
+    waitpid(pid, nullptr, 0);
+  }
+  return pidfd < 0 ? Result<int>(system_error("pidfd of an ended process", error)) : pidfd;
 }
 
 }  // namespace ftrun::edge

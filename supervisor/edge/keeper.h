@@ -36,5 +36,7 @@ Result<void> kill_and_wait(int pidfd, int timeout_ms);
 // Field 22 of /proc/<pid>/stat, and a pidfd to exactly that process.
 Result<uint64_t> process_start_time(pid_t pid);
 Result<int> open_process(pid_t pid, uint64_t start_time);
+// A pidfd of a process that has ended, for one that was gone before it could be opened.
+Result<int> open_ended_process();
 
 }  // namespace ftrun::edge

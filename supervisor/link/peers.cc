@@ -92,6 +92,11 @@ Peer* Peers::find(unit::ReplicaId replica) {
 Result<void> Peers::renew(Peer* peer, const Hello& hello) {
   const auto open = [](const ProcessName& name, Descriptor* into) -> Result<void> {
     Result<int> pidfd = edge::open_process(name.pid, name.start_time);
+    // A program that ends at once may be gone, with its init, before its supervisor's hello is
+    // read.
+    if (!pidfd.ok() && pidfd.error().number == ESRCH) {
+      pidfd = edge::open_ended_process();
+    }
     if (!pidfd.ok()) {
       return pidfd.error();
     }

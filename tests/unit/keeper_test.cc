@@ -110,5 +110,12 @@ TEST_F(KeeperTest, SocketsAreTakenFromAStoppedKeeper) {
   ::close(report_pipe[1]);
 }
 
+TEST(OpenEndedProcess, IsGoneAtOnce) {
+  const Result<int> pidfd = open_ended_process();
+  ASSERT_TRUE(pidfd.ok()) << pidfd.error().message;
+  EXPECT_TRUE(kill_and_wait(*pidfd, 0).ok());
+  close(*pidfd);
+}
+
 }  // namespace
 }  // namespace ftrun::edge
