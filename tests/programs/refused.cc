@@ -38,7 +38,6 @@ const Call kCalls[] = {
     {"seccomp", SYS_seccomp, {0, 0, 0}},
     {"keyctl", SYS_keyctl, {0, -3, 0, 0}},
     {"kcmp", SYS_kcmp, {0, 0, 0, 0}},
-    {"sched_getattr", SYS_sched_getattr, {0, 0, 0, 0}},
     {"negative", -1, {0}},
     {"new", 499, {0}},
     {"beyond", 600, {0}},
