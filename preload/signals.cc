@@ -272,7 +272,8 @@ long call_kill(int pid, int number, const siginfo_t* given) {
     return -EINVAL;
   }
   const int own = static_cast<int>(raw(__NR_getpid));
-  if (pid != own && pid != 0 && pid != -1) {
+  // The program leads its session: its group is all there is.
+  if (pid != own && pid != 0 && pid != -1 && pid != -raw(__NR_getpgrp)) {
     return raw(__NR_kill, pid, 0) == 0 ? -EPERM : -ESRCH;
   }
   if (number == SIGKILL) {

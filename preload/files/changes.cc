@@ -96,6 +96,9 @@ long do_unlinkat(long n, const long* a) {
 long do_fchmodat(long n, const long* a) {
   return at_path_of(n, a, Change::kAlter);
 }
+long do_fchmodat2(long n, const long* a) {
+  return at_path_of(n, a, alter(a[3]));
+}
 long do_fchownat(long n, const long* a) {
   return at_path_of(n, a, alter(a[4]));
 }

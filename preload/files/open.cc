@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
 
 #include "preload/calls.h"
@@ -27,7 +26,7 @@ void open_here(int directory_fd, const char* path, long flags, long mode, long p
                FileClass file_class) {
   long fd = raw(__NR_openat, directory_fd, path, flags, mode);
   if (fd < 0 && file_class != kState) {
-    fd = raw(__NR_openat, AT_FDCWD, "/", O_PATH | O_CLOEXEC);
+    fd = raw(__NR_openat, AT_FDCWD, "/dev/null", O_PATH | O_CLOEXEC);
   }
   if (fd != primary_result) {
     Text text;
@@ -186,17 +185,6 @@ long do_openat(long, const long* a) {
 long do_open(long number, const long* a) {
   const long arguments[4] = {AT_FDCWD, a[0], a[1], a[2]};
   return do_openat(number, arguments);
-}
-long do_openat2(long number, const long* a) {
-  struct open_how how;
-  if (a[3] < static_cast<long>(sizeof(how))) {
-    return -EINVAL;
-  }
-  if (!get_in(&how, pointer(a[2]))) {
-    return -EFAULT;
-  }
-  const long arguments[4] = {a[0], a[1], static_cast<long>(how.flags), static_cast<long>(how.mode)};
-  return how.resolve != 0 ? -ENOSYS : do_openat(number, arguments);
 }
 long do_creat(long number, const long* a) {
   const long arguments[4] = {AT_FDCWD, a[0], O_CREAT | O_WRONLY | O_TRUNC, a[1]};

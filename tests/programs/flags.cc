@@ -166,6 +166,8 @@ void unknown_flags() {
   say("sigaction, size", syscall(SYS_rt_sigaction, SIGUSR1, nullptr, nullptr, 4));
   say("sigsuspend, size", syscall(SYS_rt_sigsuspend, &none, 4));
   say("sigtimedwait, size", syscall(SYS_rt_sigtimedwait, &none, nullptr, nullptr, 4));
+  say("kill, own group", kill(-getpgrp(), 0));
+  say("kill, no such group", kill(-12345, 0));
   say("tgkill, no thread", syscall(SYS_tgkill, getpid(), 0, 0));
   say("tgkill, no group", syscall(SYS_tgkill, 0, gettid(), 0));
   say("tkill, no thread", syscall(SYS_tkill, -1, 0));
