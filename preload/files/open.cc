@@ -36,10 +36,16 @@ void open_here(int directory_fd, const char* path, long flags, long mode, long p
   }
 }
 
-bool is_null_device(int fd) {
+// What stands behind virtual numbers in the kernel's table: /dev/null, or a memory file, which has
+// no name.
+bool is_placeholder(int fd) {
   constexpr uint64_t kDevNull = 0x103;  // device 1, 3
   struct stat about = {};
-  return raw(__NR_fstat, fd, &about) == 0 && S_ISCHR(about.st_mode) && about.st_rdev == kDevNull;
+  if (raw(__NR_fstat, fd, &about) != 0) {
+    return false;
+  }
+  return (S_ISCHR(about.st_mode) && about.st_rdev == kDevNull) ||
+         (S_ISREG(about.st_mode) && about.st_nlink == 0);
 }
 
 // `absolute` names the file for the classes only; the kernel is given what the program said.
@@ -55,7 +61,7 @@ long open_file(int directory_fd, const char* path, long flags, long mode, const 
   const long fd = choose(__NR_openat, &seen, described, [&] {
     const long result = raw(__NR_openat, directory_fd, path, native_flags, mode);
     if (result >= 0 && opens_to_write(flags) && file_class == kState &&
-        is_null_device(static_cast<int>(result))) {
+        (flags & O_TMPFILE) != O_TMPFILE && is_placeholder(static_cast<int>(result))) {
       raw(__NR_close, result);
       return long{-EISDIR};  // a link: open_call looks where it leads to
     }
