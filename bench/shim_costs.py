@@ -56,7 +56,7 @@ def run(command, port):
 
 def measure(build):
     """[{operation, native_ns, filtered_ns, shim_ns}] in the program's order; filtered: natively, under
-    a seccomp filter like the shim's."""
+    the kernel's dispatch as the shim arms it."""
     program = os.path.join(build, "bench-shim-cost")
     with tempfile.TemporaryDirectory(prefix="ftrun-bench-") as directory:
         recorder = [os.path.join(build, "ftrun-record-replay"), "--log",
@@ -72,7 +72,7 @@ def measure(build):
 
 
 def print_table(costs):
-    print(f"{'one call, ns of CPU time':36} {'native':>9} {'under a filter':>15} {'in the shim':>12}")
+    print(f"{'one call, ns of CPU time':36} {'native':>9} {'dispatched':>15} {'in the shim':>12}")
     for cost in costs:
         print(f"{cost['operation']:36} {cost['native_ns']:9,.0f} {cost['filtered_ns']:15,.0f} "
               f"{cost['shim_ns']:12,.0f}")

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fixed addresses and offsets of the shim, shared by C++ and assembly. They are the same in every
-// replica and in every process, so that the seccomp filter is a constant and pointers are equal.
+// replica and in every process, so that pointers are equal.
 #pragma once
 
-// One page that holds the only syscall instructions allowed to enter the kernel directly: that of
+// One page that holds the only syscall instructions that enter the kernel directly: that of
 // the gate, and that by which the shim's own signal handlers return.
 #define FTRUN_GATE_ADDRESS 0x70000000
 #define FTRUN_GATE_BYTES 4096

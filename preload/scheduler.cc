@@ -417,6 +417,7 @@ void shim_clone_parent(long result) {
 void shim_clone_child(Thread* me) {
   ftrun_self = me;
   ftrun::shim::install_alternate_stack(me);
+  ftrun::shim::arm_dispatch();
   const long tid = ftrun::shim::raw(__NR_gettid);
   __atomic_store_n(&me->tid, static_cast<int>(tid), __ATOMIC_RELEASE);
   ftrun::shim::raw(__NR_futex, &me->tid, FUTEX_WAKE_PRIVATE, 1);

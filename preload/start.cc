@@ -4,8 +4,8 @@
 // the constructor moves to the shim stack at once.
 //
 // ORDER of the start: gate page, arena, region, this thread, signal handlers, vDSO (before the TSC
-// trap, since its own code reads the TSC), TSC trap, filter, start record. Everything after the
-// filter goes through the gate or is trapped.
+// trap, since its own code reads the TSC), TSC trap, dispatch, start record. Everything after the
+// dispatch is armed goes through the gate or is trapped.
 #include "preload/start.h"
 
 #include <asm/prctl.h>
@@ -13,8 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 
@@ -40,10 +38,6 @@ FTRUN_HIDDEN long shim_dispatch(long number, const long* arguments, ftrun::shim:
 
 namespace ftrun::shim {
 namespace {
-
-constexpr sock_filter kFilter[] = {
-#include "filter.inc"
-};
 
 // The kernel before the gate exists.
 long early_call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,
@@ -115,12 +109,10 @@ Control* map_region() {
   return control;
 }
 
-void install_filter() {
-  const sock_fprog program = {sizeof(kFilter) / sizeof(kFilter[0]),
-                              const_cast<sock_filter*>(kFilter)};
-  if (raw(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-      raw(__NR_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program) != 0) {
-    shim_fail("the kernel refuses the seccomp filter");
+void keep_privileges() {
+  // What a setuid program would gain could not be followed (exec.cc); no later call may raise them.
+  if (raw(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
+    shim_fail("the kernel refuses no_new_privs");
   }
 }
 
@@ -266,7 +258,8 @@ void start_on_shim_stack(void* argument) {
   if (raw(__NR_prctl, PR_SET_TSC, PR_TSC_SIGSEGV) != 0) {
     shim_fail("the kernel cannot trap RDTSC");
   }
-  install_filter();
+  keep_privileges();
+  arm_dispatch();
   doors_start();
 }
 
@@ -308,6 +301,13 @@ void install_alternate_stack(Thread* thread) {
   stack.ss_sp = thread->alternate_stack;
   stack.ss_size = 64 * 1024;
   raw(__NR_sigaltstack, &stack, nullptr);
+}
+
+void arm_dispatch() {
+  if (raw(__NR_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, FTRUN_GATE_ADDRESS,
+          FTRUN_GATE_BYTES, nullptr) != 0) {
+    shim_fail("the kernel cannot trap system calls (Syscall User Dispatch)");
+  }
 }
 
 void resume_context(SavedContext* context) {

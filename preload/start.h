@@ -8,6 +8,9 @@ namespace ftrun::shim {
 
 // Tells the kernel where this thread's SIGSYS and faults are handled.
 void install_alternate_stack(Thread* thread);
+// From now on this thread's system calls trap, except in the gate. The kernel undoes it in a new
+// thread and at an exec. REQUIRES: install_alternate_stack().
+void arm_dispatch();
 // Continues at `context`, through the SIGSYS handler (which alone can set all registers).
 [[noreturn]] void resume_context(SavedContext* context);
 // A line for the unit's events.

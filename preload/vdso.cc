@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Patches the vDSO, which seccomp cannot see: every function of it jumps into the shim. libc calls
-// it through pointers of its own, so interposing libc's names is not enough.
-// Runs in the application, once, at start, before PR_SET_TSC (the vDSO's own rdtsc would fault).
+// Patches the vDSO, whose functions make no system call: every function of it jumps into the shim.
+// libc calls it through pointers of its own, so interposing libc's names is not enough. Runs in the
+// application, once, at start, before PR_SET_TSC (the vDSO's own rdtsc would fault).
 #include "preload/vdso.h"
 
 #include <elf.h>

@@ -3,7 +3,6 @@
 // containers take features away.
 #include <fcntl.h>
 #include <linux/sched.h>
-#include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -77,12 +76,10 @@ Result<void> check_peek_offset() {
              : missing("SO_PEEK_OFF for TCP", "Linux 6.9");
 }
 
-Result<void> check_seccomp() {
-  const uint32_t trap = SECCOMP_RET_TRAP;
-  return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &trap) == 0
+Result<void> check_dispatch() {
+  return prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0) == 0
              ? Result<void>()
-             : missing("seccomp filters with SECCOMP_RET_TRAP",
-                       "CONFIG_SECCOMP_FILTER, Linux 4.14");
+             : missing("Syscall User Dispatch", "Linux 5.11");
 }
 
 Result<void> check_close_range() {
@@ -104,7 +101,7 @@ Result<void> check_sealing() {
 }
 
 constexpr KernelFeature kFeatures[] = {
-    {"seccomp filters", "no system call of the program escapes", &check_seccomp},
+    {"system call dispatch", "no system call of the program escapes", &check_dispatch},
     {"TSC trap", "programs that read the processor's clock see the unit's", &check_tsc_trap},
     {"close_range", "the program inherits nothing of ftrun's", &check_close_range},
     {"sealed memory files", "rings that neither side can take away", &check_sealing},
