@@ -4,8 +4,8 @@
 // under ftrun and would not do.
 //   bench-shim-cost PORT [filtered]    listens there for one client, which sends kRoundBytes per
 //                                      round and reads as many back
-// filtered: with Syscall User Dispatch armed, as under the shim, but for no address. What the kernel
-// takes for that is part of every call that the shim makes.
+// filtered: with Syscall User Dispatch armed, as under the shim, but for no address. What the
+// kernel takes for that is part of every call that the shim makes.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>

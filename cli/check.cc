@@ -46,12 +46,10 @@ void Check::look() {
 
 void Check::watch(const ReplicaStatus& replica, int64_t now_ns) {
   if (application_ == 0) {
-    const std::string program = executable_of(replica.app_pid);
-    if (program.empty()) {
+    if (executable_of(replica.app_pid).empty()) {
       return;
     }
     application_ = replica.app_pid;
-    findings_.program = program;
     started_ns_ = now_ns;
   }
   last_ns_ = now_ns;
@@ -78,6 +76,9 @@ void Check::watch(const ReplicaStatus& replica, int64_t now_ns) {
   }
   if (now_ns - looked_for_objects_ns_ >= kObjectsEveryNs) {
     looked_for_objects_ns_ = now_ns;
+    if (std::string program = executable_of(application_); !program.empty()) {
+      findings_.program = std::move(program);  // an exec may have changed it
+    }
     for (std::string& object : mapped_objects(application_)) {
       if (std::find(paths_.begin(), paths_.end(), object) == paths_.end()) {
         paths_.push_back(std::move(object));

@@ -27,8 +27,13 @@ namespace ftrun {
 inline constexpr uint64_t kRegionMagic = 0x314e4f4947455246;  // "FREGION1" little endian
 inline constexpr uint32_t kRegionVersion = 6;
 
-// The inherited descriptor of the memfd; the shim closes it once it is mapped.
+// The inherited descriptor of the memfd; the shim closes it once it is mapped. A second one stands
+// at the number below the doorbell's, out of the application's reach, for the shim of an image that
+// an exec starts.
 inline constexpr int kRegionFd = 198;
+// An application that is traced (PTRACE_TRACEME, just before an exec) tells its init by this signal
+// that the exec has failed; one that succeeds stops by SIGTRAP.
+inline constexpr int kExecFailedSignal = SIGILL;
 // Where the shim maps the region in every application (ASLR is off; nothing else lives here).
 inline constexpr uint64_t kRegionAddress = 0x100000000000;
 
@@ -55,6 +60,9 @@ inline constexpr size_t kRingBytes[kRingCount] = {2u << 20, 4u << 20, 4u << 20, 
 inline constexpr size_t kControlBytes = 32768;
 inline constexpr size_t kFailureTextBytes = 2048;
 inline constexpr size_t kStateDirectoriesBytes = 4096;
+inline constexpr size_t kPreloadEnvironmentBytes = 6144;
+// Behind the rings: what the shim hands from one image to the next (preload/exec/carry.h).
+inline constexpr size_t kCarriedBytes = 1 << 20;
 
 struct Control {
   uint64_t magic;
@@ -70,6 +78,9 @@ struct Control {
   uint8_t at_random[16];
   // Absolute paths of the state directories, each ended by a newline; NUL-terminated.
   char state_directories[kStateDirectoriesBytes];
+  // What the shim needs in the environment of every image, each NAME=value ended by a NUL; one more
+  // at the end.
+  char preload_environment[kPreloadEnvironmentBytes];
 
   // Written by the supervisor while the application runs.
   // 1: when log_in is exhausted, continue as primary at that exact record.
@@ -93,6 +104,7 @@ struct Control {
   std::atomic<uint64_t> kernel_calls;       // system calls that the application has cost so far,
   std::atomic<uint64_t> wake_calls;         // of these: sleeping, and waking the supervisor,
   std::atomic<uint64_t> spin_calls;         // and looking around before sleeping (spin.h)
+  std::atomic<uint64_t> execs;              // images before the one that runs, or is being started
   // For tools that inspect a stopped process: its thread table (preload/thread.h) and its size.
   std::atomic<uint64_t> thread_table;
   std::atomic<uint64_t> thread_table_slots;
@@ -134,8 +146,11 @@ constexpr uint64_t ring_file_offset(uint32_t ring) {
   }
   return offset;
 }
-constexpr uint64_t region_file_bytes() {
+constexpr uint64_t carried_file_offset() {
   return ring_file_offset(kRingCount);
+}
+constexpr uint64_t region_file_bytes() {
+  return carried_file_offset() + kCarriedBytes;
 }
 // Offset of a ring's data in the address space, relative to the mapped control page.
 constexpr uint64_t ring_map_offset(uint32_t ring) {
@@ -145,8 +160,12 @@ constexpr uint64_t ring_map_offset(uint32_t ring) {
   }
   return offset;
 }
-constexpr uint64_t region_map_bytes() {
+// Mapped by the shim alone, and only at an exec.
+constexpr uint64_t carried_map_offset() {
   return ring_map_offset(kRingCount);
+}
+constexpr uint64_t region_map_bytes() {
+  return carried_map_offset() + kCarriedBytes;
 }
 
 }  // namespace ftrun

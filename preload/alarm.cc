@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <sys/time.h>
 
+#include "preload/exec/carry.h"
 #include "preload/guarded.h"
 #include "preload/signals.h"
 #include "preload/start.h"
@@ -19,6 +20,10 @@ struct Alarm {
 Alarm alarm;
 
 }  // namespace
+
+void alarm_carry(Carry& carry) {
+  carry.value(alarm);
+}
 
 int64_t signals_next_timer_ns() {
   return alarm.deadline_ns;

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "preload/dying.h"
+#include "preload/exec/carry.h"
 #include "preload/failure.h"
 #include "preload/guarded.h"
 #include "preload/net/net.h"
@@ -351,6 +352,9 @@ void doors_init(Control* control) {
       RingProducer(&control->rings[kRingLogOut], ring(kRingLogOut), kRingBytes[kRingLogOut]);
   doors.output =
       RingProducer(&control->rings[kRingOutput], ring(kRingOutput), kRingBytes[kRingOutput]);
+  if (control->execs.load(std::memory_order_relaxed) != 0) {
+    return;  // the rest, positions included, is carried over
+  }
   doors.live = control->initial_role.load(std::memory_order_acquire) == Role::kPrimary;
   control->role.store(doors.live ? Role::kPrimary : Role::kSecondary, std::memory_order_release);
 }
@@ -466,6 +470,20 @@ int64_t doors_idle(int64_t deadline_ns) {
   record.result = result;
   append(record, payload, length);
   return result;
+}
+
+void doors_carry(Carry& carry) {
+  carry.value(doors);
+}
+
+long doors_peek_choice(long number) {
+  const Record& record = expect(RecordKind::kChoice, number);
+  if (record.number != static_cast<uint64_t>(number)) {
+    diverged({.kind = RecordKind::kChoice,
+              .delta = record.delta,
+              .number = static_cast<uint64_t>(number)});
+  }
+  return static_cast<long>(record.result);
 }
 
 long doors_replay_choice(long number, void* payload, size_t capacity) {

@@ -41,6 +41,9 @@ int64_t doors_idle(int64_t deadline_ns);
 long doors_log_choice(long number, long result, const void* payload, size_t length);
 long doors_replay_choice(long number, void* payload, size_t capacity);
 
+// A secondary: the result of the choice that stands here in the log, which stays there.
+long doors_peek_choice(long number);
+
 // A choice: `function()` makes the call and puts `size` bytes at `payload`, unless it fails.
 // PERF: inline down to the system call. After one the processor predicts no return address (the
 // kernel's mitigations use up the return stack): each return on the way back costs some ns.

@@ -3,6 +3,7 @@
 #include "preload/pending.h"
 
 #include "preload/env.h"
+#include "preload/exec/carry.h"
 
 namespace ftrun::shim {
 namespace {
@@ -130,6 +131,37 @@ void drop_entries(const Thread* thread, SignalSet numbers) {
   }
 }
 }  // namespace
+
+void pending_carry(Carry& carry) {
+  Thread* thread = self();
+  carry.value(thread->pending);
+  carry.value(process_pending);
+  for (int number = 1; number < kFirstRealTime; ++number) {
+    if ((thread->pending & signal_bit(number)) != 0) {
+      carry.value(thread->pending_info[number - 1]);
+    }
+    if ((process_pending & signal_bit(number)) != 0) {
+      carry.value(pending.process_info[number - 1]);
+    }
+  }
+  const Queued* entry = carry.saves() ? pending.first : nullptr;
+  for (;;) {
+    bool more = entry != nullptr;
+    carry.value(more);
+    if (!more) {
+      return;
+    }
+    bool own = carry.saves() && entry->thread != nullptr;
+    siginfo_t info = carry.saves() ? entry->info : siginfo_t{};
+    carry.value(own);
+    carry.value(info);
+    if (carry.saves()) {
+      entry = entry->next;
+    } else {
+      enqueue(own ? thread : nullptr, info);
+    }
+  }
+}
 
 void pending_forget(Thread* thread) {
   thread->pending = 0;

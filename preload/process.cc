@@ -104,7 +104,9 @@ int descriptor_limit() {
 void process_init() {
   struct rlimit limit = {};
   raw(__NR_getrlimit, RLIMIT_NOFILE, &limit);
-  descriptor_limit_now = static_cast<int>(limit.rlim_cur < 65536 ? limit.rlim_cur : 65536);
+  // Whoever may raise it still does not reach the shim's own, the region's and the doorbell.
+  const auto reach = static_cast<rlim_t>(doors_control()->doorbell_fd - 1);
+  descriptor_limit_now = static_cast<int>(limit.rlim_cur < reach ? limit.rlim_cur : reach);
 }
 
 // --- what is denied ---

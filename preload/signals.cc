@@ -7,6 +7,7 @@
 
 #include "preload/doors.h"
 #include "preload/dying.h"
+#include "preload/exec/carry.h"
 #include "preload/guarded.h"
 #include "preload/pending.h"
 #include "preload/raw.h"
@@ -121,6 +122,19 @@ void signals_init() {
   }
   const SignalSet blocked = ~kFaults;
   raw(__NR_rt_sigprocmask, SIG_SETMASK, &blocked, &self()->mask, sizeof(SignalSet));
+}
+
+void signals_carry(Carry& carry) {
+  SignalSet ignored = 0;
+  for (int number = 1; number <= kSignals; ++number) {
+    ignored |= signals.actions[number].handler == kIgnoreAction ? signal_bit(number) : 0;
+  }
+  carry.value(ignored);
+  for (int number = 1; number <= kSignals && !carry.saves(); ++number) {
+    signals.actions[number] = {};
+    signals.actions[number].handler =
+        (ignored & signal_bit(number)) != 0 ? kIgnoreAction : kDefaultAction;
+  }
 }
 
 void signals_arrived(int number) {

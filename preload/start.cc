@@ -18,6 +18,7 @@
 
 #include "preload/calls.h"
 #include "preload/doors.h"
+#include "preload/exec/carry.h"
 #include "preload/handlers.h"
 #include "preload/net/net.h"
 #include "preload/raw.h"
@@ -84,15 +85,16 @@ void map_arena() {
   }
 }
 
-void map_part(uint64_t address, size_t bytes, uint64_t offset) {
-  if (raw(__NR_mmap, address, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE,
-          kRegionFd, offset) != static_cast<long>(address)) {
+void map_part(int fd, uint64_t address, size_t bytes, uint64_t offset) {
+  if (raw(__NR_mmap, address, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd,
+          offset) != static_cast<long>(address)) {
     early_fail("ftrun: the shared region cannot be mapped (was this program started by ftrun?)\n");
   }
 }
 
 Control* map_region() {
-  map_part(kRegionAddress, kControlBytes, 0);
+  const int fd = find_region_descriptor();
+  map_part(fd, kRegionAddress, kControlBytes, 0);
   auto* control = reinterpret_cast<Control*>(kRegionAddress);
   if (control->magic != kRegionMagic || control->version != kRegionVersion) {
     early_fail("ftrun: the shared region has another version than the shim\n");
@@ -102,10 +104,9 @@ Control* map_region() {
       early_fail("ftrun: the shared region has other ring sizes than the shim\n");
     }
     const uint64_t address = kRegionAddress + ring_map_offset(ring);
-    map_part(address, kRingBytes[ring], ring_file_offset(ring));
-    map_part(address + kRingBytes[ring], kRingBytes[ring], ring_file_offset(ring));
+    map_part(fd, address, kRingBytes[ring], ring_file_offset(ring));
+    map_part(fd, address + kRingBytes[ring], kRingBytes[ring], ring_file_offset(ring));
   }
-  raw(__NR_close, kRegionFd);
   return control;
 }
 
@@ -243,6 +244,7 @@ struct StartArguments {
 void start_on_shim_stack(void* argument) {
   const auto* arguments = static_cast<const StartArguments*>(argument);
   Control* control = map_region();
+  const bool first = control->execs.load(std::memory_order_relaxed) == 0;
   scheduler_init();
   scheduler_publish(control);
   doors_init(control);
@@ -252,15 +254,20 @@ void start_on_shim_stack(void* argument) {
   signals_init();
   handlers_init();
   install_shim_handler(SIGSYS, &handle_sigsys);
-  net_init();
-  fd_set_native(0, 3, false);
+  if (first) {
+    raw(__NR_close, kRegionFd);
+    net_init();
+    fd_set_native(0, 3, false);
+  } else {
+    carry_restore();
+  }
   vdso_patch(arguments->vdso);
   if (raw(__NR_prctl, PR_SET_TSC, PR_TSC_SIGSEGV) != 0) {
     shim_fail("the kernel cannot trap RDTSC");
   }
   keep_privileges();
   arm_dispatch();
-  doors_start();
+  first ? doors_start() : exec_succeeded();
 }
 
 uint64_t find_vdso(char** environment) {

@@ -3,6 +3,7 @@
 #include "preload/files/identity.h"
 
 #include "preload/env.h"
+#include "preload/exec/carry.h"
 
 namespace ftrun::shim {
 namespace {
@@ -60,6 +61,25 @@ Entry* entry_of(const struct stat& own) {
 }
 
 }  // namespace
+
+void identity_carry(Carry& carry) {
+  carry.value(identities.next_inode);
+  for (uint64_t slot = 0; carry.saves() && slot < identities.capacity; ++slot) {
+    if (identities.entries[slot].own_inode != 0) {
+      carry.value(identities.entries[slot]);
+    }
+  }
+  Entry entry = {};  // ends the list
+  do {
+    carry.value(entry);
+    if (entry.own_inode != 0) {
+      struct stat own = {};
+      own.st_dev = entry.own_device;
+      own.st_ino = entry.own_inode;
+      entry_of(own)->seen_inode = entry.seen_inode;
+    }
+  } while (entry.own_inode != 0);
+}
 
 void identity_hide(struct stat* about) {
   Entry* entry = entry_of(*about);

@@ -26,7 +26,7 @@ void open_here(int directory_fd, const char* path, long flags, long mode, long p
                FileClass file_class) {
   long fd = raw(__NR_openat, directory_fd, path, flags, mode);
   if (fd < 0 && file_class != kState) {
-    fd = raw(__NR_openat, AT_FDCWD, "/dev/null", O_PATH | O_CLOEXEC);
+    fd = raw(__NR_openat, AT_FDCWD, "/dev/null", O_PATH | (flags & O_CLOEXEC));
   }
   if (fd != primary_result) {
     Text text;

@@ -147,10 +147,20 @@ int fd_number_of(const File* file, int but) {
   return fd;
 }
 
-void net_init() {
+void fd_restore_native(int fd, uint8_t native_class, uint32_t description) {
+  fd_set_native(fd, native_class, false);
+  g_slots[fd].description = description;
+  g_descriptions = description > g_descriptions ? description : g_descriptions;
+}
+
+void descriptors_init() {
   if (g_slots == nullptr) {
     g_slots = static_cast<Slot*>(arena_alloc(sizeof(Slot) * kDescriptorsMax, alignof(Slot)));
   }
+}
+
+void net_init() {
+  descriptors_init();
   for (int stream = 1; stream <= 2; ++stream) {
     set_virtual(stream, console_create(stream), false);
   }

@@ -25,5 +25,10 @@ int fd_number_of(const File* file, int but = -1);
 // Gives `file` (one reference moves to the table) the lowest free number >= `at_least`. On -EMFILE
 // the reference stays with the caller.
 long install_file(File* file, int at_least, bool close_on_exec);
+// A native number that is inherited over an exec. Descriptors of one open file have one
+// description.
+void fd_restore_native(int fd, uint8_t native_class, uint32_t description);
+// Memory for the table. net_init() does it too.
+void descriptors_init();
 
 }  // namespace ftrun::shim

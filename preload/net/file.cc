@@ -5,6 +5,7 @@
 
 #include <netinet/in.h>
 
+#include "preload/exec/carry.h"
 #include "preload/times.h"
 
 namespace ftrun::shim {
@@ -14,6 +15,10 @@ constexpr uint64_t kFirstInode = 10000;
 constinit uint64_t g_inodes = kFirstInode;
 
 }  // namespace
+
+void inodes_carry(Carry& carry) {
+  carry.value(g_inodes);
+}
 
 void file_init(File* file, const FileOps* ops, int status_flags) {
   file->ops = ops;

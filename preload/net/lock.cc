@@ -124,6 +124,10 @@ bool edge_lock_of_process_exists() {
   return lock != nullptr;
 }
 
+bool edge_lock_of_anybody_exists() {
+  return g_first != nullptr;
+}
+
 void edge_lock_release(LockOwner owner) {
   EdgeLock* lock = find(owner);
   if (lock == nullptr) {

@@ -21,6 +21,7 @@ long edge_lock(LockOwner owner, const LockTarget& target, LockOperation operatio
 // Whether the edge holds something for this owner (or may, where an answer is on its way).
 bool edge_lock_exists(LockOwner owner);
 bool edge_lock_of_process_exists();
+bool edge_lock_of_anybody_exists();
 // The owner has closed the file: all of its locks end.
 void edge_lock_release(LockOwner owner);
 

@@ -6,6 +6,7 @@
 
 #include <netinet/in.h>
 
+#include "preload/exec/carry.h"
 #include "preload/guarded.h"
 #include "preload/net/constant_names.h"
 #include "preload/net/descriptors.h"
@@ -153,6 +154,11 @@ long refuse_socket(int domain, int type, long error) {
 }  // namespace
 
 constexpr FileOps kTcpOps = {FileType::kTcp, tcp_poll, tcp_read, tcp_write, tcp_room, tcp_release};
+
+void tcp_carry(Carry& carry) {
+  carry.value(g_last_socket_id);
+  carry.value(g_highest_connection_id);
+}
 
 TcpSocket* tcp_new(sa_family_t family, int status_flags) {
   TcpSocket* socket = g_sockets.get();

@@ -16,6 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "eventlog/shared_region.h"
+
 namespace ftrun::process {
 namespace {
 
@@ -185,7 +187,7 @@ bool find_auxiliary_vector(pid_t pid, unsigned long* cursor) {
 }
 
 // Overwrites AT_RANDOM, from which the loader takes stack guard and pointer guard: a constructor
-// would come too late for both. Refuses AT_SECURE.
+// would come too late for both. Refuses AT_SECURE, and programs without a loader.
 void patch_at_exec_stop(const InitPlan& plan, pid_t pid) {
   unsigned long cursor = 0;
   if (!find_auxiliary_vector(pid, &cursor)) {
@@ -201,6 +203,9 @@ void patch_at_exec_stop(const InitPlan& plan, pid_t pid) {
     cursor += 2 * kWord;
     if (type == AT_NULL) {
       break;
+    }
+    if (type == AT_BASE && value == 0) {
+      fail(plan.status_fd, InitStep::kStaticExec, 0);
     }
     if (type == AT_SECURE && value != 0) {
       fail(plan.status_fd, InitStep::kSecureExec, 0);
@@ -244,6 +249,25 @@ void release_at_exec(const InitPlan& plan, pid_t pid) {
   }
 }
 
+// The stop of an application that is traced: it has asked for that (PTRACE_TRACEME) and is about to
+// execute another program. False: it is not traced, it was stopped like any other process.
+bool follow_exec(const InitPlan& plan, pid_t pid, int signal) {
+  user_regs_struct registers;
+  if (ptrace(PTRACE_GETREGS, pid, nullptr, &registers) != 0) {
+    return false;
+  }
+  if (signal == SIGTRAP) {
+    patch_at_exec_stop(plan, pid);
+  } else if (signal != kExecFailedSignal) {
+    ptrace(PTRACE_CONT, pid, nullptr, static_cast<long>(signal));
+    return true;
+  }
+  if (ptrace(PTRACE_DETACH, pid, nullptr, nullptr) != 0 && errno != ESRCH) {
+    fail(plan.status_fd, InitStep::kPatch, errno);
+  }
+  return true;
+}
+
 [[noreturn]] void report_until_exit(const InitPlan& plan, pid_t application) {
   for (;;) {
     int status = 0;
@@ -253,6 +277,9 @@ void release_at_exec(const InitPlan& plan, pid_t pid) {
     }
     if (pid != application) {
       continue;  // an orphan, reaped
+    }
+    if (WIFSTOPPED(status) && follow_exec(plan, pid, WSTOPSIG(status))) {
+      continue;
     }
     InitMessage message{.kind = InitMessageKind::kExited, .value = status};
     if (WIFSTOPPED(status)) {

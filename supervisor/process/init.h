@@ -47,6 +47,7 @@ enum class InitStep : uint32_t {
   kPatch,       // walking the stack at the exec stop
   kSecureExec,  // AT_SECURE: the loader would ignore LD_PRELOAD
   kDiedEarly,   // the application died before exec; `value` is its wait status
+  kStaticExec,  // no loader that could preload the shim
 };
 
 inline constexpr uint32_t kInitMessageVersion = 0x46540001;  // "FT", version 1
@@ -83,7 +84,7 @@ struct InitPlan {
   int region_fd = -1;
   int doorbell_fd = -1;
   int early_output_fd = -1;  // standard output and error until the shim virtualizes them
-  int doorbell_number = -1;
+  int doorbell_number = -1;  // the region goes to the number below, too
   uint8_t at_random[16] = {};
 };
 

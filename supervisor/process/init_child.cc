@@ -46,13 +46,13 @@ void place_descriptors(const InitPlan& plan) {
   const int opened = open("/dev/null", O_RDWR | O_CLOEXEC);
   const int null = fcntl(opened, F_DUPFD_CLOEXEC, kStatusFd + 1);
   if (null < 0 || dup2(null, 0) < 0 || dup2(output, 1) < 0 || dup2(output, 2) < 0 ||
-      dup2(region, kRegionFd) < 0 || dup2(doorbell, plan.doorbell_number) < 0 ||
-      dup3(status, kStatusFd, O_CLOEXEC) < 0) {
+      dup2(region, kRegionFd) < 0 || dup2(region, plan.doorbell_number - 1) < 0 ||
+      dup2(doorbell, plan.doorbell_number) < 0 || dup3(status, kStatusFd, O_CLOEXEC) < 0) {
     fail(status, InitStep::kDescriptors);
   }
   const unsigned number = static_cast<unsigned>(plan.doorbell_number);
   if (syscall(SYS_close_range, 3U, unsigned{kRegionFd} - 1, 0) != 0 ||
-      syscall(SYS_close_range, unsigned{kStatusFd} + 1, number - 1, 0) != 0 ||
+      syscall(SYS_close_range, unsigned{kStatusFd} + 1, number - 2, 0) != 0 ||
       syscall(SYS_close_range, number + 1, ~0U, 0) != 0) {
     fail(kStatusFd, InitStep::kDescriptors);
   }

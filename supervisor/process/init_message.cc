@@ -14,7 +14,7 @@ bool is_known(const InitMessage& message) {
   const bool about_signal =
       message.kind == InitMessageKind::kStopped || message.kind == InitMessageKind::kContinued;
   return message.version == kInitMessageVersion && message.kind >= InitMessageKind::kHello &&
-         message.kind <= InitMessageKind::kHostProc && message.step <= InitStep::kDiedEarly &&
+         message.kind <= InitMessageKind::kHostProc && message.step <= InitStep::kStaticExec &&
          (!about_signal || (message.value >= 1 && message.value < NSIG));
 }
 
@@ -33,6 +33,14 @@ Result<InitMessage> decode_init_message(std::span<const uint8_t> bytes) {
 }
 
 Result<StatusEvent> status_event(const InitMessage& message) {
+  if (message.kind == InitMessageKind::kFailed && message.step == InitStep::kSecureExec) {
+    return Error{
+        "the application executed a program with raised privileges, whose loader ignores "
+        "LD_PRELOAD"};
+  }
+  if (message.kind == InitMessageKind::kFailed && message.step == InitStep::kStaticExec) {
+    return Error{"the application executed a program without a loader that could preload the shim"};
+  }
   switch (message.kind) {
     case InitMessageKind::kStopped:
       return StatusEvent{StatusKind::kStopped, message.value};

@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <chrono>
 #include <climits>
+#include <cstring>
 
 #include "fmt/format.h"
 #include "supervisor/process/environment.h"
@@ -70,6 +71,25 @@ Result<void> prepare_limits(const LaunchPlan& plan, Prepared* prepared) {
   return {};
 }
 
+// What the shim gives to an image that the application executes: see exec_environment() in
+// preload/exec/program.h. The application's own values may differ by then, so only what is the
+// shim's is here.
+Result<void> put_preload_environment(const LaunchPlan& plan, const Prepared& prepared) {
+  std::string text;
+  for (const std::string& entry : prepared.environment) {
+    if (entry.starts_with("OPENSSL_ia32cap=") || entry.starts_with("LD_BIND_NOW=")) {
+      text += entry + '\0';
+    }
+  }
+  text += fmt::format("LD_PRELOAD={}", plan.preload_path) + '\0';
+  text += fmt::format("GLIBC_TUNABLES={}", merge_tunables("")) + '\0';
+  if (text.size() >= kPreloadEnvironmentBytes) {
+    return Error{fmt::format("the path of libftpreload.so, or OPENSSL_ia32cap, is too long")};
+  }
+  std::memcpy(plan.control->preload_environment, text.c_str(), text.size() + 1);
+  return {};
+}
+
 Result<void> prepare(const LaunchPlan& plan, Prepared* prepared) {
   FTRUN_ASSERT(plan.control != nullptr && plan.region_fd >= 0 && plan.doorbell_fd >= 0);
   FTRUN_ASSERT(!plan.arguments.empty());
@@ -102,6 +122,7 @@ Result<void> prepare(const LaunchPlan& plan, Prepared* prepared) {
   init.doorbell_fd = plan.doorbell_fd;
   std::copy(std::begin(plan.control->at_random), std::end(plan.control->at_random), init.at_random);
   plan.control->doorbell_fd = init.doorbell_number;
+  FTRUN_TRY(put_preload_environment(plan, *prepared));
   return {};
 }
 
@@ -305,7 +326,7 @@ int doorbell_number(const rlimit& descriptors) {
 }
 
 rlimit application_descriptor_limits(const rlimit& descriptors) {
-  const rlim_t cap = static_cast<rlim_t>(doorbell_number(descriptors));
+  const rlim_t cap = static_cast<rlim_t>(doorbell_number(descriptors)) - 1;  // the region's number
   return {std::min(descriptors.rlim_cur, cap), std::min(descriptors.rlim_max, cap)};
 }
 

@@ -52,6 +52,11 @@ Error launch_error(const LaunchPlan& plan, const InitMessage& message) {
           fmt::format("{} runs with raised privileges (setuid, setgid or file "
                       "capabilities): the loader would ignore LD_PRELOAD",
                       plan.path)};
+    case InitStep::kStaticExec:
+      return Error{
+          fmt::format("{} is statically linked: it has no loader that could preload the "
+                      "shim",
+                      plan.path)};
     case InitStep::kDiedEarly:
       return Error{fmt::format("{} ended before it ran: {}", plan.path,
                                describe_wait_status(message.value))};

@@ -3,9 +3,11 @@
 // answered, if it comes back.
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -63,8 +65,19 @@ int main(int argc, char** argv) {
   long result = 0;
   if (strcmp(what, "fork") == 0) {
     result = fork();
-  } else if (strcmp(what, "exec") == 0) {
+  } else if (strcmp(what, "exec") == 0 && argc > 2) {
+    result = execl(argv[2], argv[2], nullptr);
+  } else if (strcmp(what, "exec_threads") == 0) {
+    pthread_t thread;
+    pthread_create(
+        &thread, nullptr, [](void*) -> void* { return reinterpret_cast<void*>(pause()); }, nullptr);
     result = execl("/bin/true", "true", nullptr);
+  } else if (strcmp(what, "exec_socket") == 0) {
+    socket(AF_INET, SOCK_STREAM, 0);
+    result = execl("/bin/true", "true", nullptr);
+  } else if (strcmp(what, "exec_pipe") == 0) {
+    int ends[2];
+    result = pipe(ends) == 0 ? execl("/bin/true", "true", nullptr) : 0;
   } else if (strcmp(what, "i386") == 0) {
     result = i386_getpid();
   } else if (strcmp(what, "write") == 0 && argc > 2) {

@@ -97,7 +97,9 @@ struct Replica {
   MemoryImage memory() const {
     MemoryImage image = read_memory(application.application_pid, region.control());
     image.loader_begin = loader_begin;
-    image.loader_end = loader_end;
+    // The loader of an image that an exec started ran somewhere up to now.
+    const bool first = region.control()->execs.load() == 0;
+    image.loader_end = first ? loader_end : __builtin_ia32_rdtsc();
     return image;
   }
   void drain(AppPort::Sink* sink) {

@@ -308,8 +308,9 @@ TEST_F(Tools, StatusCodesAndWords) {
 TEST_F(Tools, TheDoctorNamesWhatUnitsNeed) {
   EXPECT_EQ(wait_exit(start("ftrun", {"doctor"}, root_ + "/doctor")), 0);
   const std::string said = read(root_ + "/doctor.out");
-  for (const char* feature : {"system call dispatch", "TSC trap", "pidfd_getfd", "SO_PEEK_OFF for TCP",
-                              "namespaces", "processor cores", "RDRAND and RDSEED"}) {
+  for (const char* feature :
+       {"system call dispatch", "TSC trap", "pidfd_getfd", "SO_PEEK_OFF for TCP", "namespaces",
+        "processor cores", "RDRAND and RDSEED"}) {
     expect_contains(said, feature);
   }
   expect_contains(said, "Units can run here.");

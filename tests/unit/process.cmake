@@ -2,6 +2,7 @@
 # Launching one application, its checks, its state directories.
 add_library(process_stub_preload SHARED process_stub_preload.cc)
 add_executable(process_probe process_probe.cc)
+target_include_directories(process_probe PRIVATE ${CMAKE_SOURCE_DIR})
 add_executable(process_probe_static process_probe_static.cc)
 target_link_options(process_probe_static PRIVATE -static)
 

@@ -111,10 +111,11 @@ TEST_F(Launch, TheApplicationIsPid2UnderAnInit) {
   EXPECT_GT(application_.application_pid, 2);
 }
 
-TEST_F(Launch, DescriptorsAreExactlyTheFiveOnes) {
+TEST_F(Launch, DescriptorsAreExactlyTheSixOnes) {
   const Descriptor stray(open("/dev/null", O_RDONLY));  // without close-on-exec
   const std::string text = report(plan({"report", file()}));
-  expect_line(text, fmt::format("descriptors 0 1 2 {} {}", kRegionFd, control_->doorbell_fd));
+  expect_line(text, fmt::format("descriptors 0 1 2 {} {} {}", kRegionFd, control_->doorbell_fd - 1,
+                                control_->doorbell_fd));
 }
 
 TEST_F(Launch, TheDoorbellStandsAboveTheLimitWhateverItIs) {
@@ -122,8 +123,8 @@ TEST_F(Launch, TheDoorbellStandsAboveTheLimitWhateverItIs) {
   small.inheritance.limits[RLIMIT_NOFILE] = {300, 400};
   const std::string text = report(small);
   EXPECT_EQ(control_->doorbell_fd, 399);
-  expect_line(text, fmt::format("descriptors 0 1 2 {} 399", kRegionFd));
-  expect_line(text, "nofile 300 399");
+  expect_line(text, fmt::format("descriptors 0 1 2 {} 398 399", kRegionFd));
+  expect_line(text, "nofile 300 398");
 }
 
 TEST_F(Launch, RefusesALimitWithoutRoomForItsDescriptors) {
@@ -179,6 +180,29 @@ TEST_F(Launch, AScriptIsPatchedInItsInterpreter) {
   std::stringstream text;
   text << in.rdbuf();
   expect_line(text.str(), "random a0a1a2a3a4a5a6a7a8a9aaabacadaeaf");
+}
+
+TEST_F(Launch, TheImageOfALaterExecIsPatchedToo) {
+  const std::string again = report(plan({"again", file()}));
+  expect_line(again, "pid 2 ppid 1 sid 2");
+  expect_line(again, "random a0a1a2a3a4a5a6a7a8a9aaabacadaeaf");
+  expect_line(again, "guard a7a6a5a4a3a2a100");
+}
+
+TEST_F(Launch, AnExecThatFailsLaterLeavesTheApplicationRunning) {
+  start(plan({"execute", directory_ + "/nothing"}));
+  const StatusEvent event = next_event();
+  EXPECT_EQ(event.kind, StatusKind::kExited);
+  EXPECT_EQ(describe_wait_status(event.value), "exit code 8");
+}
+
+TEST_F(Launch, AnExecOfAStaticProgramIsSeenAtItsStop) {
+  start(plan({"execute", PROBE_STATIC}));
+  EXPECT_TRUE(wait_readable(application_.status.get()));
+  const auto event = read_status(application_.status.get());
+  ASSERT_FALSE(event.ok());
+  EXPECT_EQ(event.error().message,
+            "the application executed a program without a loader that could preload the shim");
 }
 
 TEST_F(Launch, AbortIsSignalSix) {

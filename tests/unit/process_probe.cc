@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/auxv.h>
 #include <sys/personality.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -16,6 +17,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+
+#include "eventlog/shared_region.h"
 
 extern char** environ;
 
@@ -111,6 +114,17 @@ int main(int argc, char** argv) {
   const std::string mode = argc > 1 ? argv[1] : "";
   if (mode == "report") {
     return report(argv[2]);
+  }
+  if (mode == "again") {  // again FILE: report from the image of another exec
+    ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
+    execl("/proc/self/exe", "probe", "report", argv[2], nullptr);
+  }
+  if (mode == "execute") {  // execute PROGRAM; if that fails it goes on, and ends with 8
+    ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
+    execl(argv[2], argv[2], nullptr);
+    raise(ftrun::kExecFailedSignal);
+    raise(SIGCONT);  // does nothing, unless this process is still traced
+    return 8;
   }
   if (mode == "abort") {
     std::abort();
