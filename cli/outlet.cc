@@ -21,7 +21,7 @@ namespace ftrun::cli {
 namespace {
 
 // For whoever reads too slowly, once there is nothing more to come.
-constexpr int kPatienceMs = 3'000;
+constexpr int kPatienceMs = 2'000;
 // A piece that is written at once: what else is put in meanwhile is seen to be waiting.
 constexpr size_t kPieceBytesMax = 64 * 1024;
 
@@ -78,6 +78,8 @@ struct Outlet::Shared {
   std::condition_variable changed;
   std::deque<Piece> pieces;
   size_t waiting = 0;
+  bool is_stuck =
+      false;           // nobody reads: settle() has waited in vain, and nothing was written since
   int error = 0;       // news
   int last_error = 0;  // told already
   bool has_thread = false;
@@ -102,6 +104,7 @@ void Outlet::Shared::write_for_ever() {
     const int number = write_all(piece.fd, piece.text);
     lock.lock();
     waiting -= piece.text.size();
+    is_stuck = false;
     note(number);
     changed.notify_all();
   }
@@ -140,9 +143,8 @@ int Outlet::take_error() {
 
 size_t Outlet::settle(int patience_ms) {
   std::unique_lock lock(shared_->mutex);
-  bool moved = true;
-  while (shared_->waiting > 0 && moved) {
-    moved = shared_->changed.wait_for(
+  while (shared_->waiting > 0 && !shared_->is_stuck) {
+    shared_->is_stuck = !shared_->changed.wait_for(
         lock, std::chrono::milliseconds(patience_ms),
         [this, before = shared_->waiting] { return shared_->waiting < before; });
   }
