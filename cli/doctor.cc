@@ -4,6 +4,7 @@
 
 #include <cpuid.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,8 +17,10 @@
 namespace ftrun::cli {
 namespace {
 
-constexpr int kCoresPerReplica = 2;          // a program and its supervisor
-constexpr long kLinkBufferBytes = 4L << 20;  // what a link between supervisors asks for
+constexpr int kCoresPerReplica = 2;  // a program and its supervisor
+constexpr rlim_t kAddressSpaceBytes = 128
+                                      << 20;  // the shared rings twice over, and the shim's memory
+constexpr long kLinkBufferBytes = 4L << 20;   // what a link between supervisors asks for
 
 long number_in(const char* path, long otherwise) {
   std::ifstream file(path);
@@ -65,11 +68,15 @@ std::string cost_of_buffers() {
                    there, kLinkBufferBytes);
 }
 
-std::string cost_of_overcommit() {
-  return number_in("/proc/sys/vm/overcommit_memory", 0) != 2
+std::string cost_of_address_space() {
+  rlimit limit = {};
+  return getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur >= kAddressSpaceBytes
              ? ""
-             : "vm.overcommit_memory is 2: address space counts, and the shim reserves 64 GiB of "
-               "it; programs may not start";
+             : fmt::format(
+                   "limited to {} KiB (ulimit -v): units may not start; each process of ftrun "
+                   "needs {} KiB, "
+                   "a program that much more than by itself",
+                   limit.rlim_cur >> 10, kAddressSpaceBytes >> 10);
 }
 
 std::string cost_of_random_instructions() {
@@ -86,8 +93,10 @@ std::string cost_of_root() {
 }
 
 constexpr Comfort kComforts[] = {
-    {"processor cores", &cost_of_cores}, {"socket buffers", &cost_of_buffers},
-    {"overcommit", &cost_of_overcommit}, {"RDRAND and RDSEED", &cost_of_random_instructions},
+    {"processor cores", &cost_of_cores},
+    {"socket buffers", &cost_of_buffers},
+    {"address space", &cost_of_address_space},
+    {"RDRAND and RDSEED", &cost_of_random_instructions},
     {"privileges", &cost_of_root},
 };
 

@@ -78,6 +78,31 @@ bool is_file_owner(int type, int id);
 // CLOCK_REALTIME minus the virtual CLOCK_MONOTONIC, fixed for the life of the unit's log.
 int64_t realtime_offset_ns();
 
+// --- facts about the host's network, as the primary's kernel tells them: choices ---
+
+// A request to the routing tables (rtnetlink(7)); the answer's messages name `port_id` as their
+// receiver.
+struct RoutingQuestion {
+  const void* request;
+  size_t length;
+  uint32_t port_id;
+  bool is_strict;  // NETLINK_GET_STRICT_CHK
+};
+// The whole answer, message behind message: its length, or -errno (-ENOBUFS: longer than
+// `capacity`).
+long ask_routing(const RoutingQuestion& question, uint8_t* answer, size_t capacity);
+// Which address a datagram socket gets that is connected to `peer`. 0, or -errno as connect(2).
+long ask_source_address(int family, const Address& peer, Address* local);
+// An ioctl about an interface (netdevice(7)) on a datagram socket of that family; `structure` goes
+// in and comes out.
+long ask_interface(int family, unsigned long request, void* structure, size_t bytes);
+// SIOCGIFCONF's list: its length, or -errno.
+inline constexpr size_t kInterfaceListBytesMax = 40 * 1024;
+long ask_interface_list(int family, uint8_t* list, size_t capacity);
+// Whether a Unix socket's name is there: 0, or -errno as access(2).
+long ask_path(const char* path);
+uint32_t application_process_id();  // as it sees itself
+
 // The calling thread has taken bytes from this connection: a failure report names it.
 void note_read(uint32_t connection);
 // ", called from OBJECT": who called libc's wrapper of the trapped call being handled; valid until

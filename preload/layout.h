@@ -9,9 +9,11 @@
 #define FTRUN_GATE_BYTES 4096
 #define FTRUN_RESTORER_OFFSET 64
 #define FTRUN_RESTORER_ADDRESS (FTRUN_GATE_ADDRESS + FTRUN_RESTORER_OFFSET)
-// The shim's own memory: threads, stacks, sockets. Reserved at start, touched as needed.
+// The shim's own memory: threads, stacks, sockets. Mapped step by step as it is needed, so that it
+// takes little of an address-space limit (RLIMIT_AS) that the application has.
 #define FTRUN_ARENA_ADDRESS 0x200000000000
-#define FTRUN_ARENA_BYTES 0x1000000000  // 64 GiB of address space
+#define FTRUN_ARENA_BYTES 0x1000000000  // 64 GiB at most
+#define FTRUN_ARENA_STEP_BYTES 0x2000000
 
 // Offsets in struct Thread that assembly uses (checked by static_assert in thread.h).
 #define FTRUN_THREAD_STACK 0

@@ -20,6 +20,7 @@
 #include "preload/files/opened.h"
 #include "preload/guarded.h"
 #include "preload/handlers.h"
+#include "preload/limits.h"
 #include "preload/net/bytes.h"
 #include "preload/net/net.h"
 #include "preload/raw.h"
@@ -55,7 +56,7 @@ long choose_struct(long number, const long* a, int which) {
 constexpr long kRobustListBytes = 24;  // struct robust_list_head
 
 uint8_t* arena_next = reinterpret_cast<uint8_t*>(FTRUN_ARENA_ADDRESS);
-int descriptor_limit_now = 1024;
+uint64_t arena_end = FTRUN_ARENA_ADDRESS + FTRUN_ARENA_STEP_BYTES;  // of what is mapped
 
 // No directory: names relative to a virtual descriptor lead nowhere (ENOTDIR), as natively.
 constexpr char kPlaceholder[] = "/dev/null";
@@ -64,11 +65,37 @@ constexpr char kPlaceholder[] = "/dev/null";
 
 // --- env.h: memory and placeholders ---
 
+namespace {
+
+// Where it grows is the same in every replica; nothing of it is in the log, and no address depends
+// on it.
+void grow_arena(uint64_t end) {
+  constexpr uint64_t kStep = FTRUN_ARENA_STEP_BYTES;
+  const uint64_t bytes = (end - arena_end + kStep - 1) / kStep * kStep;
+  limits_make_room(bytes);
+  if (end > FTRUN_ARENA_ADDRESS + FTRUN_ARENA_BYTES ||
+      raw(__NR_mmap, arena_end, bytes, PROT_READ | PROT_WRITE,
+          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1,
+          0) != static_cast<long>(arena_end)) {
+    shim_fail(
+        "no memory for the shim (is the address space, ulimit -v, limited?); bytes wanted, and in "
+        "use",
+        static_cast<int64_t>(bytes), static_cast<int64_t>(arena_end - FTRUN_ARENA_ADDRESS));
+  }
+  arena_end += bytes;
+}
+
+}  // namespace
+
+uint64_t arena_bytes() {
+  return arena_end - FTRUN_ARENA_ADDRESS;
+}
+
 void* arena_alloc(size_t bytes, size_t alignment) {
   auto address = reinterpret_cast<uint64_t>(arena_next);
   address = (address + alignment - 1) & ~(alignment - 1);
-  if (address + bytes > FTRUN_ARENA_ADDRESS + FTRUN_ARENA_BYTES) {
-    shim_fail("the shim's memory is exhausted", static_cast<int64_t>(bytes));
+  if (address + bytes > arena_end) {
+    grow_arena(address + bytes);
   }
   arena_next = reinterpret_cast<uint8_t*>(address + bytes);
   return reinterpret_cast<void*>(address);
@@ -97,18 +124,6 @@ int hold_descriptor_at(int number) {
 void release_descriptor(int number) {
   raw(__NR_close, number);
 }
-int descriptor_limit() {
-  return descriptor_limit_now;
-}
-
-void process_init() {
-  struct rlimit limit = {};
-  raw(__NR_getrlimit, RLIMIT_NOFILE, &limit);
-  // Whoever may raise it still does not reach the shim's own, the region's and the doorbell.
-  const auto reach = static_cast<rlim_t>(doors_control()->doorbell_fd - 1);
-  descriptor_limit_now = static_cast<int>(limit.rlim_cur < reach ? limit.rlim_cur : reach);
-}
-
 // --- what is denied ---
 
 namespace {
@@ -144,11 +159,7 @@ long do_denied(long number, const long*) {
 }
 
 long do_native(long number, const long* a) {
-  const long result = as_is(number, a);
-  if (number == __NR_setrlimit && a[0] == RLIMIT_NOFILE && result == 0) {
-    process_init();
-  }
-  return result;
+  return as_is(number, a);
 }
 
 // --- memory: at the address that the primary got ---
@@ -447,24 +458,6 @@ long do_getcpu(long, const long* a) {
     }
   }
   return 0;
-}
-long do_getrlimit(long number, const long* a) {
-  return choose_struct<struct rlimit>(number, a, 1);
-}
-long do_prlimit64(long number, const long* a) {
-  if (a[0] != 0 && a[0] != raw(__NR_getpid)) {
-    return -EPERM;
-  }
-  const bool live = doors_are_live();
-  struct rlimit old = {};
-  const long result = choose(number, &old, sizeof(old), [&] {
-    return raw(number, a[0], a[1], a[2], a[3] != 0 ? &old : nullptr);
-  });
-  if (!live && result == 0 && a[2] != 0) {
-    raw(number, a[0], a[1], a[2], nullptr);
-  }
-  process_init();
-  return is_error(result) || a[3] == 0 || put_out(at<void>(a[3]), old) ? result : -EFAULT;
 }
 
 }  // namespace ftrun::shim

@@ -20,6 +20,7 @@
 #include "preload/doors.h"
 #include "preload/exec/carry.h"
 #include "preload/handlers.h"
+#include "preload/limits.h"
 #include "preload/net/net.h"
 #include "preload/raw.h"
 #include "preload/scheduler.h"
@@ -78,7 +79,7 @@ void map_gate() {
 
 void map_arena() {
   const long address =
-      early_call(__NR_mmap, FTRUN_ARENA_ADDRESS, FTRUN_ARENA_BYTES, PROT_READ | PROT_WRITE,
+      early_call(__NR_mmap, FTRUN_ARENA_ADDRESS, FTRUN_ARENA_STEP_BYTES, PROT_READ | PROT_WRITE,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
   if (address != static_cast<long>(FTRUN_ARENA_ADDRESS)) {
     early_fail("ftrun: the shim's memory cannot be reserved\n");
@@ -249,7 +250,7 @@ void start_on_shim_stack(void* argument) {
   scheduler_publish(control);
   doors_init(control);
   files_init(control->state_directories);
-  process_init();
+  limits_init();
   install_alternate_stack(self());
   signals_init();
   handlers_init();

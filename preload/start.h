@@ -20,7 +20,6 @@ void shim_notice(const char* text);
 const char* describe_caller();
 
 // Steps of the start that live in other files.
-void doors_start();   // doors.cc
-void process_init();  // process.cc
+void doors_start();  // doors.cc
 
 }  // namespace ftrun::shim

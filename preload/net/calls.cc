@@ -11,6 +11,7 @@
 #include "preload/net/owner.h"
 #include "preload/net/pair.h"
 #include "preload/net/pipe.h"
+#include "preload/net/query.h"
 #include "preload/net/tcp.h"
 
 namespace ftrun::shim {
@@ -55,6 +56,9 @@ long fion_read(File* file) {
   if (file->ops->type == FileType::kPair) {
     return static_cast<long>(pair_bytes(file));
   }
+  if (QuerySocket* query = as_query(file)) {
+    return query_bytes(query);
+  }
   return file->ops->type == FileType::kPipe ? static_cast<long>(pipe_bytes(file)) : -ENOTTY;
 }
 
@@ -66,6 +70,14 @@ long fion_unsent(File* file) {
   return socket->state == TcpState::kListening
              ? -EINVAL
              : static_cast<long>(socket->written - socket->credited);
+}
+
+// Of a socket that the host's network knows; 0: another file.
+int socket_family(File* file) {
+  const TcpSocket* socket = as_tcp(file);
+  return socket != nullptr           ? socket->family
+         : as_query(file) != nullptr ? query_family(as_query(file))
+                                     : 0;
 }
 
 long store_int(long value, unsigned long argument) {
@@ -148,6 +160,11 @@ long net_recvmsg(int fd, struct msghdr* message, int flags) {
   if ((flags & MSG_ERRQUEUE) != 0) {
     return -EAGAIN;
   }
+  if (QuerySocket* query = as_query(file)) {
+    FileHold hold(file);
+    IoCursor to(message->msg_iov, static_cast<size_t>(length));
+    return query_receive(query, &to, message, flags);
+  }
   FileHold hold(file);
   int out_flags = 0;
   const long result = receive(file, message, length, flags, &out_flags);
@@ -190,6 +207,9 @@ long net_shutdown(int fd, int how) {
   }
   if (how < SHUT_RD || how > SHUT_RDWR) {
     return -EINVAL;
+  }
+  if (QuerySocket* query = as_query(file)) {
+    return query_shutdown(query);
   }
   TcpSocket* socket = as_tcp(file);
   return socket != nullptr ? tcp_shutdown(socket, how) : pair_shutdown(file, how);
@@ -245,13 +265,21 @@ long net_ioctl(int fd, unsigned long request, unsigned long argument) {
     case TIOCGWINSZ:
     case TIOCGPGRP:
       return -ENOTTY;
-    default:
+    default: {
+      const long result =
+          socket_family(file) != 0
+              ? interface_ioctl(socket_family(file), request, reinterpret_cast<void*>(argument))
+              : -ENOTTY;
+      if (result != -ENOTTY) {
+        return result;
+      }
       Notice()
           .text("ioctl(")
           .constant(name_of_ioctl(request), static_cast<int64_t>(request))
           .text(") answered ENOTTY: not supported on sockets and pipes")
           .emit();
       return -ENOTTY;
+    }
   }
 }
 
@@ -271,6 +299,7 @@ long net_fstat(int fd, struct stat* out) {
   switch (file->ops->type) {
     case FileType::kTcp:
     case FileType::kPair:
+    case FileType::kQuery:
       out->st_mode = S_IFSOCK | 0777;
       out->st_dev = 8;
       break;

@@ -25,7 +25,17 @@ namespace ftrun::shim {
 
 struct File;
 
-enum class FileType : uint8_t { kTcp, kPair, kPipe, kEpoll, kEvent, kTimer, kConsole, kFifo };
+enum class FileType : uint8_t {
+  kTcp,
+  kPair,
+  kPipe,
+  kEpoll,
+  kEvent,
+  kTimer,
+  kConsole,
+  kFifo,
+  kQuery
+};
 
 // Behaviour of one type. `flags` are MSG_*; a null function means -EINVAL.
 struct FileOps {
@@ -71,7 +81,8 @@ struct File {
 };
 
 inline bool is_socket(const File* file) {
-  return file->ops->type == FileType::kTcp || file->ops->type == FileType::kPair;
+  return file->ops->type == FileType::kTcp || file->ops->type == FileType::kPair ||
+         file->ops->type == FileType::kQuery;
 }
 inline bool is_nonblocking(const File* file, int flags) {
   return (file->status_flags & O_NONBLOCK) != 0 || (flags & MSG_DONTWAIT) != 0;

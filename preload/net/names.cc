@@ -13,6 +13,7 @@ const char* name_before_inode(FileType type) {
   switch (type) {
     case FileType::kTcp:
     case FileType::kPair:
+    case FileType::kQuery:
       return "socket:[";
     case FileType::kPipe:
     case FileType::kConsole:

@@ -11,6 +11,7 @@
 #include "preload/net/constant_names.h"
 #include "preload/net/descriptors.h"
 #include "preload/net/pair.h"
+#include "preload/net/query.h"
 #include "preload/net/tcp.h"
 #include "preload/times.h"
 
@@ -213,6 +214,27 @@ long unknown_option(const char* call, int level, int name) {
   return -ENOPROTOOPT;
 }
 
+long query_setsockopt(QuerySocket* socket, int level, int name, const void* value,
+                      socklen_t length) {
+  if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO)) {
+    int64_t timeout_ns = -1;
+    const long error = store_timeout(&timeout_ns, value, length);
+    if (error == 0 && name == SO_RCVTIMEO) {
+      query_set_receive_timeout(socket, timeout_ns);
+    }
+    return error;
+  }
+  int number = 0;
+  if (length < sizeof(number)) {
+    return -EINVAL;
+  }
+  if (!get_in(&number, value)) {
+    return -EFAULT;
+  }
+  const long error = query_set_option(socket, level, name, number);
+  return error < 0 ? unknown_option("setsockopt", level, name) : error;
+}
+
 long set_linger(TcpSocket* socket, const void* value, socklen_t length) {
   SocketOptions* options = &socket->options;
   if (length < sizeof(options->linger)) {
@@ -386,6 +408,11 @@ long net_getsockopt(int fd, int level, int name, void* value, socklen_t* length)
   if (file == nullptr) {
     return result;
   }
+  if (QuerySocket* query = as_query(file)) {
+    const long known = query_option(query, level, name);
+    return known < 0 ? unknown_option("getsockopt", level, name)
+                     : give_int(static_cast<int>(known), value, length);
+  }
   TcpSocket* socket = as_tcp(file);
   if (socket == nullptr) {
     return pair_getsockopt(file, level, name, value, length);
@@ -408,6 +435,9 @@ long net_setsockopt(int fd, int level, int name, const void* value, socklen_t le
   }
   if (static_cast<int>(length) < 0) {
     return -EINVAL;
+  }
+  if (QuerySocket* query = as_query(file)) {
+    return query_setsockopt(query, level, name, value, length);
   }
   TcpSocket* socket = as_tcp(file);
   return socket != nullptr ? tcp_setsockopt(socket, level, name, value, length)

@@ -12,6 +12,7 @@
 #include "preload/net/descriptors.h"
 #include "preload/net/pair.h"
 #include "preload/net/pool.h"
+#include "preload/net/query.h"
 
 namespace ftrun::shim {
 namespace {
@@ -31,6 +32,12 @@ void emit_plain(OutputKind kind, uint32_t id, uint64_t value) {
   entry.id = id;
   entry.value = value;
   emit_output(entry);
+}
+
+// nullptr: not such a socket.
+QuerySocket* query_file(int fd) {
+  File* file = virtual_file(fd);
+  return file != nullptr ? as_query(file) : nullptr;
 }
 
 TcpSocket* tcp_file(int fd, long* error) {
@@ -282,6 +289,9 @@ long net_socket(int domain, int type, int protocol) {
   if ((kind & ~0xf) != 0) {
     return -EINVAL;  // a flag that the kernel does not know
   }
+  if (query_can(domain, kind, protocol)) {
+    return query_socket(domain, kind, type);
+  }
   if (domain != AF_INET && domain != AF_INET6) {
     return refuse_socket(domain, kind, -EAFNOSUPPORT);
   }
@@ -304,6 +314,9 @@ long net_socket(int domain, int type, int protocol) {
 }
 
 long net_bind(int fd, const struct sockaddr* address, socklen_t length) {
+  if (QuerySocket* query = query_file(fd)) {
+    return query_bind(query, address, length);
+  }
   long error = 0;
   TcpSocket* socket = tcp_file(fd, &error);
   if (socket == nullptr) {
@@ -393,6 +406,10 @@ long net_accept(int fd, struct sockaddr* address, socklen_t* length, int flags) 
 
 // Outbound connections need the edge to dial; until it can, the network is unreachable.
 long net_connect(int fd, const struct sockaddr* address, socklen_t length) {
+  if (QuerySocket* query = query_file(fd)) {
+    FileHold hold(virtual_file(fd));
+    return query_connect(query, address, length);
+  }
   long error = 0;
   TcpSocket* socket = tcp_file(fd, &error);
   if (socket == nullptr) {
@@ -422,7 +439,11 @@ long net_getsockname(int fd, struct sockaddr* address, socklen_t* length) {
   unix_name.length = sizeof(sa_family_t);
   unix_name.bytes[0] = AF_UNIX;
   const TcpSocket* socket = as_tcp(file);
-  return copy_address_out(socket != nullptr ? socket->local : unix_name, address, length);
+  const QuerySocket* query = as_query(file);
+  return copy_address_out(socket != nullptr  ? socket->local
+                          : query != nullptr ? query_local(query)
+                                             : unix_name,
+                          address, length);
 }
 
 long net_getpeername(int fd, struct sockaddr* address, socklen_t* length) {
@@ -430,6 +451,13 @@ long net_getpeername(int fd, struct sockaddr* address, socklen_t* length) {
   File* file = socket_file(fd, &error);
   if (file == nullptr) {
     return error;
+  }
+  if (const QuerySocket* query = as_query(file)) {
+    const Address* peer = query_peer(query);
+    if (peer == nullptr) {
+      return -ENOTCONN;
+    }
+    return copy_address_out(*peer, address, length);
   }
   const TcpSocket* socket = as_tcp(file);
   if (socket == nullptr) {

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/netlink.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
@@ -120,9 +121,9 @@ TEST_F(NetSocketTest, ListenWithoutBindTakesAnyPort) {
 }
 
 TEST_F(NetSocketTest, RefusesOtherFamiliesWithANotice) {
-  EXPECT_EQ(net_socket(AF_UNIX, SOCK_STREAM, 0), -EAFNOSUPPORT);
-  EXPECT_EQ(net_socket(AF_NETLINK, SOCK_RAW, 0), -EAFNOSUPPORT);
-  EXPECT_EQ(net_socket(AF_INET, SOCK_DGRAM, 0), -EPROTONOSUPPORT);
+  EXPECT_EQ(net_socket(AF_VSOCK, SOCK_STREAM, 0), -EAFNOSUPPORT);
+  EXPECT_EQ(net_socket(AF_NETLINK, SOCK_RAW, NETLINK_KOBJECT_UEVENT), -EAFNOSUPPORT);
+  EXPECT_EQ(net_socket(AF_INET, SOCK_RAW, IPPROTO_ICMP), -EPERM);
   EXPECT_EQ(fake::outputs_of(OutputKind::kNotice).size(), 3u);
   const int fd = static_cast<int>(net_socket(AF_INET, SOCK_STREAM, 0));
   sockaddr_in in = {};

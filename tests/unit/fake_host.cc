@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// The host that preload/net/query.cc asks (preload/env.h), for tests. Runs in test processes only.
+#include <errno.h>
+#include <linux/netlink.h>
+#include <sys/socket.h>
+
+#include <cstring>
+
+#include "preload/env.h"
+
+namespace ftrun::shim {
+
+// No host is asked: one datagram with the request as its answer, the peer's address, an empty
+// structure.
+long ask_routing(const RoutingQuestion& question, uint8_t* answer, size_t) {
+  memcpy(answer, question.request, question.length);
+  reinterpret_cast<nlmsghdr*>(answer)->nlmsg_pid = question.port_id;
+  return static_cast<long>(question.length);
+}
+long ask_source_address(int, const Address& peer, Address* local) {
+  *local = peer;
+  return 0;
+}
+long ask_interface(int, unsigned long, void*, size_t) {
+  return 0;
+}
+long ask_interface_list(int, uint8_t*, size_t) {
+  return 0;
+}
+long ask_path(const char*) {
+  return -ENOENT;
+}
+uint32_t application_process_id() {
+  return 2;
+}
+
+}  // namespace ftrun::shim
