@@ -32,7 +32,7 @@ failed=0
 # No test takes longer, unless it says so itself; one that hangs must not take the others with it.
 test_timeout_s=400
 
-# count_ctest DIRECTORY [ctest options]: runs tests and adds to `passed` and `failed`.
+# count_ctest DIRECTORY [ctest options]: runs tests and adds to `passed` and `failed`. Skipped tests are named and count as neither.
 count_ctest() {
   local build="$1"
   shift
@@ -40,7 +40,7 @@ count_ctest() {
   say "testing in ${build#"$root"/}"
   ctest --test-dir "$build" --timeout "$test_timeout_s" --output-on-failure -j "$(nproc)" "$@" 2>&1 |
     tee "$log" || true
-  local summary total bad
+  local summary total bad skipped
   summary="$(grep -E '^[0-9]+% tests passed, [0-9]+ tests? failed out of [0-9]+' "$log" || true)"
   if [ -z "$summary" ]; then
     failed=$((failed + 1))
@@ -49,8 +49,10 @@ count_ctest() {
   fi
   bad="$(sed -E 's/.*passed, ([0-9]+) tests? failed.*/\1/' <<<"$summary")"
   total="$(sed -E 's/.*out of ([0-9]+).*/\1/' <<<"$summary")"
+  skipped="$(grep -cE '^[[:space:]]*[0-9]+ - .* \(Skipped\)$' "$log" || true)"
+  [ "$skipped" -eq 0 ] || say "$skipped tests were SKIPPED, see above"
   failed=$((failed + bad))
-  passed=$((passed + total - bad))
+  passed=$((passed + total - bad - skipped))
 }
 
 # count_command NAME COMMAND...: runs one command as one test.
