@@ -117,6 +117,11 @@ TEST(CheckReport, ASpinThatNeverEndsStopsAComputationDoesNot) {
   EXPECT_EQ(check_report(findings).exit_code, kCheckClean);
   findings.spin_at_end_ms = 5000;
   EXPECT_EQ(check_report(findings).exit_code, kCheckFound);
+  findings.spin_at_end_ms = 0;
+  findings.failure =
+      "has made no call for 5.0 s, in wait (server), thread 2: it does not hear SIGTERM";
+  EXPECT_NE(check_report(findings).text.find("stops     progress      a spin loop"),
+            std::string::npos);
 }
 
 TEST(Verdicts, WhatLibcTriesByItselfIsHarmless) {
