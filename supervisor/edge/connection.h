@@ -74,8 +74,9 @@ struct Edge::Listener {
   int fd = -1;
   Address address;
   bool listening = false;
-  bool waiting = false;  // has connections to accept (or had no descriptor for them)
-  bool starved = false;  // out of descriptors; tried again when one is freed
+  bool waiting = false;     // has connections to accept (or had no descriptor for them)
+  bool starved = false;     // out of descriptors; tried again when one is freed, and now and then
+  bool complained = false;  // an event says so
 };
 
 }  // namespace ftrun::edge

@@ -3,6 +3,8 @@
 // What the core asks for is in edge_commands.cc, takeover in edge_take.cc.
 #include "supervisor/edge/edge.h"
 
+#include <fmt/format.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -26,6 +28,10 @@ Result<std::unique_ptr<Edge>> Edge::create(int epoll_fd, uint64_t tag, EdgeSink*
   edge->epoll_fd_ = epoll_fd;
   edge->tag_ = tag;
   edge->sink_ = sink;
+  rlimit descriptors{};
+  getrlimit(RLIMIT_NOFILE, &descriptors);
+  const size_t limit = std::min<rlim_t>(descriptors.rlim_cur, kSocketTableLines);
+  edge->sockets_max_ = limit > kDescriptorsReserved ? limit - kDescriptorsReserved : 1;
   edge->buffer_ = std::make_unique<uint8_t[]>(kPeekBytesMax);
   Result<SocketTable> table = SocketTable::create();
   if (!table.ok()) {
@@ -124,10 +130,28 @@ void Edge::process(const epoll_event& event) {
   }
 }
 
+bool Edge::is_full() const {
+  return slots_.size() - free_slots_.size() - closed_.size() + listeners_.size() >= sockets_max_;
+}
+
+// Tried again when a connection has been closed, and now and then: clients wait in the backlog.
+void Edge::wait_for_room(Listener* listener, const std::string& why) {
+  if (!listener->complained) {
+    sink_->edge_trouble("new connections wait: " + why);
+  }
+  listener->waiting = listener->starved = listener->complained = true;
+}
+
 void Edge::accept_from(Listener* listener) {
   listener->waiting = false;
   const uint32_t socket = listener->socket;
   for (unsigned i = 0; i < kAcceptBatchMax; ++i) {
+    if (is_full()) {
+      return wait_for_room(
+          listener, fmt::format("{} are open, as many as the limit of open files (ulimit -n) "
+                                "allows with {} set aside for the supervisor",
+                                by_id_.size(), kDescriptorsReserved));
+    }
     Address peer;
     sockaddr_storage storage{};
     socklen_t length = sizeof(storage);
@@ -138,15 +162,10 @@ void Edge::accept_from(Listener* listener) {
         continue;
       }
       if (errno == EAGAIN || errno == EWOULDBLOCK) {
-        listener->starved = false;
+        listener->starved = listener->complained = false;
         return;
       }
-      // Out of descriptors or memory: tried again when a connection has been closed.
-      if (!listener->starved) {
-        sink_->edge_trouble(system_error("accept", errno).message);
-      }
-      listener->waiting = listener->starved = true;
-      return;
+      return wait_for_room(listener, system_error("accept", errno).message);
     }
     peer.length = static_cast<uint8_t>(std::min<size_t>(length, kAddressBytesMax));
     std::memcpy(peer.bytes, &storage, peer.length);

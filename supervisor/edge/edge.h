@@ -37,7 +37,10 @@ inline constexpr size_t kPeekBytesMax = 64 * 1024;  // most input handed over in
 inline constexpr size_t kDropBytesMin = 64 * 1024;  // drop from the kernel from here on,
 inline constexpr unsigned kDropPeeksMin = 64;       // or after as many peeks
 inline constexpr unsigned kAcceptBatchMax = 256;    // connections accepted in one go
-inline constexpr size_t kSuspectBytesMax = 64;      // of a suspect's last input, for the report
+// Descriptors that clients do not get: the supervisor needs them for a new keeper, the control
+// socket, a look into /proc, and what it has open anyway.
+inline constexpr size_t kDescriptorsReserved = 96;
+inline constexpr size_t kSuspectBytesMax = 64;  // of a suspect's last input, for the report
 
 class EdgeSink {
  public:
@@ -90,8 +93,9 @@ class Edge {
   // Reports what happened in calls from the core: written positions, closed connections, binds.
   void report();
   bool has_reports() const { return !reports_.empty() || !closed_.empty() || !bound_.empty(); }
-  // Drops what may be dropped, however little. Call it now and then (every few ticks): many tiny
-  // segments fill a receive buffer long before kDropBytesMin.
+  // Drops what may be dropped, however little, and tries again to accept where that failed. Call it
+  // now and then (every few ticks): many tiny segments fill a receive buffer long before
+  // kDropBytesMin.
   void drop_released();
   // While paused no input is read and nothing accepted (the peer supervisor is behind).
   void pause(bool paused);
@@ -146,6 +150,9 @@ class Edge {
   Listener* add_listener(uint32_t socket, int fd);
   void watch(int fd, uint64_t slot, uint32_t events);
   void name(Connection* connection, ConnectionId id);
+  bool is_full() const;
+  void wait_for_room(Listener* listener, const std::string& why);
+  void accept_again();
   void accept_from(Listener* listener);
   void accept_one(Listener* listener, int fd, const Address& peer);
   void read_input(Connection* connection);
@@ -175,6 +182,7 @@ class Edge {
   uint64_t tag_ = 0;
   EdgeSink* sink_ = nullptr;
   bool paused_ = false;
+  size_t sockets_max_ = 0;  // connections and listeners
   SocketTable table_;
   OutsideLocks locks_;
   std::unique_ptr<uint8_t[]> buffer_;

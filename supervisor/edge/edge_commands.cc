@@ -322,11 +322,13 @@ void Edge::destroy(Connection* connection) {
   set_unsent(connection, false);
   by_id_.erase(connection->id);
   closed_.push_back(connection);
+  accept_again();
+}
+
+void Edge::accept_again() {
   for (const auto& [socket, listener] : listeners_) {
-    if (listener->starved) {
-      listener->starved = false;
-      accept_pending_ = true;
-    }
+    accept_pending_ = accept_pending_ || listener->starved;
+    listener->starved = false;
   }
 }
 
@@ -385,6 +387,7 @@ void Edge::drop_released() {
     }
   }
   droppable_.clear();
+  accept_again();
 }
 
 void Edge::reoffer_input(ConnectionId id, uint64_t position) {

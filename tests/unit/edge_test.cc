@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The edge against real loopback clients: input that the kernel keeps until it may go, output,
 // ends of connections, limits, and being offered input again.
+#include <sys/resource.h>
+
 #include "edge_fixture.h"
 
 namespace ftrun::edge {
@@ -287,6 +289,52 @@ TEST_F(EdgeTest, ManyConnectionsReuseSlots) {
     run_until([this] { return edge_->connections() == 0 && !edge_->has_reports(); });
   }
   EXPECT_EQ(last_id_, 1000u);
+}
+
+// The supervisor keeps descriptors for its own needs, and goes on accepting when there is room.
+TEST_F(EdgeTest, AtTheDescriptorLimitClientsWaitUntilThereIsRoom) {
+  rlimit before{};
+  getrlimit(RLIMIT_NOFILE, &before);
+  constexpr unsigned kClients = 9;
+  const rlimit small{kDescriptorsReserved + 1 + kClients, before.rlim_max};
+  setrlimit(RLIMIT_NOFILE, &small);
+  TearDown();
+  make_edge();
+  setrlimit(RLIMIT_NOFILE, &before);
+  const uint16_t port = listen();
+  std::vector<Client> clients;
+  for (unsigned i = 0; i < kClients; ++i) {
+    clients.push_back(client(port));
+  }
+  EXPECT_EQ(trouble_, "");
+  Client waiting(port);
+  waiting.say("patience");
+  run_until([this] { return !trouble_.empty(); });
+  EXPECT_NE(trouble_.find("new connections wait: 9 are open"), std::string::npos) << trouble_;
+  trouble_.clear();
+  edge_->drop_released();  // looks again, in vain, and does not complain again
+  iterate(10);
+  EXPECT_EQ(last_id_, kClients);
+  EXPECT_EQ(trouble_, "");
+  edge_->close(1, 0);
+  run_until([this] { return seen_[kClients + 1].input == "patience"; });
+}
+
+// Others may have what is missing (ENFILE, no memory): no connection of ours need end then.
+TEST_F(EdgeTest, AcceptThatFailedIsTriedAgain) {
+  const uint16_t port = listen();
+  rlimit before{};
+  getrlimit(RLIMIT_NOFILE, &before);
+  Client first(port);
+  const rlimit none{3, before.rlim_max};
+  setrlimit(RLIMIT_NOFILE, &none);
+  run_until([this] { return !trouble_.empty(); });
+  setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_NE(trouble_.find("new connections wait: accept"), std::string::npos) << trouble_;
+  iterate(10);
+  EXPECT_EQ(last_id_, 0u);
+  edge_->drop_released();
+  run_until([this] { return last_id_ == 1; });
 }
 
 }  // namespace
