@@ -93,7 +93,7 @@ void Check::watch_time(int64_t now_ns) {
   }
   if (stopped_ns_ == 0 && now_ns - started_ns_ >= for_ns_) {
     std::vector<std::string> unreached;
-    if (send_signal(run_dir_, SIGTERM, &unreached).ok()) {
+    if (send_signal(run_dir_, SIGTERM, 0, &unreached).ok()) {
       stopped_ns_ = now_ns;
       findings_.stop_signal = SIGTERM;
     }

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/control_client.h"
 
-#include <fcntl.h>
 #include <poll.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -17,6 +15,7 @@
 #include "cli/unit_status.h"
 #include "fmt/format.h"
 #include "supervisor/arbiter/views.h"
+#include "supervisor/json_fields.h"
 #include "supervisor/process/launch.h"
 
 namespace ftrun::cli {
@@ -26,7 +25,6 @@ using Clock = std::chrono::steady_clock;
 using process::Descriptor;
 
 constexpr size_t kAnswerBytesMax = 1 << 20;
-constexpr int kLockTimeoutMs = 5'000;
 constexpr int kStartTimeoutMs = 2'000;
 
 Result<Descriptor> connect_to(const std::string& path) {
@@ -73,45 +71,6 @@ Result<std::string> read_line(const std::string& path, int fd, Clock::time_point
     }
   }
   return line.substr(0, line.find('\n'));
-}
-
-std::string signals_path(const std::string& run_dir) {
-  return run_dir + "/signals";
-}
-
-// Exclusive among tools. They have no keeper, so the lock ends with its holder.
-Result<Descriptor> lock_signals(const std::string& run_dir) {
-  const std::string path = signals_path(run_dir);
-  Descriptor fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!fd.valid()) {
-    return system_error(path, errno);
-  }
-  const auto deadline = Clock::now() + std::chrono::milliseconds(kLockTimeoutMs);
-  while (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (Clock::now() > deadline) {
-      return Error{path + " is locked by another tool that does not go on", EBUSY};
-    }
-    poll(nullptr, 0, 5);
-  }
-  return fd;
-}
-
-Result<uint32_t> next_sequence(const std::string& path, int fd) {
-  char text[32];
-  const ssize_t length = pread(fd, text, sizeof text, 0);
-  if (length < 0) {
-    return system_error("reading the sequence of signals", errno);
-  }
-  auto last = decode_sequence({text, static_cast<size_t>(length)});
-  if (!last.ok()) {
-    return Error{path + " " + last.error().message};
-  }
-  const uint32_t next = *last + 1;
-  const std::string line = fmt::format("{}\n", next);
-  if (pwrite(fd, line.data(), line.size(), 0) != static_cast<ssize_t>(line.size())) {
-    return system_error("writing the sequence of signals", errno);
-  }
-  return next;
 }
 
 // Whether a replica of the view is still on its way to its control socket. One that has ended is
@@ -165,13 +124,9 @@ Result<nlohmann::json> ask(const std::string& path, const ControlRequest& reques
   return json.ok() ? std::move(json) : Error{path + " " + json.error().message};
 }
 
-Result<void> send_signal(const std::string& run_dir, int number,
+Result<void> send_signal(const std::string& run_dir, int number, uint32_t sequence,
                          std::vector<std::string>* unreached) {
   wait_until_started(run_dir);
-  auto lock = lock_signals(run_dir);
-  FTRUN_TRY(lock);
-  auto sequence = next_sequence(signals_path(run_dir), lock->get());
-  FTRUN_TRY(sequence);
   size_t reached = 0;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(run_dir, error)) {
@@ -179,9 +134,10 @@ Result<void> send_signal(const std::string& run_dir, int number,
     if (!name.starts_with("sup.") || !name.ends_with(".sock")) {
       continue;
     }
-    const auto answer = ask(entry.path(), {ControlCommand::kSignal, number, *sequence});
+    const auto answer = ask(entry.path(), {ControlCommand::kSignal, number, sequence});
     if (answer.ok()) {
       ++reached;
+      sequence = field_or(*answer, "seq", sequence);
     } else {
       unreached->push_back(answer.error().message);
     }

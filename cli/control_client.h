@@ -19,11 +19,10 @@ inline constexpr int kControlTimeoutMs = 1'000;
 Result<nlohmann::json> ask(const std::string& path, const ControlRequest& request,
                            int timeout_ms = kControlTimeoutMs);
 
-// Gives every supervisor of the unit the signal `number`, under the unit's next sequence number. Ok
-// when at least one has taken it; `unreached` gets a line for each of the others.
-// ORDER: number and sending are under one lock of the tools, because supervisors take a sequence
-// number below one they have seen for a repetition.
-Result<void> send_signal(const std::string& run_dir, int number,
+// Gives every supervisor of the unit the signal `number`, under one sequence number: `sequence`, or
+// if that is 0 one that the first supervisor gives. Ok when at least one has taken it; `unreached`
+// gets a line for each of the others.
+Result<void> send_signal(const std::string& run_dir, int number, uint32_t sequence,
                          std::vector<std::string>* unreached);
 
 }  // namespace ftrun::cli

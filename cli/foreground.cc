@@ -4,6 +4,8 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +18,8 @@
 #include "cli/outlet.h"
 #include "cli/unit_dir.h"
 #include "fmt/format.h"
+#include "supervisor/link/peers.h"
+#include "supervisor/signals.h"
 
 namespace ftrun::cli {
 namespace {
@@ -24,8 +28,9 @@ namespace {
 constexpr int kLookMs = 10;
 constexpr int kLookIdleMs = 50;
 constexpr int kQuietRounds = 100;
-
-constexpr int kPassedOn[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGQUIT};
+constexpr unsigned kRunDirRounds = 16;
+constexpr unsigned kFtrunClaims =
+    255;  // its name among those who pass on signals; replicas' follow
 
 // Beyond, the console stays in the spool until its reader has caught up.
 constexpr size_t kConsoleWaitingBytesMax = 128 * 1024;
@@ -68,11 +73,7 @@ Result<std::unique_ptr<Foreground>> Foreground::create(std::string unit, std::st
                                                        int replicas) {
   std::unique_ptr<Foreground> foreground(
       new Foreground(std::move(unit), std::move(run_dir), replicas));
-  sigset_t set;
-  sigemptyset(&set);
-  for (const int number : kPassedOn) {
-    sigaddset(&set, number);
-  }
+  sigset_t set = passed_on_signals();
   sigaddset(&set, SIGCHLD);
   sigprocmask(SIG_BLOCK, &set, nullptr);
   foreground->signals_ = process::Descriptor(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
@@ -131,9 +132,13 @@ void Foreground::take_signals() {
 
 void Foreground::pass_signals() {
   for (const int number : pending_signals_) {
+    // Who signals all processes of the unit at once may have reached a supervisor first.
+    if (!memory_.claim_signal(number, kFtrunClaims, link::monotonic_ns())) {
+      continue;
+    }
     std::vector<std::string> unreached;
-    const Result<void> sent = send_signal(run_dir_, number, &unreached);
-    if (!sent.ok() && !all_ended()) {
+    const Result<void> sent = send_signal(run_dir_, number, memory_.next_signal(), &unreached);
+    if (!sent.ok() && !all_ended() && !signal_supervisors(number)) {
       say(fmt::format("signal {} was not passed on: {}", number, sent.error().message));
       for (const std::string& line : unreached) {
         say(line);
@@ -143,12 +148,47 @@ void Foreground::pass_signals() {
   pending_signals_.clear();
 }
 
-void Foreground::follow_view() {
-  const auto current = arbiter::Views(run_dir_).current();
-  if (!current.ok() || !current->has_value() || view_ == **current) {
-    return;  // a trouble with the run directory is the supervisors' to report
+// Without control sockets (somebody has removed the run directory): a supervisor takes a signal
+// that is sent to itself for the program's.
+bool Foreground::signal_supervisors(int number) {
+  memory_.disclaim_signal(number);
+  bool any = false;
+  for (const Supervisor& supervisor : supervisors_) {
+    any = any || (supervisor.pidfd.valid() &&
+                  syscall(SYS_pidfd_send_signal, supervisor.pidfd.get(), number, nullptr, 0) == 0);
   }
-  const unit::View now = **current;
+  return any;
+}
+
+// The supervisors make it anew, unless another unit's stands in its place.
+void Foreground::look_at_run_dir() {
+  if (rounds_++ % kRunDirRounds != 0) {
+    return;
+  }
+  struct stat now {};
+  const ino_t inode = stat(run_dir_.c_str(), &now) == 0 ? now.st_ino : 0;
+  if (run_dir_inode_ != 0 && inode != run_dir_inode_) {
+    say(fmt::format(
+        "WARNING: the run directory {} was removed; unit {} serves on and makes it anew, "
+        "unless another unit takes its place: then ftctl does not reach this one",
+        run_dir_, unit_));
+  }
+  run_dir_inode_ = inode;
+  // Spools that were made anew are opened anew, if they are this unit's.
+  const std::string spool = fmt::format("{}/console.{}", run_dir_, console_of_);
+  const auto unit = read_unit_file(run_dir_);
+  if (unit.ok() && unit->ftrun == getpid() && stat(spool.c_str(), &now) == 0 &&
+      now.st_ino != console_inode_ && console_.open(spool).ok()) {
+    console_inode_ = now.st_ino;
+  }
+}
+
+void Foreground::follow_view() {
+  const std::optional<unit::View> current = memory_.current();
+  if (!current || view_ == *current) {
+    return;
+  }
+  const unit::View now = *current;
   if (now.replicas.size() < view_.replicas.size()) {
     warn_unprotected(view_, now);
   }
@@ -186,6 +226,7 @@ bool Foreground::show_console() {
       return false;  // not made yet: looked for again in the next round
     }
     console_of_ = sender;
+    console_inode_ = 0;
   }
   bool any = false;
   int stream = 1;
@@ -258,9 +299,15 @@ std::string Foreground::supervisors_ends() const {
   return text + logs;
 }
 
+// In the unit's memory: there may be no room for a file.
+std::optional<int> Foreground::exit_status() const {
+  const std::optional<int> status = memory_.exit_status();
+  return status ? status : read_exit_status(run_dir_);
+}
+
 int Foreground::final_status() {
   const std::string lost = last_event(run_dir_, {"lost"});
-  const std::optional<int> status = read_exit_status(run_dir_);
+  const std::optional<int> status = exit_status();
   if (!lost.empty()) {
     say(fmt::format("unit {} is lost: {} ({}); its events are in {}/events.jsonl", unit_, lost,
                     first_line(last_event(run_dir_, {"app_failed"})), run_dir_));
@@ -280,7 +327,7 @@ int Foreground::run() {
     // ORDER: whether all have ended is asked before the console is read: what they wrote is there.
     const bool ended = all_ended();
     take_signals();
-    if (starting() && !read_exit_status(run_dir_)) {
+    if (starting() && !exit_status()) {
       const bool overdue = ended_by_ != 0 && Clock::now() - asked_at_ > kStartGrace;
       if (overdue ||
           std::any_of(supervisors_.begin(), supervisors_.end(), [](const Supervisor& supervisor) {
@@ -293,6 +340,7 @@ int Foreground::run() {
     }
     follow_view();
     say_events();
+    look_at_run_dir();
     quiet_rounds_ = show_console() ? 0 : quiet_rounds_ + 1;
     if (look_ && started_ && !ended) {
       look_();

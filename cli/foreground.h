@@ -3,6 +3,8 @@
 // protection is lost, and ends with the unit. It decides nothing: the unit runs on without it.
 #pragma once
 
+#include <sys/types.h>
+
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -32,6 +34,8 @@ class Foreground {
   void every_round(std::function<void()> look) { look_ = std::move(look); }
   // The last signal that was passed on to end the program (SIGTERM, SIGINT, SIGQUIT); 0: none.
   int ended_by() const { return ended_by_; }
+  // Once all are added: where their views are decided.
+  void follow(UnitMemory memory) { memory_ = std::move(memory); }
   void add(Supervisor supervisor) { supervisors_.push_back(std::move(supervisor)); }
   // Returns ftrun's exit status, when the unit has ended. Kills the supervisors if one of them ends
   // before all have started, or if all are asked to end before and do not start soon.
@@ -44,6 +48,9 @@ class Foreground {
   void collect_supervisors();
   void take_signals();
   void pass_signals();
+  bool signal_supervisors(int number);
+  void look_at_run_dir();
+  std::optional<int> exit_status() const;
   void follow_view();
   void warn_unprotected(const unit::View& before, const unit::View& now);
   void say_events();
@@ -58,6 +65,7 @@ class Foreground {
   std::string unit_;
   std::string run_dir_;
   std::vector<Supervisor> supervisors_;
+  UnitMemory memory_;
   process::Descriptor signals_;
   std::vector<int> pending_signals_;  // arrived before the supervisors could take any
   unit::View view_;
@@ -66,6 +74,9 @@ class Foreground {
   EventFollower events_;
   bool started_ = false;
   int quiet_rounds_ = 0;
+  unsigned rounds_ = 0;
+  ino_t run_dir_inode_ = 0;
+  ino_t console_inode_ = 0;
   std::function<void()> look_;
   int ended_by_ = 0;
   Clock::time_point asked_at_;  // when that came

@@ -123,7 +123,7 @@ Result<int> stop_unit(const std::string& run_dir, int wait_ms) {
     return Error{fmt::format("no supervisor of the unit in {} is running", run_dir)};
   }
   std::vector<std::string> unreached;
-  FTRUN_TRY(send_signal(run_dir, SIGTERM, &unreached));
+  FTRUN_TRY(send_signal(run_dir, SIGTERM, 0, &unreached));
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(wait_ms);
   while (*living && std::chrono::steady_clock::now() < deadline) {
     poll(nullptr, 0, kLookMs);

@@ -17,6 +17,7 @@
 #include "cli/supervisors.h"
 #include "cli/unit_dir.h"
 #include "fmt/format.h"
+#include "supervisor/founding.h"
 #include "supervisor/process/program_check.h"
 #include "supervisor/process/state_dirs.h"
 
@@ -76,7 +77,11 @@ Result<std::string> claim(const cli::RunOptions& options) {
     FTRUN_TRY(cli::make_private_directory(cli::units_directory()));
     run_dir = fmt::format("{}/{}", cli::units_directory(), options.unit);
   }
-  FTRUN_TRY(cli::claim_run_directory(run_dir, options.unit));
+  std::vector<std::string> notes;
+  FTRUN_TRY(cli::claim_run_directory(run_dir, options.unit, &notes));
+  for (const std::string& note : notes) {
+    cli::say("note: " + note);
+  }
   char* real = realpath(run_dir.c_str(), nullptr);
   if (real == nullptr) {
     return ftrun::system_error(run_dir, errno);
@@ -114,14 +119,18 @@ int conclude(cli::Check* check, int asked_by) {
 Result<int> run_unit(const cli::RunOptions& options, const std::string& run_dir) {
   auto path = cli::find_supervisor();
   FTRUN_TRY(path);
+  auto founding = ftrun::Founding::create(static_cast<unsigned>(options.replicas),
+                                          options.transport == "tcp", options.command);
+  FTRUN_TRY(founding);
   auto foreground = cli::Foreground::create(options.unit, run_dir, options.replicas);
   FTRUN_TRY(foreground);
   for (int replica = 0; replica < options.replicas; ++replica) {
     const std::string id(1, static_cast<char>('a' + replica));
-    auto supervisor = cli::start_supervisor(*path, options, run_dir, id);
+    auto supervisor = cli::start_supervisor(*path, options, run_dir, id, *founding);
     FTRUN_TRY(supervisor);
     (*foreground)->add(std::move(*supervisor));
   }
+  (*foreground)->follow(std::move(*founding).take_memory());
   if (!options.check) {
     return (*foreground)->run();
   }
@@ -156,6 +165,8 @@ int start(cli::RunOptions* options) {
 
 int main(int argc, char** argv) {
   cli::fill_standard_descriptors();
+  signal(SIGXFSZ, SIG_IGN);  // EFBIG says it too, and ends nobody
+  ftrun::hide_environment();
   // A program of that name is started by `ftrun -- doctor`.
   if (argc == 2 && std::strcmp(argv[1], "doctor") == 0) {
     const cli::Diagnosis diagnosis = cli::diagnose_host();
@@ -169,6 +180,9 @@ int main(int argc, char** argv) {
     cli::print_error(parsed.text);
     return parsed.exit_code;
   }
+  // What follows the program's name may be a password, and ps shows it to everybody.
+  const int words = static_cast<int>(parsed.options.command.size()) - 1;
+  ftrun::hide_words(argv + argc - words, words);
   const int exit_status = start(&parsed.options);
   cli::settle_outlets();
   return exit_status;

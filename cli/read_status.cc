@@ -8,6 +8,7 @@
 #include "cli/unit_status.h"
 #include "fmt/format.h"
 #include "supervisor/arbiter/views.h"
+#include "supervisor/json_fields.h"
 
 namespace ftrun::cli {
 
@@ -18,11 +19,12 @@ Result<UnitStatus> read_unit_status(const std::string& run_dir) {
   std::map<std::string, nlohmann::json> answers;
   bool lives = false;
   for (const ReplicaFile& file : *files) {
-    if (!belongs_to(file.supervisor, run_dir)) {
+    const bool known = belongs_to(file.supervisor, run_dir);
+    if (!known && file.damage.empty()) {
       continue;
     }
-    lives = true;
     auto answer = ask(fmt::format("{}/sup.{}.sock", run_dir, file.id), {ControlCommand::kStatus});
+    lives = lives || known || answer.ok();
     if (answer.ok()) {
       answers[file.id] = std::move(*answer);
     }
@@ -32,6 +34,13 @@ Result<UnitStatus> read_unit_status(const std::string& run_dir) {
   }
   auto view = arbiter::Views(run_dir).current();
   FTRUN_TRY(view);
+  // A file comes late where there is no room for it.
+  for (const auto& [id, answer] : answers) {
+    const auto told = arbiter::decode_view(field_or(answer, "view", std::string()));
+    if (told.ok() && (!view->has_value() || told->epoch > (*view)->epoch)) {
+      view = std::optional<unit::View>(*told);
+    }
+  }
   std::vector<std::string> names;
   std::string sender;
   uint64_t epoch = 0;

@@ -14,6 +14,8 @@
 #include <iterator>
 
 #include "fmt/format.h"
+#include "supervisor/arbiter/views.h"
+#include "supervisor/signals.h"
 
 namespace ftrun::cli {
 namespace {
@@ -25,11 +27,13 @@ std::string milliseconds(double seconds) {
 }
 
 // In the child: only async-signal-safe calls on prepared memory.
-[[noreturn]] void become_supervisor(const char* path, char* const* arguments, int log) {
+[[noreturn]] void become_supervisor(const char* path, char* const* arguments, int log,
+                                    const Founding& founding, unit::ReplicaId replica) {
+  founding.pass_on(replica);
   setsid();
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
+  // Those that are the program's wait until the supervisor takes them; all others are not blocked.
+  const sigset_t waiting = passed_on_signals();
+  sigprocmask(SIG_SETMASK, &waiting, nullptr);
   signal(SIGPIPE, SIG_DFL);
   const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (null >= 0 && dup2(null, 0) >= 0 && dup2(log, 1) >= 0 && dup2(log, 2) >= 0) {
@@ -91,14 +95,16 @@ std::vector<std::string> supervisor_arguments(const std::string& path, const Run
     arguments.insert(arguments.end(), {"--record-log", id == "a" ? options.record_log
                                                                  : options.record_log + "." + id});
   }
-  arguments.push_back("--");
-  arguments.insert(arguments.end(), options.command.begin(), options.command.end());
   return arguments;
 }
 
 Result<Supervisor> start_supervisor(const std::string& path, const RunOptions& options,
-                                    const std::string& run_dir, const std::string& id) {
+                                    const std::string& run_dir, const std::string& id,
+                                    const Founding& founding) {
+  const unit::ReplicaId replica = arbiter::replica_from_name(id).value_or(unit::kNoReplica);
   std::vector<std::string> arguments = supervisor_arguments(path, options, run_dir, id);
+  const std::vector<std::string> inherited = founding.options(replica);
+  arguments.insert(arguments.end(), inherited.begin(), inherited.end());
   std::vector<char*> pointers;
   for (std::string& argument : arguments) {
     pointers.push_back(argument.data());
@@ -114,7 +120,7 @@ Result<Supervisor> start_supervisor(const std::string& path, const RunOptions& o
   supervisor.id = id;
   supervisor.pid = fork();
   if (supervisor.pid == 0) {
-    become_supervisor(path.c_str(), pointers.data(), log.get());
+    become_supervisor(path.c_str(), pointers.data(), log.get(), founding, replica);
   }
   if (supervisor.pid < 0) {
     return system_error("starting supervisor " + id, errno);

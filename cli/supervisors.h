@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cli/options.h"
+#include "supervisor/founding.h"
 #include "supervisor/process/launch.h"
 #include "supervisor/result.h"
 
@@ -25,9 +26,10 @@ Result<std::string> find_supervisor();
 
 // REQUIRES: one thread. What the supervisor writes goes to sup.<id>.log in the run directory.
 Result<Supervisor> start_supervisor(const std::string& path, const RunOptions& options,
-                                    const std::string& run_dir, const std::string& id);
+                                    const std::string& run_dir, const std::string& id,
+                                    const Founding& founding);
 
-// The arguments that start_supervisor passes.
+// The arguments that start_supervisor passes, but for those of the founding.
 std::vector<std::string> supervisor_arguments(const std::string& path, const RunOptions& options,
                                               const std::string& run_dir, const std::string& id);
 

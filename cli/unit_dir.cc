@@ -2,24 +2,22 @@
 #include "cli/unit_dir.h"
 
 #include <fcntl.h>
-#include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 
 #include "fmt/format.h"
-#include "supervisor/edge/keeper.h"
 #include "supervisor/process/launch.h"
 #include "supervisor/process/proc_info.h"
-#include "supervisor/process/tree_copy.h"
 
 namespace ftrun::cli {
 namespace {
@@ -27,16 +25,25 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kUnitNameBytesMax = 64;
-constexpr int kKeeperDeathMs = 5'000;
-// The longest file name in a run directory that is a Unix socket's: sup.a.sock and a slash.
-constexpr size_t kSocketPathBytesMax = 107 - 11;
+constexpr size_t kTextBytesMax = 1 << 20;
 
+// Whatever stands there, it is not waited for.
 Result<std::string> read_text(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
+  const process::Descriptor fd(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  struct stat info {};
+  if (!fd.valid() || fstat(fd.get(), &info) != 0) {
     return system_error(path, errno);
   }
-  return std::string{std::istreambuf_iterator<char>(file), {}};
+  if (!S_ISREG(info.st_mode)) {
+    return Error{path + " is no file"};
+  }
+  std::string text;
+  char buffer[4096];
+  ssize_t got = 0;
+  while ((got = read(fd.get(), buffer, sizeof buffer)) > 0 && text.size() < kTextBytesMax) {
+    text.append(buffer, static_cast<size_t>(got));
+  }
+  return got < 0 ? system_error(path, errno) : Result<std::string>(text);
 }
 
 // What /proc says; nothing where there is no such process.
@@ -45,25 +52,21 @@ std::string read_process(pid_t pid, const char* what) {
   return text.ok() ? *text : "";
 }
 
-Result<void> kill_keeper(const ReplicaFile& replica) {
-  const process::Descriptor pidfd(static_cast<int>(syscall(SYS_pidfd_open, replica.keeper, 0)));
-  return pidfd.valid() ? edge::kill_and_wait(pidfd.get(), kKeeperDeathMs) : Result<void>();
-}
-
-Result<void> remove_dead_unit(const std::string& run_dir) {
-  auto replicas = read_replica_files(run_dir);
-  FTRUN_TRY(replicas);
-  for (const ReplicaFile& replica : *replicas) {
-    if (belongs_to(replica.keeper, run_dir)) {
-      FTRUN_TRY(kill_keeper(replica));
-    }
+// The supervisor whose file is damaged still answers its control socket, if it lives.
+pid_t who_listens(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const process::Descriptor fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  ucred peer{};
+  socklen_t length = sizeof peer;
+  if (!fd.valid() || path.size() >= sizeof address.sun_path) {
+    return 0;
   }
-  // Renamed first: of two that start the same unit at once, one finds nothing to rename.
-  const std::string stale = fmt::format("{}.stale-{}", run_dir, getpid());
-  if (rename(run_dir.c_str(), stale.c_str()) != 0) {
-    return errno == ENOENT ? Result<void>() : system_error("removing " + run_dir, errno);
-  }
-  return process::remove_tree(stale);
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  return connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 &&
+                 getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0
+             ? peer.pid
+             : 0;
 }
 
 }  // namespace
@@ -139,11 +142,13 @@ Result<std::vector<ReplicaFile>> read_replica_files(const std::string& run_dir) 
     if (!id) {
       continue;
     }
-    auto text = read_text(entry.path());
-    FTRUN_TRY(text);
-    auto replica = decode_replica_file(*id, *text);
+    const auto text = read_text(entry.path());
+    auto replica = text.ok() ? decode_replica_file(*id, *text) : Result<ReplicaFile>(text.error());
     if (!replica.ok()) {
-      return Error{entry.path().string() + " " + replica.error().message};
+      ReplicaFile damaged;
+      damaged.id = *id;
+      damaged.damage = replica.error().message;
+      replica = damaged;
     }
     replicas.push_back(std::move(*replica));
   }
@@ -167,8 +172,11 @@ Result<std::optional<Owner>> find_owner(const std::string& run_dir) {
   auto replicas = read_replica_files(run_dir);
   FTRUN_TRY(replicas);
   for (const ReplicaFile& replica : *replicas) {
-    if (belongs_to(replica.supervisor, run_dir)) {
-      return std::optional<Owner>({"supervisor " + replica.id, replica.supervisor});
+    const pid_t supervisor = replica.damage.empty()
+                                 ? replica.supervisor
+                                 : who_listens(fmt::format("{}/sup.{}.sock", run_dir, replica.id));
+    if (belongs_to(supervisor, run_dir)) {
+      return std::optional<Owner>({"supervisor " + replica.id, supervisor});
     }
   }
   // Before the supervisors have written their files there is only ftrun, whose command line need
@@ -179,69 +187,6 @@ Result<std::optional<Owner>> find_owner(const std::string& run_dir) {
     return std::optional<Owner>({"ftrun", unit->ftrun});
   }
   return std::optional<Owner>{};
-}
-
-namespace {
-
-// What stands at `path`: a living unit refuses, a dead one's remains are removed.
-Result<void> clear_place(const std::string& path, const std::string& unit) {
-  struct stat info {};
-  if (lstat(path.c_str(), &info) != 0) {
-    return errno == ENOENT ? Result<void>() : system_error(path, errno);
-  }
-  const bool link = S_ISLNK(info.st_mode);
-  std::error_code unresolved;
-  const std::string run_dir = fs::canonical(path, unresolved);
-  if (unresolved) {
-    return unlink(path.c_str()) == 0 ? Result<void>() : system_error(path, errno);
-  }
-  FTRUN_TRY(make_private_directory(run_dir));
-  auto owner = find_owner(run_dir);
-  FTRUN_TRY(owner);
-  if (owner->has_value()) {
-    return Error{fmt::format("unit {} is running already ({}, pid {}); its run directory is {}",
-                             unit, (*owner)->role, (*owner)->pid, run_dir),
-                 EBUSY};
-  }
-  if (link) {
-    return unlink(path.c_str()) == 0 ? Result<void>() : system_error(path, errno);
-  }
-  // A directory that the operator made for us is empty; anything else was not ours.
-  if (!fs::is_empty(run_dir) && !fs::exists(run_dir + "/unit.json")) {
-    return Error{run_dir + " is neither empty nor the run directory of a unit", ENOTEMPTY};
-  }
-  return remove_dead_unit(run_dir);
-}
-
-}  // namespace
-
-Result<void> claim_run_directory(const std::string& run_dir, const std::string& unit) {
-  if (run_dir.size() > kSocketPathBytesMax) {
-    return Error{
-        fmt::format("the run directory's name {} is too long for the sockets in it ({} "
-                    "bytes, at most {})",
-                    run_dir, run_dir.size(), kSocketPathBytesMax)};
-  }
-  FTRUN_TRY(clear_place(run_dir, unit));
-  if (mkdir(run_dir.c_str(), 0700) != 0) {
-    return system_error("creating the run directory " + run_dir, errno);
-  }
-  return {};
-}
-
-Result<bool> publish_name(const std::string& run_dir, const std::string& unit) {
-  FTRUN_TRY(make_private_directory(units_directory()));
-  const std::string name = fmt::format("{}/{}", units_directory(), unit);
-  std::error_code error;
-  if (fs::equivalent(name, run_dir, error)) {
-    return true;
-  }
-  const Result<void> cleared = clear_place(name, unit);
-  if (!cleared.ok()) {
-    return cleared.error().number == EBUSY ? Result<bool>(false) : cleared.error();
-  }
-  return symlink(run_dir.c_str(), name.c_str()) == 0 ? Result<bool>(true)
-                                                     : system_error("linking " + name, errno);
 }
 
 Result<std::vector<RunningUnit>> find_running_units() {

@@ -2,7 +2,6 @@
 // Units as ftrun and ftctl see them: where a unit's run directory is, whether the unit lives, who
 // is in it. The files in there are described in supervisor/run_dir.h; ftrun adds
 //   unit.json   {"unit","replicas","program","ftrun"}: what was started, by which process
-//   signals     the sequence number of the last operator signal (control_client.h)
 // Runs in the tools. Whether a process is the one that a file names is asked of its command line:
 // it must mention the run directory (a pid alone may have been given again).
 #pragma once
@@ -31,7 +30,7 @@ Result<void> make_private_directory(const std::string& path);
 Result<void> write_unit_file(const std::string& run_dir, const UnitFile& unit);
 Result<UnitFile> read_unit_file(const std::string& run_dir);
 
-// All sup.<id>.json, by id. A file that is damaged is an Error.
+// All sup.<id>.json, by id. One that is damaged is there with its damage and no process.
 Result<std::vector<ReplicaFile>> read_replica_files(const std::string& run_dir);
 
 // Whether `pid` is a process of the unit in `run_dir`: ftrun, a supervisor or a keeper.
@@ -46,8 +45,10 @@ struct Owner {
 Result<std::optional<Owner>> find_owner(const std::string& run_dir);
 
 // Makes an empty run directory for a new unit, in place of a dead one's (whose keepers, which may
-// still hold its sockets, are killed). Refuses when the unit lives, naming the process.
-Result<void> claim_run_directory(const std::string& run_dir, const std::string& unit);
+// still hold its sockets, are killed). Refuses when the unit lives, naming the process. `notes` is
+// told of files of the dead unit that were damaged: they are no reason not to start.
+Result<void> claim_run_directory(const std::string& run_dir, const std::string& unit,
+                                 std::vector<std::string>* notes);
 
 // For a unit whose run directory the operator chose: lets its name lead there (a symbolic link in
 // units_directory()). False when another living unit has the name; it keeps it.

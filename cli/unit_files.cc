@@ -80,14 +80,6 @@ std::optional<int> decode_exit_status(std::string_view text) {
   return decode_number<int>(text);
 }
 
-Result<uint32_t> decode_sequence(std::string_view text) {
-  const auto sequence = text.empty() ? 0 : decode_number<uint32_t>(text);
-  if (!sequence || *sequence == UINT32_MAX) {
-    return Error{"is damaged: no sequence number that another one follows"};
-  }
-  return *sequence;
-}
-
 std::string last_event_in(std::string_view lines, const std::vector<std::string>& kinds) {
   std::string found;
   while (!lines.empty()) {

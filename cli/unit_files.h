@@ -34,6 +34,7 @@ struct ReplicaFile {
   pid_t keeper = 0;
   pid_t init = 0;
   pid_t application = 0;
+  std::string damage;  // why the file says nothing (a power failure cut it off, say); else empty
   bool operator==(const ReplicaFile&) const = default;
 };
 // The id in such a name; nothing for the name of any other file.
@@ -42,9 +43,6 @@ Result<ReplicaFile> decode_replica_file(const std::string& id, std::string_view 
 
 // exit_status: nothing unless it is one decimal number and a newline.
 std::optional<int> decode_exit_status(std::string_view text);
-
-// signals: the last sequence number; 0 for a file that is new and empty.
-Result<uint32_t> decode_sequence(std::string_view text);
 
 // The last event of one of these kinds among the lines of events.jsonl, as "replica a: text"; empty
 // if there is none. Lines that are no events, or not complete yet, are passed over.

@@ -63,6 +63,16 @@ Result<ConsoleSpool> ConsoleSpool::create(const std::string& path) {
   return spool;
 }
 
+Result<void> ConsoleSpool::renew(const std::string& path) {
+  Result<ConsoleSpool> spool = create(path);
+  if (!spool.ok()) {
+    return spool.error();
+  }
+  std::memcpy(spool->memory_, memory_, kFileBytes);
+  *this = std::move(*spool);
+  return {};
+}
+
 void ConsoleSpool::put(uint64_t position, const void* data, size_t bytes) {
   const size_t at = position % kConsoleRingBytes;
   const size_t first = std::min(bytes, kConsoleRingBytes - at);

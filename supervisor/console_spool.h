@@ -46,6 +46,8 @@ class ConsoleSpool {
   ConsoleSpool& operator=(ConsoleSpool&& other) noexcept;
   ~ConsoleSpool();
   void append(int stream, unit::Bytes data);
+  // Goes on in a new file of this name, with what the old one holds. Unchanged on failure.
+  Result<void> renew(const std::string& path);
 
  private:
   void put(uint64_t position, const void* data, size_t bytes);

@@ -58,6 +58,8 @@ Result<std::unique_ptr<ControlServer>> ControlServer::create(const std::string& 
     return system_error(path, errno);
   }
   server->path_ = path;
+  struct stat named {};
+  server->inode_ = stat(path.c_str(), &named) == 0 ? named.st_ino : 0;
   server->watch(EPOLL_CTL_ADD, server->fd_, EPOLLIN);
   return server;
 }
@@ -92,6 +94,11 @@ void ControlServer::process(const epoll_event& event) {
     close(fd);
     clients_.erase(found);
   }
+}
+
+bool ControlServer::reachable() const {
+  struct stat named {};
+  return stat(path_.c_str(), &named) == 0 && named.st_ino == inode_;
 }
 
 void ControlServer::resume() {

@@ -2,7 +2,9 @@
 // The control socket sup.<id>.sock: JSON lines over a Unix stream socket, for ftrun and ftctl.
 //
 //   {"cmd":"status"}                          -> one JSON object, see Replica::status_json()
-//   {"cmd":"signal","number":15,"seq":n}      -> {"ok":true}; n from 1, one sequence for the unit
+//   {"cmd":"signal","number":15,"seq":n}      -> {"ok":true,"seq":n}; n from 1, one sequence for
+//   the
+//                                                unit; without "seq" the supervisor gives the next
 //   {"cmd":"stop"}                            -> {"ok":true}; this replica ends without more ado
 //   anything else                             -> {"ok":false,"error":"..."}
 //
@@ -44,6 +46,8 @@ class ControlServer {
   ControlServer& operator=(const ControlServer&) = delete;
   ~ControlServer();
   void process(const epoll_event& event);
+  // Whether the socket still has its name: whoever cleans up /tmp may have removed it.
+  bool reachable() const;
   // Now and then: without descriptors for a new client, nobody is waited for until this is called.
   void resume();
 
@@ -64,6 +68,7 @@ class ControlServer {
   int epoll_fd_ = -1;
   uint64_t tag_ = 0;
   std::string path_;
+  ino_t inode_ = 0;  // of the name
   Handler handler_;
   Refused refused_;
   uint64_t heard_ = 0;

@@ -21,10 +21,13 @@ Result<ControlRequest> decode_request(std::string_view line) {
   }
   if (command == "signal") {
     request.command = ControlCommand::kSignal;
-    if (take_field(json, "number", &request.number) != Field::kTaken ||
-        take_field(json, "seq", &request.sequence) != Field::kTaken || request.number < 1 ||
-        request.number > kControlSignalMax || request.sequence < 1) {
-      return Error{"signal needs \"number\" 1 to 64 and \"seq\" from 1"};
+    if (take_field(json, "number", &request.number) != Field::kTaken || request.number < 1 ||
+        request.number > kControlSignalMax) {
+      return Error{"signal needs \"number\" 1 to 64"};
+    }
+    const Field sequence = take_field(json, "seq", &request.sequence);
+    if (sequence == Field::kUnfit || (sequence == Field::kTaken && request.sequence < 1)) {
+      return Error{"signal takes \"seq\" from 1, or none"};
     }
     return request;
   }
@@ -40,9 +43,11 @@ std::string encode_request(const ControlRequest& request) {
     case ControlCommand::kSignal:
       break;
   }
-  return nlohmann::ordered_json{
-      {"cmd", "signal"}, {"number", request.number}, {"seq", request.sequence}}
-      .dump();
+  nlohmann::ordered_json json = {{"cmd", "signal"}, {"number", request.number}};
+  if (request.sequence != 0) {
+    json["seq"] = request.sequence;
+  }
+  return json.dump();
 }
 
 std::string encode_refusal(const std::string& why) {

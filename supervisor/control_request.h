@@ -16,8 +16,8 @@ enum class ControlCommand { kStatus, kSignal, kStop };
 struct ControlRequest {
   ControlCommand command = ControlCommand::kStatus;
   // Of kSignal, else 0.
-  int number = 0;  // 1 to kControlSignalMax
-  uint32_t sequence = 0;
+  int number = 0;         // 1 to kControlSignalMax
+  uint32_t sequence = 0;  // 0: the supervisor is to give it the unit's next one
   bool operator==(const ControlRequest&) const = default;
 };
 inline constexpr int kControlSignalMax = 64;

@@ -20,6 +20,9 @@ using ftrun::Result;
 struct Parsed {
   ftrun::ReplicaOptions options;
   std::string replica = "a";
+  std::vector<std::string> links;
+  int unit_memory = -1;
+  int program = -1;
 };
 
 void describe(CLI::App* app, Parsed* parsed) {
@@ -57,7 +60,13 @@ void describe(CLI::App* app, Parsed* parsed) {
       ->expected(1)
       ->take_all()
       ->allow_extra_args(false);
-  app->add_option("program", options.arguments, "program and its arguments, after --")->required();
+  // Open descriptors (founding.h).
+  app->add_option("--link", parsed->links, "a link to another replica: b=7; repeatable")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
+  app->add_option("--unit-memory", parsed->unit_memory, "the unit's memory")->required();
+  app->add_option("--program", parsed->program, "the program and its arguments")->required();
 }
 
 Result<void> complete(Parsed* parsed) {
@@ -77,9 +86,15 @@ Result<void> complete(Parsed* parsed) {
     }
     options.preload = *preload;
   }
+  Result<ftrun::Inherited> inherited = ftrun::take_inherited(
+      options.replica, options.replicas, parsed->links, parsed->unit_memory, parsed->program);
+  if (!inherited.ok()) {
+    return inherited.error();
+  }
+  options.inherited = std::move(*inherited);
   const char* path = getenv("PATH");
   Result<std::string> program =
-      ftrun::process::find_program(options.arguments[0], path == nullptr ? "" : path);
+      ftrun::process::find_program(options.inherited.program[0], path == nullptr ? "" : path);
   if (!program.ok()) {
     return program.error();
   }
@@ -87,12 +102,19 @@ Result<void> complete(Parsed* parsed) {
   return {};
 }
 
-// Client connections need descriptors; the application's own limits are recorded before this.
-void raise_descriptor_limit() {
+// Client connections need descriptors, and rings are larger than files may be perhaps; the
+// application's own limits are recorded before this.
+void raise_limits() {
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
   limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, ftrun::edge::kSocketTableLines);
   setrlimit(RLIMIT_NOFILE, &limit);
+  const rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
+  if (setrlimit(RLIMIT_FSIZE, &unlimited) != 0) {
+    getrlimit(RLIMIT_FSIZE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
 }
 
 int fail(const ftrun::Error& error) {
@@ -119,8 +141,10 @@ int main(int argc, char** argv) {
   if (!completed.ok()) {
     return fail(completed.error());
   }
-  raise_descriptor_limit();
+  ftrun::hide_environment();
+  raise_limits();
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);  // EFBIG says it too, and ends nobody
   prctl(PR_SET_DUMPABLE, 1);
   prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
   setsid();  // fails harmlessly if ftrun has done it

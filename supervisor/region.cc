@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 #include <new>
+#include <string>
 #include <utility>
 
 namespace ftrun {
@@ -75,7 +76,12 @@ Result<Region> Region::create(Role role, const std::array<uint8_t, 16>& at_rando
     return system_error("region: memfd_create", errno);
   }
   if (ftruncate(region.fd_, static_cast<off_t>(region_file_bytes())) != 0) {
-    return system_error("region: ftruncate", errno);
+    const int number = errno;
+    return Error{system_error("region: ftruncate", number).message +
+                 (number == EFBIG ? " (the limit of file sizes, ulimit -f, is less than the " +
+                                        std::to_string(region_file_bytes() / 1024) +
+                                        " KiB of a replica's rings)"
+                                  : std::string())};
   }
   // Neither side can pull pages away under the other: a SIGBUS in the supervisor would be a crash.
   if (fcntl(region.fd_, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {

@@ -4,8 +4,10 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -27,6 +29,7 @@ constexpr int64_t kSpinNs = 50'000;
 Replica::Replica(ReplicaOptions options)
     : options_(std::move(options)),
       run_dir_(options_.run_dir, arbiter::replica_name(options_.replica)),
+      memory_(options_.inherited.memory),
       views_(options_.run_dir),
       spinner_(kSpinNs),
       placement_(options_.replicas) {}
@@ -49,24 +52,25 @@ Result<void> Replica::watch(int fd, uint64_t tag, uint32_t events) {
 }
 
 Result<void> Replica::start_own_keeper() {
-  Result<pid_t> keeper = edge::start_keeper();
+  Result<pid_t> keeper = edge::start_keeper(keeper_watch_);
   if (!keeper.ok()) {
     return keeper.error();
   }
   keeper_pid_ = *keeper;
   keeper_.reset(static_cast<int>(syscall(SYS_pidfd_open, keeper_pid_, 0)));
   if (!keeper_.valid()) {
-    return system_error("pidfd_open of the keeper", errno);
+    const Error error = system_error("pidfd_open of the keeper", errno);
+    kill(keeper_pid_, SIGKILL);  // our child and not waited for: the pid is its
+    waitpid(keeper_pid_, nullptr, 0);
+    return error;
   }
   return watch(keeper_.get(), kTagKeeper, EPOLLIN | EPOLLET);
 }
 
-Result<void> Replica::start_application(process::Inheritance inheritance,
-                                        const link::Secret& secret) {
-  std::array<uint8_t, 16> at_random;
-  std::memcpy(at_random.data(), secret.data(), at_random.size());
+Result<void> Replica::start_application(process::Inheritance inheritance) {
   const bool primary = options_.replica == 0;
-  Result<Region> region = Region::create(primary ? Role::kPrimary : Role::kSecondary, at_random);
+  Result<Region> region =
+      Region::create(primary ? Role::kPrimary : Role::kSecondary, memory_.random());
   if (!region.ok()) {
     return region.error();
   }
@@ -83,7 +87,7 @@ Result<void> Replica::start_application(process::Inheritance inheritance,
   }
   process::LaunchPlan plan;
   plan.path = options_.program;
-  plan.arguments = options_.arguments;
+  plan.arguments = options_.inherited.program;
   plan.preload_path = options_.preload;
   plan.inheritance = std::move(inheritance);
   plan.region_fd = region_.fd();
@@ -105,11 +109,10 @@ Result<void> Replica::start_application(process::Inheritance inheritance,
   return watch(application_.status.get(), kTagStatus, EPOLLIN | EPOLLRDHUP);
 }
 
-Result<link::Hello> Replica::own_hello(const link::Secret& secret) const {
+Result<link::Hello> Replica::own_hello() const {
   link::Hello hello;
   hello.replica = options_.replica;
   hello.unit = options_.unit;
-  hello.secret = secret;
   const auto name = [](pid_t pid, link::ProcessName* into) -> Result<void> {
     const Result<uint64_t> started = edge::process_start_time(pid);
     if (!started.ok()) {
@@ -126,13 +129,14 @@ Result<link::Hello> Replica::own_hello(const link::Secret& secret) const {
   return hello;
 }
 
-Result<void> Replica::meet_peers(const link::Secret& secret) {
-  Result<link::Hello> hello = own_hello(secret);
+Result<void> Replica::meet_peers() {
+  Result<link::Hello> hello = own_hello();
   if (!hello.ok()) {
     return hello.error();
   }
-  FTRUN_TRY(peers_.connect_all(run_dir_, *hello, options_.replicas));
+  FTRUN_TRY(peers_.meet(std::move(options_.inherited.links), *hello));
   for (link::Peer& peer : peers_.all()) {
+    keeper_watch_.add(peer.supervisor.get());
     FTRUN_TRY(
         watch(peer.link.fd(), kTagLink | peer.replica, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET));
     FTRUN_TRY(watch(peer.supervisor.get(), kTagPeer | peer.replica, EPOLLIN | EPOLLET));
@@ -154,32 +158,32 @@ Result<void> Replica::open_primary_rings(const unit::View& view) {
   return watch(primary_rings_->doorbell(), kTagDoorbell, EPOLLIN | EPOLLET);
 }
 
-Result<void> Replica::publish_pids() const {
-  const nlohmann::json pids = {{"supervisor", getpid()},
-                               {"keeper", keeper_pid_},
-                               {"init", application_.init_pid},
-                               {"application", application_.application_pid}};
-  return run_dir_.write(run_dir_.own("sup", ".json"), pids.dump() + "\n");
-}
-
 Result<void> Replica::start(process::Inheritance inheritance) {
   epoll_.reset(epoll_create1(EPOLL_CLOEXEC));
   if (!epoll_.valid()) {
     return system_error("epoll_create1", errno);
   }
+  FTRUN_TRY(watch_signals());
+  run_dir_.events().open();
+  const Result<std::string> unit_file = run_dir_.read(run_dir_.file("unit.json"));
+  unit_file_ = unit_file.ok() ? *unit_file : "";
+  Result<edge::KeeperWatch> watched = edge::KeeperWatch::create();
+  if (!watched.ok()) {
+    return watched.error();
+  }
+  keeper_watch_ = std::move(*watched);
   // ORDER: the keeper first, while there is little memory that it would hold on to.
   FTRUN_TRY(start_own_keeper());
-  Result<link::Secret> secret = run_dir_.secret();
-  if (!secret.ok()) {
-    return secret.error();
-  }
-  secret_ = *secret;
   const unit::View view = arbiter::first_view(options_.replicas);
-  const Result<unit::View> published = views_.publish(view);
+  const Result<unit::View> published = memory_.publish(view);
   if (!published.ok()) {
     return published.error();
   }
-  if (*published != view) {
+  const Result<unit::View> shown = views_.publish(view);
+  if (!shown.ok()) {
+    return shown.error();
+  }
+  if (*published != view || *shown != view) {
     return Error{run_dir_.path() + ": is in use by another unit"};
   }
   if (!options_.record_log.empty()) {
@@ -194,30 +198,24 @@ Result<void> Replica::start(process::Inheritance inheritance) {
     return console.error();
   }
   console_ = std::move(*console);
-  FTRUN_TRY(start_application(std::move(inheritance), secret_));
+  FTRUN_TRY(start_application(std::move(inheritance)));
   Result<std::unique_ptr<edge::Edge>> edge = edge::Edge::create(epoll_.get(), kTagEdge, this);
   if (!edge.ok()) {
     return edge.error();
   }
   edge_ = std::move(*edge);
   edge_->set_application(application_.application.get());
-  FTRUN_TRY(meet_peers(secret_));
+  FTRUN_TRY(meet_peers());
   FTRUN_TRY(open_primary_rings(view));
   unit::CoreConfig config;
   config.self = options_.replica;
   config.view = view;
   config.sender_serves_primary = options_.shared_rings;
   core_.reset(new unit::UnitCore(config, this));  // make_unique cannot see the private base
-  Result<std::unique_ptr<ControlServer>> control = ControlServer::create(
-      run_dir_.own("sup", ".sock"), epoll_.get(), kTagControl,
-      [this](const std::string& line) { return handle_command(line); },
-      [this](const std::string& text) { event("control", text); });
-  if (!control.ok()) {
-    return control.error();
-  }
-  control_ = std::move(*control);
+  FTRUN_TRY(start_control());
   // ORDER: last; by this file the others know that this supervisor has started, and has a socket.
   FTRUN_TRY(publish_pids());
+  view_shown_ = pids_shown_ = true;
   event("started",
         fmt::format("supervisor {}, application {}", getpid(), application_.application_pid));
   return {};

@@ -23,6 +23,7 @@
 #include "supervisor/console_spool.h"
 #include "supervisor/control.h"
 #include "supervisor/edge/edge.h"
+#include "supervisor/edge/keeper.h"
 #include "supervisor/event_limit.h"
 #include "supervisor/last_words.h"
 #include "supervisor/link/peers.h"
@@ -51,8 +52,8 @@ struct ReplicaOptions {
   std::string record_log;         // file that gets all published turns, or empty
   std::string preload;            // libftpreload.so
   std::string program;            // what execve is given
-  std::vector<std::string> arguments;   // argv
   std::vector<std::string> state_dirs;  // canonical
+  Inherited inherited;                  // links, the unit's memory, argv
 };
 
 class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
@@ -67,12 +68,11 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
 
  private:
   // replica.cc
-  Result<void> start_application(process::Inheritance inheritance, const link::Secret& secret);
-  Result<void> meet_peers(const link::Secret& secret);
+  Result<void> start_application(process::Inheritance inheritance);
+  Result<void> meet_peers();
   Result<void> open_primary_rings(const unit::View& view);
-  Result<link::Hello> own_hello(const link::Secret& secret) const;
+  Result<link::Hello> own_hello() const;
   Result<void> start_own_keeper();
-  Result<void> publish_pids() const;
   Result<void> watch(int fd, uint64_t tag, uint32_t events);
 
   // replica_loop.cc
@@ -99,6 +99,15 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   std::string handle_command(const std::string& line);
   std::string status_json() const;
 
+  // replica_run_dir.cc
+  Result<void> start_control();
+  Result<void> watch_signals();
+  void take_signals();
+  void look_after_run_dir();
+  Result<void> restore_run_dir();
+  void show_view();
+  Result<void> publish_pids() const;
+
   // replica_failure.cc
   void peer_lost(link::Peer* peer, const std::string& why);
   void exclude(unit::ReplicaId replica, bool take_connections);
@@ -108,10 +117,12 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void check_application();
   void application_lost(const std::string& why, int status);
   void deliver_application_end();
+  void check_lost();
   bool check_dying();
   uint64_t crash() const;
   ConnectionId suspect() const;
   void keeper_died();
+  void replace_keeper();
   void update_markers();
   void settle_state_dirs();
   void wind_up();
@@ -208,9 +219,16 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   ReplicaOptions options_;
   RunDir run_dir_;
   EventLimit event_limit_;
-  arbiter::Views views_;
-  process::Descriptor epoll_, doorbell_, record_log_;
+  UnitMemory& memory_;    // decides who is in the unit
+  arbiter::Views views_;  // says it to the tools
+  process::Descriptor epoll_, doorbell_, record_log_, signals_;
+  std::string unit_file_;    // what ftrun has written about the unit, to be written again
+  bool view_shown_ = false;  // the current view has its file
+  bool pids_shown_ = false;
+  std::string run_dir_trouble_, marker_trouble_;  // told once each
+  edge::KeeperWatch keeper_watch_;
   pid_t keeper_pid_ = -1;
+  bool keeper_wanted_ = false;  // it died, and no other could be started yet
   process::Descriptor keeper_;
   Region region_;
   std::unique_ptr<AppPort> port_;
@@ -218,7 +236,6 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   process::Application application_;
   std::unique_ptr<edge::Edge> edge_;
   link::Peers peers_;
-  link::Secret secret_{};
   std::unique_ptr<ControlServer> control_;
   ConsoleSpool console_;
   std::unique_ptr<unit::UnitCore> core_;
@@ -245,6 +262,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   Spinner spinner_;
   Placement placement_;
   Evidence evidence_;
+  int64_t lost_ns_ = 0;  // since when the last replica has no application; 0: it has
   std::string app_end_why_;
   int app_end_status_ = 0;
   std::string earlier_words_;   // the end of what it said in turns that have ended

@@ -22,6 +22,7 @@ namespace {
 constexpr int kKillDeadlineMs = 10'000;  // for a killed process to be gone
 constexpr int kLastFlushMs = 1'000;      // for the last frames at the end
 constexpr int kStopGraceMs = 50;         // for a stopped application to be continued
+constexpr int kLostMsMax = 1'000;        // for a lost unit's last output
 constexpr int kDyingMsMax = 1'000;       // for a crashed application's own handlers
 }  // namespace
 
@@ -215,6 +216,15 @@ void Replica::deliver_application_end() {
     }
     report_crash();
     core_->on_app_failed(app_end_why_, app_end_status_, suspect());
+    lost_ns_ = core_->status().view.replicas.size() == 1 ? now_ns_ : 0;
+  }
+}
+
+// A lost unit gives its clients what the sockets take now; whoever does not read keeps nothing
+// open.
+void Replica::check_lost() {
+  if (lost_ns_ != 0 && !done_ && now_ns_ - lost_ns_ >= int64_t{kLostMsMax} * 1'000'000) {
+    finished(app_end_status_);
   }
 }
 
@@ -250,14 +260,25 @@ ConnectionId Replica::suspect() const {
 // Without a keeper the clients would not survive us: start another and tell the peers.
 void Replica::keeper_died() {
   waitpid(keeper_pid_, nullptr, WNOHANG);
+  replace_keeper();
+}
+
+// Tried again every second (look_after_run_dir()) while there is no room for a process.
+void Replica::replace_keeper() {
   const Result<void> started = start_own_keeper();
   if (!started.ok()) {
-    event("trouble", "the keeper died and no other could be started: " + started.error().message);
+    if (!keeper_wanted_) {
+      event("trouble", "the keeper died and no other could be started: " + started.error().message +
+                           "; until one can, the death of this supervisor would cost its clients "
+                           "their connections");
+    }
+    keeper_wanted_ = true;
     return;
   }
+  keeper_wanted_ = false;
   event("keeper", "the keeper died; another one was started");
-  const Result<link::Hello> hello = own_hello(secret_);
-  [[maybe_unused]] const bool published = publish_pids().ok();
+  const Result<link::Hello> hello = own_hello();
+  pids_shown_ = publish_pids().ok();
   if (!hello.ok()) {
     return;
   }
@@ -279,9 +300,11 @@ void Replica::update_markers() {
   const Result<void> updated = process::update_markers(options_.state_dirs, options_.unit,
                                                        arbiter::replica_name(options_.replica),
                                                        status.view.epoch, status.lsn);
-  if (!updated.ok()) {
-    event("trouble", updated.error().message);
+  const std::string trouble = updated.ok() ? "" : updated.error().message;
+  if (!trouble.empty() && trouble != marker_trouble_) {
+    event("trouble", trouble);
   }
+  marker_trouble_ = trouble;
 }
 
 // After a clean end the sender's copies become the originals and all copies go. After any other end

@@ -28,13 +28,13 @@ void Replica::send(unit::ReplicaId to, const unit::Frame& frame) {
 
 void Replica::propose_view(const unit::View& view) {
   deferred_.push_back([this, view] {
-    const Result<unit::View> current = views_.publish(view);
+    const Result<unit::View> current = memory_.publish(view);
     if (!current.ok()) {
-      // Without a view store nothing may be decided; the unit stays in the view that it is in.
       event("trouble", "the next view could not be published: " + current.error().message);
       return;
     }
     core_->on_view(*current);
+    show_view();
     update_markers();
   });
 }
@@ -138,9 +138,10 @@ void Replica::event(std::string_view kind, std::string_view text) {
   }
   const uint64_t left_out = limited ? event_limit_.left_out() : 0;
   if (left_out != 0) {
-    run_dir_.event("limit", fmt::format("{} events were left out: too many", left_out), epoch);
+    run_dir_.events().write("limit", fmt::format("{} events were left out: too many", left_out),
+                            epoch);
   }
-  run_dir_.event(kind, text, epoch);
+  run_dir_.events().write(kind, text, epoch);
 }
 
 void Replica::finished(int status) {
@@ -150,10 +151,11 @@ void Replica::finished(int status) {
   if (core_->status().view.replicas.size() == 1) {
     say_last_words();
   }
+  memory_.set_exit_status(status);
   const Result<void> written =
       run_dir_.write(run_dir_.file("exit_status"), fmt::format("{}\n", status));
   if (!written.ok()) {
-    run_dir_.event("trouble", written.error().message, 0);
+    event("trouble", written.error().message);
   }
 }
 

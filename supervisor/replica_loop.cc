@@ -225,6 +225,8 @@ void Replica::dispatch(const epoll_event& event) {
     control_->process(event);
   } else if (tag == kTagKeeper) {
     keeper_died();
+  } else if (tag == kTagSignals) {
+    take_signals();
   }
   // kTagEvidence: check_evidence() looks anyway. kTagDoorbell: waking up was all. Its counter is
   // never read: every write raises a new edge.
@@ -234,9 +236,11 @@ void Replica::read_link(link::Peer* peer) {
   const Result<void> received = peer->link.receive([this, peer](const unit::Frame& frame) {
     if (frame.kind == unit::FrameKind::kHello) {
       const Result<link::Hello> hello = link::decode_hello(frame.bytes);
-      if (hello.ok() && hello->replica == peer->replica &&
-          link::same_secret(hello->secret, secret_)) {
-        [[maybe_unused]] const bool renewed = link::Peers::renew(peer, *hello).ok();
+      if (hello.ok() && hello->replica == peer->replica) {
+        const Result<void> renewed = link::Peers::renew(peer, *hello);
+        if (!renewed.ok()) {
+          event("trouble", renewed.error().message);
+        }
       }
     } else if (frame.kind != unit::FrameKind::kHeartbeat) {
       drain_shared_rings();
@@ -289,6 +293,7 @@ void Replica::flush_links() {
 }
 
 void Replica::tick() {
+  check_lost();
   check_application();
   check_calls();
   const uint64_t epoch = core_->status().view.epoch;
@@ -306,7 +311,9 @@ void Replica::tick() {
   if (held_words_.is_due(now_ns_)) {
     say_held_words();
   }
-  control_->resume();
+  if (control_ != nullptr) {
+    control_->resume();
+  }
   flush_links();
   if (++ticks_ % kDropTicks == 0) {
     edge_->drop_released();
@@ -322,9 +329,11 @@ std::string Replica::handle_command(const std::string& line) {
     case ControlCommand::kStatus:
       drain_shared_rings();
       return status_json();
-    case ControlCommand::kSignal:
-      core_->on_signal(request->sequence, request->number);
-      break;
+    case ControlCommand::kSignal: {
+      const uint32_t sequence = request->sequence != 0 ? request->sequence : memory_.next_signal();
+      core_->on_signal(sequence, request->number);
+      return fmt::format(R"({{"ok":true,"seq":{}}})", sequence);
+    }
     case ControlCommand::kStop:
       event("stopped", "by the operator");
       done_ = true;
@@ -363,6 +372,7 @@ std::string Replica::status_json() const {
       {"no_calls_in", no_calls_in_},
       {"connections", status.connections},
       {"epoch", status.view.epoch},
+      {"view", arbiter::encode_view(status.view)},
       {"protection", status.view.replicas.size() >= 2 && !failed ? "protected" : "unprotected"}};
   return dump_json(answer);
 }

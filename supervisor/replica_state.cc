@@ -30,6 +30,7 @@ void Replica::note_state() {
   if (now_ns_ - state_noted_ns_ >= kNoteIntervalNs) {
     state_noted_ns_ = now_ns_;
     update_markers();
+    look_after_run_dir();
   }
 }
 

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A unit's run directory: the files by which supervisors, ftrun and ftctl find each other.
 //
-//   view.<epoch>     who is in the unit (arbiter/views.h)
-//   secret           32 random bytes: links and AT_RANDOM of this unit
-//   link.<id>        port of a supervisor's link listener, while the unit starts
+//   view.<epoch>     who is in the unit, for the tools (arbiter/views.h)
 //   sup.<id>.json    {"supervisor","keeper","init","application"}: process ids
 //   sup.<id>.sock    control socket, JSON lines (control.h)
 //   console.<id>     what the application wrote to stdout and stderr (console_spool.h)
@@ -15,11 +13,10 @@
 // Runs in the supervisor. The directory is 0700 and made by ftrun.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 
-#include "supervisor/link/frame.h"
+#include "supervisor/event_log.h"
 #include "supervisor/result.h"
 
 namespace ftrun {
@@ -27,7 +24,9 @@ namespace ftrun {
 class RunDir {
  public:
   RunDir(std::string path, std::string replica)
-      : path_(std::move(path)), replica_(std::move(replica)) {}
+      : path_(std::move(path)),
+        replica_(std::move(replica)),
+        events_(file("events.jsonl"), replica_) {}
 
   const std::string& path() const { return path_; }
   std::string file(std::string_view name) const { return path_ + "/" + std::string(name); }
@@ -37,14 +36,12 @@ class RunDir {
   // Replaces a file in one step (rename), so that a reader sees old or new.
   Result<void> write(const std::string& path, std::string_view text) const;
   Result<std::string> read(const std::string& path) const;
-  // The unit's secret; the first who asks makes it (link(2), as with views).
-  Result<link::Secret> secret() const;
-  // Appends to events.jsonl; time and replica are added. Trouble is not reported: nothing could.
-  void event(std::string_view kind, std::string_view text, uint64_t epoch) const;
+  EventLog& events() { return events_; }
 
  private:
   std::string path_;
   std::string replica_;
+  EventLog events_;
 };
 
 }  // namespace ftrun

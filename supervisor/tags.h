@@ -16,5 +16,6 @@ inline constexpr uint64_t kTagStatus = uint64_t{5} << kTagShift;
 inline constexpr uint64_t kTagControl = uint64_t{6} << kTagShift;
 inline constexpr uint64_t kTagKeeper = uint64_t{7} << kTagShift;
 inline constexpr uint64_t kTagEvidence = uint64_t{8} << kTagShift;  // call stacks
+inline constexpr uint64_t kTagSignals = uint64_t{9} << kTagShift;   // sent to this supervisor
 
 }  // namespace ftrun

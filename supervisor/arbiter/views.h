@@ -1,12 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who is in the unit, decided once per epoch: immutable files view.<epoch> in the run directory of
-// the one host. A view is written to a temporary file and published with link(2), which is atomic
-// and fails when the epoch is taken: one winner, no lock that a frozen process could hold
-// (hard-cases 2). Runs in the supervisor. Several hosts will use a consensus store behind the same
-// two functions.
-//
-// ORDER: publish first. Only the winner kills the excluded replica, waits until it is gone, and
-// then touches client sockets or goes live. A loser that finds a view without itself kills nobody.
+// Who is in the unit, as ftctl reads it: immutable files view.<epoch> in the run directory, for what
+// was decided in the unit's memory (unit_memory.h). A file is complete before link(2) makes it
+// visible under its name. Written by supervisors, which try again while there is no room.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +18,7 @@ class Views {
  public:
   explicit Views(std::string directory) : directory_(std::move(directory)) {}
 
-  // Publishes `view` unless its epoch is taken. Returns the view that is now current: the own one
-  // when this call won, else the newest that somebody published.
+  // Publishes `view` unless its epoch is taken. Returns the newest view that has a file.
   Result<unit::View> publish(const unit::View& view) const;
   // The view with the highest epoch, or nothing when none was published yet.
   Result<std::optional<unit::View>> current() const;

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -18,31 +19,20 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <new>
 #include <string>
 
 #include "supervisor/edge/outside_locks.h"
+#include "supervisor/process/proc_info.h"
 
 namespace ftrun::edge {
 
 namespace {
 
+constexpr int kKeeperLookMs = 1'000;
+
 int open_pidfd(pid_t pid) {
   return static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
-}
-
-// Runs in the keeper: raw system calls only, on the copy of the caller's stack.
-[[noreturn]] void keep(int supervisor_pidfd) {
-  setsid();
-  prctl(PR_SET_NAME, "ftrun-keeper");
-  prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);  // Yama: the taker is not our parent
-  sigset_t all;
-  sigfillset(&all);
-  sigprocmask(SIG_SETMASK, &all, nullptr);
-  pollfd watched{supervisor_pidfd, POLLIN, 0};
-  while (poll(&watched, 1, -1) != 1 || watched.revents == 0) {
-  }
-  poll(nullptr, 0, kKeeperLingerMs);
-  _exit(0);
 }
 
 std::vector<int> descriptors_of(pid_t pid) {
@@ -103,18 +93,76 @@ bool may_be_client(int fd) {
 
 }  // namespace
 
-Result<pid_t> start_keeper() {
-  const int self = open_pidfd(getpid());
-  if (self < 0) {
-    return system_error("pidfd_open of the supervisor itself", errno);
+Result<KeeperWatch> KeeperWatch::create() {
+  void* memory =
+      mmap(nullptr, sizeof(Page), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) {
+    return system_error("mmap for the keeper", errno);
   }
-  // `self` stays open for the keeper, in the table that both share.
+  KeeperWatch watch;
+  watch.page_ = new (memory) Page{};
+  watch.page_->supervisor = open_pidfd(getpid());
+  return watch.page_->supervisor >= 0 ? Result<KeeperWatch>(std::move(watch))
+                                      : system_error("pidfd_open of the supervisor itself", errno);
+}
+
+KeeperWatch& KeeperWatch::operator=(KeeperWatch&& other) noexcept {
+  std::swap(page_, other.page_);
+  return *this;
+}
+
+KeeperWatch::~KeeperWatch() {
+  if (page_ != nullptr) {
+    close(page_->supervisor);
+    munmap(page_, sizeof(Page));
+  }
+}
+
+void KeeperWatch::add(int pidfd) {
+  const unsigned count = page_->count.load();
+  FTRUN_ASSERT(count < kOthersMax);
+  page_->others[count] = pidfd;
+  page_->count.store(count + 1, std::memory_order_release);
+}
+
+// Runs in the keeper: raw system calls only, on the copy of the caller's stack.
+void KeeperWatch::keep(const Page* page) {
+  setsid();
+  prctl(PR_SET_NAME, "ftrun-keeper");
+  prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);  // Yama: the taker is not our parent
+  sigset_t all;
+  sigfillset(&all);
+  sigprocmask(SIG_SETMASK, &all, nullptr);
+  pollfd supervisor{page->supervisor, POLLIN, 0};
+  while (poll(&supervisor, 1, -1) != 1 || supervisor.revents == 0) {
+  }
+  pollfd others[kOthersMax];
+  unsigned left = page->count.load(std::memory_order_acquire);
+  for (unsigned i = 0; i < left; ++i) {
+    others[i] = {page->others[i], POLLIN, 0};
+  }
+  for (int waited_ms = 0; waited_ms < kKeeperLingerMs && left > 0; waited_ms += kKeeperLookMs) {
+    poll(others, left, kKeeperLookMs);
+    unsigned alive = 0;
+    for (unsigned i = 0; i < left; ++i) {
+      if (others[i].revents == 0) {
+        others[alive++] = others[i];
+      }
+    }
+    left = alive;
+  }
+  _exit(0);
+}
+
+Result<pid_t> start_keeper(const KeeperWatch& watch) {
   const long pid = syscall(SYS_clone, CLONE_FILES | SIGCHLD, nullptr, nullptr, nullptr, nullptr);
   if (pid < 0) {
-    return system_error("clone of the keeper", errno);
+    return system_error(errno == EAGAIN ? "clone of the keeper (see ulimit -u and pids.max)"
+                                        : "clone of the keeper",
+                        errno);
   }
   if (pid == 0) {
-    keep(self);
+    KeeperWatch::keep(watch.page_);
   }
   return static_cast<pid_t>(pid);
 }
@@ -208,6 +256,11 @@ Result<int> open_process(pid_t pid, uint64_t start_time) {
   if (!found.ok() || *found != start_time) {
     close(pidfd);
     return Error{"process " + std::to_string(pid) + " is not the one that was announced", ESRCH};
+  }
+  const Result<void> ours = process::check_owner(pid);
+  if (!ours.ok()) {
+    close(pidfd);
+    return ours.error();
   }
   return pidfd;
 }

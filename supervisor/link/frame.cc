@@ -111,7 +111,6 @@ std::string encode_hello(const Hello& hello) {
   out.push_back(static_cast<char>(hello.replica));
   append_varint(&out, hello.unit.size());
   out += hello.unit;
-  out.append(reinterpret_cast<const char*>(hello.secret.data()), hello.secret.size());
   append_process(&out, hello.supervisor);
   append_process(&out, hello.keeper);
   append_process(&out, hello.init);
@@ -131,13 +130,11 @@ Result<Hello> decode_hello(unit::Bytes payload) {
   uint64_t length = 0;
   cursor = get_varint(cursor, end, &length);
   if (cursor == nullptr || length > kUnitNameBytesMax ||
-      length + kSecretBytes > static_cast<size_t>(end - cursor)) {
-    return Error{"hello: the unit's name or the secret is cut short or too long"};
+      length > static_cast<size_t>(end - cursor)) {
+    return Error{"hello: the unit's name is cut short or too long"};
   }
   hello.unit.assign(reinterpret_cast<const char*>(cursor), length);
   cursor += length;
-  std::memcpy(hello.secret.data(), cursor, kSecretBytes);
-  cursor += kSecretBytes;
   cursor = read_process(cursor, end, &hello.supervisor);
   cursor = read_process(cursor, end, &hello.keeper);
   cursor = read_process(cursor, end, &hello.init);
@@ -148,14 +145,6 @@ Result<Hello> decode_hello(unit::Bytes payload) {
         "hello: the names of processes and descriptors do not decode or something follows"};
   }
   return hello;
-}
-
-bool same_secret(const Secret& left, const Secret& right) {
-  uint8_t difference = 0;
-  for (size_t i = 0; i < left.size(); ++i) {
-    difference |= left[i] ^ right[i];
-  }
-  return difference == 0;
 }
 
 }  // namespace ftrun::link

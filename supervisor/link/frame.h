@@ -13,7 +13,6 @@
 // supervisor; pure functions, no system calls. What arrives is not trusted.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <string>
 
@@ -23,7 +22,7 @@
 namespace ftrun::link {
 
 inline constexpr uint16_t kFrameMagic = 0x4654;
-inline constexpr uint8_t kFrameVersion = 2;
+inline constexpr uint8_t kFrameVersion = 3;
 inline constexpr size_t kFrameHeaderBytes = 40;
 // A kTurns frame carries at most what the log ring holds; input batches are smaller.
 inline constexpr size_t kFramePayloadBytesMax = 8u << 20;
@@ -46,14 +45,12 @@ FrameResult get_frame(unit::Bytes input, unit::Frame* frame);
 struct ProcessName {
   int32_t pid = 0;
   uint64_t start_time = 0;  // field 22 of /proc/<pid>/stat
+  bool operator==(const ProcessName&) const = default;
 };
-inline constexpr size_t kSecretBytes = 32;
 inline constexpr size_t kUnitNameBytesMax = 200;
-using Secret = std::array<uint8_t, kSecretBytes>;
 struct Hello {
   unit::ReplicaId replica = unit::kNoReplica;
   std::string unit;
-  Secret secret{};
   ProcessName supervisor, keeper, init;
   // Descriptors of the supervisor: the memory that it shares with its application, and the eventfd
   // by which that wakes whoever serves its rings.
@@ -62,8 +59,5 @@ struct Hello {
 };
 std::string encode_hello(const Hello& hello);
 Result<Hello> decode_hello(unit::Bytes payload);
-
-// Compares without leaking, by its duration, how much was equal.
-bool same_secret(const Secret& left, const Secret& right);
 
 }  // namespace ftrun::link

@@ -2,16 +2,11 @@
 // Meeting and watching the other supervisors: see peers.h. Runs in the supervisor.
 #include "supervisor/link/peers.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <poll.h>
-#include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <optional>
 
 #include "supervisor/arbiter/views.h"
@@ -21,53 +16,18 @@ namespace ftrun::link {
 
 namespace {
 
-constexpr int kRetryMs = 2;
 constexpr int64_t kNoticeableMs = kHeartbeatIntervalMs;  // a silence that is watched
-
-sockaddr_in loopback(uint16_t port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  address.sin_port = htons(port);
-  return address;
-}
 
 int remaining_ms(int64_t deadline_ns) {
   return static_cast<int>(std::max<int64_t>(0, (deadline_ns - monotonic_ns()) / 1'000'000));
 }
 
-std::string port_file(const RunDir& run_dir, unit::ReplicaId replica) {
-  return run_dir.file("link." + arbiter::replica_name(replica));
-}
-
-Result<int> listen_on_loopback(const RunDir& run_dir, unit::ReplicaId self) {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address = loopback(0);
-  socklen_t length = sizeof(address);
-  if (fd < 0 || bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
-      listen(fd, 16) != 0 || getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) {
-    const Error error = system_error("link: listening on loopback", errno);
-    close(fd);
-    return error;
+Result<void> check_hello(const Hello& self, unit::ReplicaId expected, const Hello& hello) {
+  if (hello.unit != self.unit) {
+    return Error{"link: the peer belongs to unit \"" + hello.unit + "\""};
   }
-  const Result<void> written =
-      run_dir.write(port_file(run_dir, self), std::to_string(ntohs(address.sin_port)));
-  if (!written.ok()) {
-    close(fd);
-    return written.error();
-  }
-  return fd;
-}
-
-Result<void> check_hello(const Hello& self, const Hello& other) {
-  if (other.unit != self.unit) {
-    return Error{"link: the peer belongs to unit \"" + other.unit + "\""};
-  }
-  if (!same_secret(self.secret, other.secret)) {
-    return Error{"link: the peer does not know this unit's secret"};
-  }
-  if (other.replica == self.replica) {
-    return Error{"link: the peer claims to be this replica"};
+  if (hello.replica != expected) {
+    return Error{"link: the peer is not replica " + arbiter::replica_name(expected)};
   }
   return {};
 }
@@ -89,30 +49,37 @@ Peer* Peers::find(unit::ReplicaId replica) {
   return nullptr;
 }
 
+namespace {
+
+Result<void> hold(const ProcessName& name, Descriptor* into) {
+  Result<int> pidfd = edge::open_process(name.pid, name.start_time);
+  // A program that ends at once may be gone, with its init, before its supervisor's hello is read.
+  if (!pidfd.ok() && pidfd.error().number == ESRCH) {
+    pidfd = edge::open_ended_process();
+  }
+  if (!pidfd.ok()) {
+    return pidfd.error();
+  }
+  into->reset(*pidfd);
+  return {};
+}
+
+}  // namespace
+
 Result<void> Peers::renew(Peer* peer, const Hello& hello) {
-  const auto open = [](const ProcessName& name, Descriptor* into) -> Result<void> {
-    Result<int> pidfd = edge::open_process(name.pid, name.start_time);
-    // A program that ends at once may be gone, with its init, before its supervisor's hello is
-    // read.
-    if (!pidfd.ok() && pidfd.error().number == ESRCH) {
-      pidfd = edge::open_ended_process();
-    }
-    if (!pidfd.ok()) {
-      return pidfd.error();
-    }
-    into->reset(*pidfd);
-    return {};
-  };
-  FTRUN_TRY(open(hello.supervisor, &peer->supervisor));
-  FTRUN_TRY(open(hello.keeper, &peer->keeper));
-  FTRUN_TRY(open(hello.init, &peer->init));
+  if (hello.supervisor != peer->hello.supervisor || hello.init != peer->hello.init) {
+    return Error{"link: a new hello names another supervisor or init"};
+  }
+  // ORDER: the pidfds of supervisor and init stay what they are: the loop watches them, and a
+  // descriptor that was closed is watched no more.
+  FTRUN_TRY(hold(hello.keeper, &peer->keeper));
   peer->hello = hello;
   return {};
 }
 
-// Exchanges hellos on a connected socket and adds the peer.
-Result<void> Peers::greet(int fd, const Hello& self, int64_t deadline_ns) {
-  Result<Link> link = Link::adopt(fd);
+// Says who we are; the answer is awaited once all have been greeted.
+Result<void> Peers::greet(Inherited::Link inherited, const Hello& self) {
+  Result<Link> link = Link::adopt(inherited.socket.release());
   if (!link.ok()) {
     return link.error();
   }
@@ -122,6 +89,14 @@ Result<void> Peers::greet(int fd, const Hello& self, int64_t deadline_ns) {
   frame.bytes = {reinterpret_cast<const uint8_t*>(payload.data()), payload.size()};
   FTRUN_TRY(link->send(frame));
   FTRUN_TRY(link->flush());
+  Peer peer;
+  peer.replica = inherited.to;
+  peer.link = std::move(*link);
+  peers_.push_back(std::move(peer));
+  return {};
+}
+
+Result<void> Peers::hear_hello(Peer* peer, const Hello& self, int64_t deadline_ns) {
   std::optional<Result<Hello>> answer;
   const Link::Sink sink = [&answer](const unit::Frame& first) {
     answer =
@@ -129,81 +104,34 @@ Result<void> Peers::greet(int fd, const Hello& self, int64_t deadline_ns) {
     return false;
   };
   while (!answer) {
-    pollfd readable{fd, POLLIN, 0};
+    pollfd readable{peer->link.fd(), POLLIN, 0};
     if (poll(&readable, 1, remaining_ms(deadline_ns)) <= 0) {
-      return Error{"link: no hello in time", ETIMEDOUT};
+      return Error{
+          "link: replica " + arbiter::replica_name(peer->replica) + " did not say hello in time",
+          ETIMEDOUT};
     }
-    FTRUN_TRY(link->receive(sink));
+    FTRUN_TRY(peer->link.receive(sink));
   }
   if (!answer->ok()) {
     return answer->error();
   }
   const Hello& hello = **answer;
-  FTRUN_TRY(check_hello(self, hello));
-  if (find(hello.replica) != nullptr) {
-    return Error{"link: a second hello of replica " + arbiter::replica_name(hello.replica)};
-  }
-  Peer peer;
-  peer.replica = hello.replica;
-  FTRUN_TRY(renew(&peer, hello));
-  peer.link = std::move(*link);
-  peer.silence.heard(monotonic_ns());
-  peers_.push_back(std::move(peer));
+  FTRUN_TRY(check_hello(self, peer->replica, hello));
+  FTRUN_TRY(hold(hello.supervisor, &peer->supervisor));
+  FTRUN_TRY(hold(hello.keeper, &peer->keeper));
+  FTRUN_TRY(hold(hello.init, &peer->init));
+  peer->hello = hello;
+  peer->silence.heard(monotonic_ns());
   return {};
 }
 
-Result<void> Peers::connect_to(const RunDir& run_dir, unit::ReplicaId replica, const Hello& self,
-                               int64_t deadline_ns) {
-  while (remaining_ms(deadline_ns) > 0) {
-    const Result<std::string> text = run_dir.read(port_file(run_dir, replica));
-    uint16_t port = 0;
-    if (text.ok() &&
-        std::from_chars(text->data(), text->data() + text->size(), port).ec == std::errc()) {
-      const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-      const sockaddr_in address = loopback(port);
-      if (fd >= 0 &&
-          connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
-        return greet(fd, self, deadline_ns);
-      }
-      close(fd);
-    }
-    poll(nullptr, 0, kRetryMs);
+Result<void> Peers::meet(std::vector<Inherited::Link> links, const Hello& self) {
+  const int64_t deadline_ns = monotonic_ns() + int64_t{kMeetDeadlineMs} * 1'000'000;
+  for (Inherited::Link& link : links) {
+    FTRUN_TRY(greet(std::move(link), self));
   }
-  return Error{"link: replica " + arbiter::replica_name(replica) + " did not appear in time",
-               ETIMEDOUT};
-}
-
-Result<void> Peers::accept_peer(int listener, const Hello& self, int64_t deadline_ns) {
-  pollfd readable{listener, POLLIN, 0};
-  if (poll(&readable, 1, remaining_ms(deadline_ns)) <= 0) {
-    return Error{"link: not all replicas appeared in time", ETIMEDOUT};
-  }
-  const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
-  if (fd < 0) {
-    return system_error("link: accept", errno);
-  }
-  return greet(fd, self, deadline_ns);
-}
-
-Result<void> Peers::connect_all(const RunDir& run_dir, const Hello& self, unsigned count) {
-  const int64_t deadline_ns = monotonic_ns() + int64_t{kConnectDeadlineMs} * 1'000'000;
-  if (count <= 1) {
-    return {};
-  }
-  Result<int> listening = listen_on_loopback(run_dir, self.replica);
-  if (!listening.ok()) {
-    return listening.error();
-  }
-  const Descriptor listener(*listening);
-  for (unit::ReplicaId replica = 0; replica < self.replica; ++replica) {
-    FTRUN_TRY(connect_to(run_dir, replica, self, deadline_ns));
-  }
-  while (peers_.size() + 1 < count) {
-    const Result<void> accepted = accept_peer(listener.get(), self, deadline_ns);
-    // A stranger on the port is turned away; only time ends the wait for the others.
-    if (!accepted.ok() && remaining_ms(deadline_ns) == 0) {
-      return accepted;
-    }
+  for (Peer& peer : peers_) {
+    FTRUN_TRY(hear_hello(&peer, self, deadline_ns));
   }
   last_tick_ns_ = monotonic_ns();
   return {};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The other supervisors of the unit: finding them, hello, links, heartbeats, and pidfds by which
-// their death is seen and (for an excluded one) brought about. Runs in the supervisor's event loop;
-// connect_all() blocks, before the loop starts. All on one host for now: link.<id> in the run
-// directory names the loopback port of each.
+// The other supervisors of the unit: hello, links, heartbeats, and pidfds by which their death is
+// seen and (for an excluded one) brought about. Runs in the supervisor's event loop; meet() blocks,
+// before the loop starts. All on one host for now: links are inherited (founding.h), and processes
+// that a peer names must belong to the unit's user.
 #pragma once
 
 #include <array>
@@ -10,17 +10,17 @@
 #include <optional>
 #include <vector>
 
+#include "supervisor/founding.h"
 #include "supervisor/link/link.h"
 #include "supervisor/liveness.h"
 #include "supervisor/process/launch.h"
-#include "supervisor/run_dir.h"
 
 namespace ftrun::link {
 
 using process::Descriptor;
 
 inline constexpr int kHeartbeatIntervalMs = 25;
-inline constexpr int kConnectDeadlineMs = 10'000;
+inline constexpr int kMeetDeadlineMs = 10'000;
 
 struct Peer {
   unit::ReplicaId replica = unit::kNoReplica;
@@ -35,9 +35,8 @@ struct Peer {
 
 class Peers {
  public:
-  // Announces this supervisor and meets `count` - 1 others: the higher id connects to the lower.
-  // Returns when every link is up and every hello was right, or fails by the deadline.
-  Result<void> connect_all(const RunDir& run_dir, const Hello& self, unsigned count);
+  // Exchanges hellos on all links. Returns when every hello was right, or fails by the deadline.
+  Result<void> meet(std::vector<Inherited::Link> links, const Hello& self);
 
   Peer* find(unit::ReplicaId replica);
   std::vector<Peer>& all() { return peers_; }
@@ -57,15 +56,13 @@ class Peers {
   // When the next tick is due: earlier than by the interval if a peer's time-out ends before.
   int64_t next_tick_ns(int64_t now_ns, int time_out_ms) const;
 
-  // A peer's processes have changed (a new keeper): takes the new hello.
+  // A peer has another keeper: takes the new hello, which must be the old one otherwise.
   static Result<void> renew(Peer* peer, const Hello& hello);
 
  private:
-  Result<void> greet(int fd, const Hello& self, int64_t deadline_ns);
-  Result<void> connect_to(const RunDir& run_dir, unit::ReplicaId replica, const Hello& self,
-                          int64_t deadline_ns);
+  Result<void> greet(Inherited::Link link, const Hello& self);
+  Result<void> hear_hello(Peer* peer, const Hello& self, int64_t deadline_ns);
   bool hung(Peer* peer, int64_t now_ns, int64_t time_out_ns) const;
-  Result<void> accept_peer(int listener, const Hello& self, int64_t deadline_ns);
 
   std::vector<Peer> peers_;
   int64_t last_tick_ns_ = 0;

@@ -101,7 +101,7 @@ Result<void> check_sealing() {
 }
 
 constexpr KernelFeature kFeatures[] = {
-    {"system call dispatch", "no system call of the program escapes", &check_dispatch},
+    {"system call dispatch", "the program's system calls are seen (no sandbox)", &check_dispatch},
     {"TSC trap", "programs that read the processor's clock see the unit's", &check_tsc_trap},
     {"close_range", "the program inherits nothing of ftrun's", &check_close_range},
     {"sealed memory files", "rings that neither side can take away", &check_sealing},

@@ -75,6 +75,8 @@ Error namespace_error(int number, bool with_user_namespace) {
         "container's seccomp policy)";
   } else if (number == ENOSPC) {
     hint = " (the limit of namespaces is reached: see user.max_user_namespaces)";
+  } else if (number == EAGAIN) {
+    hint = " (the limit of processes is reached: see ulimit -u, and pids.max of the cgroup)";
   } else if (number == ENOSYS) {
     hint = " (needs clone3, Linux 5.3)";
   }

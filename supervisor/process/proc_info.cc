@@ -3,7 +3,9 @@
 
 #include <dirent.h>
 #include <time.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -55,6 +57,26 @@ bool process_runs(pid_t pid, uint64_t started) {
   const std::optional<Stat> stat = read_stat(pid);
   return stat && stat->state != 'Z' && stat->state != 'X' &&
          (started == 0 || stat->started == started);
+}
+
+Result<void> check_owner(pid_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/status", pid));
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream fields(line);
+    std::string name;
+    uid_t real = 0, effective = 0, saved = 0;
+    fields >> name;
+    if (name != "Uid:") {
+      continue;
+    }
+    const uid_t own = geteuid();
+    const bool ours =
+        fields >> real >> effective >> saved && real == own && effective == own && saved == own;
+    return ours ? Result<void>()
+                : Error{fmt::format("process {} belongs to user {}, not to {}", pid, real, own),
+                        EPERM};
+  }
+  return Error{fmt::format("there is no process {}", pid), ESRCH};
 }
 
 ProcessLook look_at_process(pid_t pid) {

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <optional>
 
+#include "supervisor/result.h"
+
 namespace ftrun::process {
 
 // When process `pid` started (clock ticks since boot), or nothing if there is none. A pid with its
@@ -15,6 +17,10 @@ std::optional<uint64_t> process_start(pid_t pid);
 
 // Whether that very process exists and is no zombie. A `started` of 0 is not compared.
 bool process_runs(pid_t pid, uint64_t started);
+
+// Refuses a process that runs as another user than the caller: real, effective and saved user id
+// must all be the caller's effective one. ESRCH if there is no such process.
+Result<void> check_owner(pid_t pid);
 
 // What a process is doing, over all its threads, at one moment.
 struct ProcessLook {

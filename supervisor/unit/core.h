@@ -183,6 +183,7 @@ enum class Mutation : uint8_t {
   kForgetFins,              // nor unlogged FINs
   kForgetResets,            // nor unlogged resets
   kForgetSignals,           // nor unlogged signals
+  kDropLateSignals,         // take a signal for a repetition when a later one was heard of
   kForgetBound,             // nor unlogged answers to bind
   kReleaseOutputUnchecked,  // write output before its turn is known to be held and equal
   kIgnoreDigest,            // do not compare digests
@@ -302,7 +303,8 @@ class UnitCore {
   void on_replica_gone(ReplicaId replica);
   // The suspect's address has been kept away for long enough: see Host::edge_quarantine().
   void on_quarantine_over();
-  // An operator signal; every supervisor gets it, `sequence` (from 1) grows through the unit.
+  // An operator signal; every supervisor gets it, `sequence` (from 1) is the
+  // signal's own in the unit; they may come a little out of order (SignalSequences).
   void on_signal(uint32_t sequence, int number);
 
   // Sends what was collected (relayed arrivals, credit, progress).

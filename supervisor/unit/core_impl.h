@@ -16,6 +16,7 @@
 #include "supervisor/unit/core.h"
 #include "supervisor/unit/fifo.h"
 #include "supervisor/unit/pending_output.h"
+#include "supervisor/unit/signal_sequences.h"
 
 namespace ftrun::unit {
 
@@ -175,7 +176,7 @@ struct UnitCore::Impl {
     bool fed;  // passed on to the primary
   };
   std::vector<Signal> pending_signals_;  // not seen in a logged turn yet
-  uint32_t signal_sequence_max_ = 0;     // of all that were told, fed or logged
+  SignalSequences signals_seen_;         // told, fed or logged
   // An arrival found in turns that are being noted, and what its connection was before.
   struct Noted {
     ArrivalKind kind;

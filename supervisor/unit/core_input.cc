@@ -223,10 +223,10 @@ void UnitCore::Impl::on_edge_bound(uint32_t id, int error, const Address& addres
 }
 
 void UnitCore::Impl::on_signal(uint32_t sequence, int number) {
-  if (sequence <= signal_sequence_max_) {
+  const bool late = sequence < signals_seen_.highest();
+  if (!signals_seen_.note(sequence) || (late && mutated(Mutation::kDropLateSignals))) {
     return;  // told twice
   }
-  signal_sequence_max_ = sequence;
   if (pending_signals_.size() == kPendingSignalsMax) {
     return event("limit",
                  fmt::format("signal {} dropped: {} are waiting", number, kPendingSignalsMax));
@@ -356,8 +356,7 @@ bool UnitCore::Impl::accept_signal(const Arrival& item, std::string* problem) {
                    [&item](const Signal& signal) { return signal.sequence == item.id; });
   if (pending != pending_signals_.end()) {
     pending->fed = true;
-  } else if (item.id > signal_sequence_max_) {
-    signal_sequence_max_ = item.id;
+  } else if (signals_seen_.note(item.id)) {
     pending_signals_.push_back({item.id, static_cast<int>(item.value), true});
   }
   return true;

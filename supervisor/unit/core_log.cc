@@ -75,7 +75,7 @@ void UnitCore::Impl::settle_noted() {
     if (note.kind == ArrivalKind::kSignal) {
       std::erase_if(pending_signals_,
                     [&note](const Signal& signal) { return signal.sequence == note.id; });
-      signal_sequence_max_ = std::max(signal_sequence_max_, note.id);
+      signals_seen_.note(note.id);
     } else if (note.kind == ArrivalKind::kBound) {
       Socket* socket = find_socket(note.id);
       if (socket != nullptr && socket->answered) {

@@ -71,9 +71,6 @@ inline void unit_files(const uint8_t* data, size_t size) {
   if (const auto status = cli::decode_exit_status(text)) {
     require(size >= 2 && size <= sizeof "-2147483648", "an exit status of bounded length");
   }
-  const Result<uint32_t> sequence = cli::decode_sequence(text);
-  require(sequence.ok() ? *sequence < UINT32_MAX : !sequence.error().message.empty(),
-          "another number follows");
 }
 
 inline void events(const uint8_t* data, size_t size) {

@@ -51,6 +51,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Named{"ForgetFins", unit::Mutation::kForgetFins},
                     Named{"ForgetResets", unit::Mutation::kForgetResets},
                     Named{"ForgetSignals", unit::Mutation::kForgetSignals},
+                    Named{"DropLateSignals", unit::Mutation::kDropLateSignals},
                     Named{"ForgetBound", unit::Mutation::kForgetBound},
                     Named{"ReleaseOutputUnchecked", unit::Mutation::kReleaseOutputUnchecked},
                     Named{"IgnoreDigest", unit::Mutation::kIgnoreDigest},

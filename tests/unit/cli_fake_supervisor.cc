@@ -27,6 +27,7 @@
 #include "supervisor/arbiter/views.h"
 #include "supervisor/console_spool.h"
 #include "supervisor/control.h"
+#include "supervisor/founding.h"
 #include "supervisor/process/proc_info.h"
 #include "supervisor/run_dir.h"
 
@@ -40,6 +41,7 @@ struct Fake {
   std::string id;
   std::string run_dir;
   unit::View view;
+  UnitMemory memory;
   ConsoleSpool console;
   std::unique_ptr<ControlServer> control;
   int epoll_fd = -1;
@@ -54,21 +56,40 @@ struct Fake {
   void print(int stream, const std::string& text);
   void outlive(const std::string& other);
   void wait_for_peers();
+  void publish();
 };
 
 void Fake::parse(int argc, char** argv) {
   int i = 1;
-  for (; i < argc && std::string(argv[i]) != "--"; i += 2) {
+  std::vector<std::string> links;
+  for (; i + 1 < argc; i += 2) {
     options[argv[i]] = argv[i + 1];
+    if (std::string(argv[i]) == "--link") {
+      links.push_back(argv[i + 1]);
+    }
   }
-  script.assign(argv + i + 2, argv + argc);  // behind "--" and the program
   id = options["--replica"];
+  auto inherited = take_inherited(
+      *arbiter::replica_from_name(id), static_cast<unsigned>(std::stoi(options["--replicas"])),
+      links, std::stoi(options["--unit-memory"]), std::stoi(options["--program"]));
+  if (!inherited.ok()) {
+    fmt::print(stderr, "{}\n", inherited.error().message);
+    std::exit(1);
+  }
+  memory = std::move(inherited->memory);
+  script.assign(inherited->program.begin() + 1, inherited->program.end());
   run_dir = options["--run-dir"];
+}
+
+void Fake::publish() {
+  view = *memory.publish(view);
+  view = *arbiter::Views(run_dir).publish(view);
 }
 
 void Fake::start() {
   const auto replicas = static_cast<unsigned>(std::stoi(options["--replicas"]));
-  view = *arbiter::Views(run_dir).publish(arbiter::first_view(replicas));
+  view = arbiter::first_view(replicas);
+  publish();
   console = std::move(*ConsoleSpool::create(run_dir + "/console." + id));
   epoll_fd = epoll_create1(EPOLL_CLOEXEC);
   control = std::move(*ControlServer::create(
@@ -83,9 +104,10 @@ void Fake::start() {
 std::string Fake::answer(const std::string& line) {
   const nlohmann::json request = nlohmann::json::parse(line);
   if (request["cmd"] == "signal") {
-    signals.push_back(fmt::format("signal {} sequence {}", request["number"].get<int>(),
-                                  request["seq"].get<int>()));
-    return R"({"ok":true})";
+    const uint32_t sequence =
+        request.value("seq", 0u) != 0 ? request["seq"].get<uint32_t>() : memory.next_signal();
+    signals.push_back(fmt::format("signal {} sequence {}", request["number"].get<int>(), sequence));
+    return fmt::format(R"({{"ok":true,"seq":{}}})", sequence);
   }
   const nlohmann::json status = {{"state", "live"}, {"app_pid", 77}, {"lsn", 5}};
   return status.dump();
@@ -124,11 +146,11 @@ void Fake::outlive(const std::string& other) {
   while (process::process_runs(pid, 0)) {
     answer_for(5);
   }
-  RunDir(run_dir, id).event("suspected", "replica " + other + ": its supervisor died", 1);
+  RunDir(run_dir, id).events().write("suspected", "replica " + other + ": its supervisor died", 1);
   view.epoch = 2;
   view.replicas = {*arbiter::replica_from_name(id)};
   view.sender = view.replicas[0];
-  view = *arbiter::Views(run_dir).publish(view);
+  publish();
 }
 
 void Fake::step(const std::string& verb, const std::string& text) {

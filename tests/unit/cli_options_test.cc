@@ -94,8 +94,7 @@ TEST(SupervisorArguments, SayEverything) {
                           "1500",   "--stop-grace",
                           "2000",   "--state-dir",
                           "/s",     "--record-log",
-                          "/log.b", "--",
-                          "server", "-x"};
+                          "/log.b"};
   EXPECT_EQ(supervisor_arguments("/sup", parsed.options, "/run/u", "b"), expected);
 }
 

@@ -54,6 +54,7 @@ class UnitDir : public testing::Test {
   }
   std::string root_;
   std::string run_dir_;
+  std::vector<std::string> notes_;
   pid_t process_ = 0;
 };
 
@@ -62,7 +63,7 @@ void expect_contains(const std::string& text, const std::string& part) {
 }
 
 TEST_F(UnitDir, ANewOneIsMadePrivate) {
-  ASSERT_TRUE(claim_run_directory(run_dir_, "u").ok());
+  ASSERT_TRUE(claim_run_directory(run_dir_, "u", &notes_).ok());
   struct stat info {};
   ASSERT_EQ(stat(run_dir_.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0700u);
@@ -84,11 +85,11 @@ TEST_F(UnitDir, WhatIsNotPrivateIsRefused) {
 }
 
 TEST_F(UnitDir, ALivingUnitIsRefusedWithItsPid) {
-  ASSERT_TRUE(claim_run_directory(run_dir_, "u").ok());
+  ASSERT_TRUE(claim_run_directory(run_dir_, "u", &notes_).ok());
   ASSERT_TRUE(write_unit_file(run_dir_, {"u", 2, "server", 1}).ok());
   start_process(run_dir_);
   write(run_dir_ + "/sup.b.json", fmt::format("{{\"supervisor\":{}}}", process_));
-  expect_contains(refusal(claim_run_directory(run_dir_, "u")),
+  expect_contains(refusal(claim_run_directory(run_dir_, "u", &notes_)),
                   fmt::format("unit u is running already (supervisor b, pid {})", process_));
   const auto units = find_running_units();
   ASSERT_TRUE(units.ok());
@@ -98,13 +99,13 @@ TEST_F(UnitDir, ALivingUnitIsRefusedWithItsPid) {
 }
 
 TEST_F(UnitDir, ADeadUnitIsReplacedAndItsKeeperKilled) {
-  ASSERT_TRUE(claim_run_directory(run_dir_, "u").ok());
+  ASSERT_TRUE(claim_run_directory(run_dir_, "u", &notes_).ok());
   ASSERT_TRUE(write_unit_file(run_dir_, {"u", 2, "server", 1}).ok());
   start_process(run_dir_);
   // The supervisor's pid was given to a process that has nothing to do with the unit: us.
   write(run_dir_ + "/sup.a.json",
         fmt::format("{{\"supervisor\":{},\"keeper\":{}}}", getpid(), process_));
-  EXPECT_EQ(refusal(claim_run_directory(run_dir_, "u")), "(accepted)");
+  EXPECT_EQ(refusal(claim_run_directory(run_dir_, "u", &notes_)), "(accepted)");
   EXPECT_TRUE(fs::is_empty(run_dir_));
   int status = 0;
   EXPECT_EQ(waitpid(process_, &status, 0), process_);
@@ -116,25 +117,52 @@ TEST_F(UnitDir, AForeignDirectoryIsNotEmptied) {
   fs::create_directory(root_ + "/precious");
   chmod((root_ + "/precious").c_str(), 0700);
   write(root_ + "/precious/file", "text");
-  expect_contains(refusal(claim_run_directory(root_ + "/precious", "u")),
+  expect_contains(refusal(claim_run_directory(root_ + "/precious", "u", &notes_)),
                   "neither empty nor the run directory of a unit");
   EXPECT_TRUE(fs::exists(root_ + "/precious/file"));
 }
 
-TEST_F(UnitDir, ADamagedFileIsNamed) {
-  ASSERT_TRUE(claim_run_directory(run_dir_, "u").ok());
-  write(run_dir_ + "/sup.a.json", "[");
-  expect_contains(refusal(claim_run_directory(run_dir_, "u")), "sup.a.json is damaged");
+// What a dead unit left is no reason not to start, whatever a power failure made of it.
+TEST_F(UnitDir, DamagedFilesOfADeadUnitAreRemovedWithANote) {
+  const std::vector<std::string> names = {"unit.json", "sup.a.json",   "sup.b.json",  "view.1",
+                                          "view.2",    "events.jsonl", "exit_status", "console.a"};
+  for (const std::string text : {"", "[", "{\"supervisor\":\"x\"}", "\xff\xfe"}) {
+    for (const std::string& name : names) {
+      ASSERT_EQ(refusal(claim_run_directory(run_dir_, "u", &notes_)), "(accepted)");
+      ASSERT_TRUE(write_unit_file(run_dir_, {"u", 2, "server", 1}).ok());
+      write(run_dir_ + "/" + name, text);
+      notes_.clear();
+      EXPECT_EQ(refusal(claim_run_directory(run_dir_, "u", &notes_)), "(accepted)") << name;
+      EXPECT_TRUE(fs::is_empty(run_dir_)) << name;
+      if (name == "sup.a.json") {
+        ASSERT_EQ(notes_.size(), 1u);
+        expect_contains(notes_[0], "sup.a.json is damaged");
+      }
+    }
+  }
+}
+
+TEST_F(UnitDir, WhatIsNoFileAtAllIsRemovedAsWell) {
+  for (const std::string name : {"unit.json", "sup.a.json", "exit_status", "sup.a.sock"}) {
+    ASSERT_EQ(refusal(claim_run_directory(run_dir_, "u", &notes_)), "(accepted)");
+    write(run_dir_ + "/sup.b.json", "{}");
+    ASSERT_EQ(mkfifo((run_dir_ + "/" + name).c_str(), 0600), 0);
+    EXPECT_EQ(refusal(claim_run_directory(run_dir_, "u", &notes_)), "(accepted)") << name;
+    fs::create_directory(run_dir_ + "/" + name);
+    EXPECT_EQ(refusal(claim_run_directory(run_dir_, "u", &notes_)), "(accepted)") << name;
+    fs::create_symlink("nowhere", run_dir_ + "/" + name);
+    EXPECT_EQ(refusal(claim_run_directory(run_dir_, "u", &notes_)), "(accepted)") << name;
+  }
 }
 
 TEST_F(UnitDir, ANameTooLongForSocketsIsRefused) {
-  expect_contains(refusal(claim_run_directory(root_ + "/" + std::string(90, 'x'), "u")),
+  expect_contains(refusal(claim_run_directory(root_ + "/" + std::string(90, 'x'), "u", &notes_)),
                   "too long for the sockets");
 }
 
 TEST_F(UnitDir, AChosenDirectoryIsFoundByItsName) {
   const std::string chosen = root_ + "/chosen";
-  ASSERT_TRUE(claim_run_directory(chosen, "u").ok());
+  ASSERT_TRUE(claim_run_directory(chosen, "u", &notes_).ok());
   ASSERT_TRUE(write_unit_file(chosen, {"u", 2, "server", 1}).ok());
   ASSERT_TRUE(*publish_name(chosen, "u"));
   EXPECT_EQ(fs::canonical(run_dir_), chosen);
@@ -143,16 +171,16 @@ TEST_F(UnitDir, AChosenDirectoryIsFoundByItsName) {
   ASSERT_EQ(find_running_units()->size(), 1u);
   // Another of the same name elsewhere does not take it away; by default it is refused.
   const std::string second = root_ + "/second";
-  ASSERT_TRUE(claim_run_directory(second, "u").ok());
+  ASSERT_TRUE(claim_run_directory(second, "u", &notes_).ok());
   EXPECT_FALSE(*publish_name(second, "u"));
-  expect_contains(refusal(claim_run_directory(run_dir_, "u")), "is running already");
+  expect_contains(refusal(claim_run_directory(run_dir_, "u", &notes_)), "is running already");
 }
 
 TEST_F(UnitDir, ALinkToADeadUnitGivesWay) {
   const std::string chosen = root_ + "/chosen";
-  ASSERT_TRUE(claim_run_directory(chosen, "u").ok());
+  ASSERT_TRUE(claim_run_directory(chosen, "u", &notes_).ok());
   ASSERT_TRUE(*publish_name(chosen, "u"));
-  EXPECT_EQ(refusal(claim_run_directory(run_dir_, "u")), "(accepted)");
+  EXPECT_EQ(refusal(claim_run_directory(run_dir_, "u", &notes_)), "(accepted)");
   EXPECT_FALSE(fs::is_symlink(run_dir_));
   EXPECT_TRUE(fs::is_directory(chosen)) << "what the operator chose is the operator's";
 }

@@ -41,15 +41,6 @@ TEST(UnitFiles, ExitStatusIsOneNumber) {
   }
 }
 
-TEST(UnitFiles, ASequenceGoesOn) {
-  EXPECT_EQ(*decode_sequence(""), 0u);
-  EXPECT_EQ(*decode_sequence("41\n"), 41u);
-  // Starting over, or wrapping around, would make every later signal a repetition.
-  for (const char* bad : {"\n", "x\n", "-1\n", "4294967295\n", "4294967296\n"}) {
-    EXPECT_FALSE(decode_sequence(bad).ok()) << bad;
-  }
-}
-
 TEST(UnitFiles, TheLastEventAmongLinesThatAreNone) {
   const std::string lines =
       "{\"kind\":\"lost\",\"text\":\"first\"}\n[1]\n\n{\"kind\":5}\n\xff\n"

@@ -157,8 +157,9 @@ TEST(ControlRequestTest, EveryRequestRoundTrips) {
 TEST(ControlRequestTest, WhatIsNoRequestIsRefusedInOneLine) {
   for (const std::string bad :
        {"", "[", "1", "{}", R"({"cmd":1})", R"({"cmd":"st\nop"})", "{\"cmd\":\"\xff\"}",
-        R"({"cmd":"signal"})", R"({"cmd":"signal","number":0,"seq":1})",
-        R"({"cmd":"signal","number":65,"seq":1})", R"({"cmd":"signal","number":15,"seq":0})",
+        R"({"cmd":"signal"})", R"({"cmd":"signal","seq":1})",
+        R"({"cmd":"signal","number":0,"seq":1})", R"({"cmd":"signal","number":65,"seq":1})",
+        R"({"cmd":"signal","number":15,"seq":0})",
         R"({"cmd":"signal","number":15,"seq":4294967296})",
         R"({"cmd":"signal","number":-1,"seq":1})", R"({"cmd":"signal","number":15.0,"seq":1})",
         R"({"cmd":"signal","number":"15","seq":true})"}) {

@@ -13,12 +13,15 @@ add_executable(io_tests
   edge_take_test.cc
   edge_test.cc
   edge_urgent_test.cc
+  event_log_test.cc
+  founding_test.cc
   keeper_test.cc
   last_words_test.cc
   link_test.cc
   liveness_test.cc
   placement_test.cc
-  region_test.cc)
+  region_test.cc
+  unit_memory_test.cc)
 target_include_directories(io_tests PRIVATE ${CMAKE_SOURCE_DIR}/tests/unit)
 target_link_libraries(io_tests PRIVATE ftrun_io GTest::gtest GTest::gtest_main)
 gtest_discover_tests(io_tests)

@@ -9,6 +9,7 @@
 
 #include "edge_fixture.h"
 #include "supervisor/edge/socket_state.h"
+#include "supervisor/process/proc_info.h"
 
 namespace ftrun::edge {
 namespace {
@@ -25,7 +26,13 @@ class FakeSender : public EdgeFixture {
   void TestBody() override {}
   void serve(int report_fd, unsigned named) {
     SetUp();
-    const Result<pid_t> keeper = start_keeper();
+    Result<KeeperWatch> watch = KeeperWatch::create();
+    const int test = static_cast<int>(syscall(SYS_pidfd_open, getppid(), 0));
+    if (!watch.ok() || test < 0) {
+      _exit(1);
+    }
+    watch->add(test);  // which takes the sockets
+    const Result<pid_t> keeper = start_keeper(*watch);
     if (!keeper.ok()) {
       _exit(1);
     }
@@ -115,6 +122,31 @@ TEST(OpenEndedProcess, IsGoneAtOnce) {
   ASSERT_TRUE(pidfd.ok()) << pidfd.error().message;
   EXPECT_TRUE(kill_and_wait(*pidfd, 0).ok());
   close(*pidfd);
+}
+
+TEST(OpenProcess, RefusesAnotherUsersProcess) {
+  if (geteuid() != 0) {
+    GTEST_SKIP() << "needs root, to be two users";
+  }
+  const pid_t stranger = fork();
+  if (stranger == 0) {
+    setuid(12345);
+    pause();
+    _exit(0);
+  }
+  const Result<uint64_t> started = process_start_time(stranger);
+  ASSERT_TRUE(started.ok());
+
+  for (int i = 0; i < 1000 && process::check_owner(stranger).ok(); ++i) {
+    poll(nullptr, 0, 2);
+  }
+  EXPECT_EQ(process::check_owner(stranger).error().number, EPERM);
+  const Result<int> opened = open_process(stranger, *started);
+  ASSERT_FALSE(opened.ok());
+  EXPECT_NE(opened.error().message.find("belongs to user 12345"), std::string::npos)
+      << opened.error().message;
+  kill(stranger, SIGKILL);
+  waitpid(stranger, nullptr, 0);
 }
 
 }  // namespace

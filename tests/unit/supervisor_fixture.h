@@ -25,6 +25,7 @@
 #include <string>
 #include <vector>
 
+#include "supervisor/founding.h"
 #include "supervisor/link/peers.h"
 
 namespace ftrun {
@@ -161,21 +162,12 @@ class SupervisorTest : public ::testing::TestWithParam<const char*> {
   }
   virtual std::string program_of(const std::string& /*replica*/) const { return kRingEchoProgram; }
   void start(unsigned replicas) {
+    const char* wanted = getenv("FTRUN_TEST_TRANSPORT");
+    const std::string transport = wanted == nullptr ? "memory" : wanted;
+    Result<Founding> founding = Founding::create(replicas, transport == "tcp", {kRingEchoProgram});
+    ASSERT_TRUE(founding.ok()) << founding.error().message;
     for (unsigned i = 0; i < replicas; ++i) {
-      const std::string replica(1, static_cast<char>('a' + i));
-      const std::string count = std::to_string(replicas);
-      const std::string port = std::to_string(port_);
-      const char* wanted = getenv("FTRUN_TEST_TRANSPORT");
-      const char* transport = wanted == nullptr ? "memory" : wanted;
-      const pid_t child = fork();
-      if (child == 0) {
-        execl(kSupervisorProgram, kSupervisorProgram, "--unit", "test", "--run-dir",
-              run_dir_.c_str(), "--replica", replica.c_str(), "--replicas", count.c_str(),
-              "--transport", transport, "--preload", kStubPreload, "--",
-              program_of(replica).c_str(), port.c_str(), nullptr);
-        _exit(127);
-      }
-      children_.push_back(child);
+      start_one(*founding, static_cast<unit::ReplicaId>(i), replicas, transport);
     }
     wait_for([this] { return LineClient(port_).connected(); });
     // The sender may serve clients before the other supervisor can be asked.
@@ -184,6 +176,46 @@ class SupervisorTest : public ::testing::TestWithParam<const char*> {
           run_dir_ + "/sup." + std::string(1, static_cast<char>('a' + i)) + ".sock";
       wait_for([&socket] { return std::filesystem::exists(socket); });
     }
+  }
+  // As ftrun does it, but for the program, which may differ between replicas.
+  void start_one(const Founding& founding, unit::ReplicaId id, unsigned replicas,
+                 const std::string& transport) {
+    const std::string replica(1, static_cast<char>('a' + id));
+    Result<process::Descriptor> program =
+        program_file({program_of(replica), std::to_string(port_)});
+    ASSERT_TRUE(program.ok());
+    std::vector<std::string> words = {kSupervisorProgram,
+                                      "--unit",
+                                      "test",
+                                      "--run-dir",
+                                      run_dir_,
+                                      "--replica",
+                                      replica,
+                                      "--replicas",
+                                      std::to_string(replicas),
+                                      "--transport",
+                                      transport,
+                                      "--time-out-ms",
+                                      std::to_string(time_out_ms_),
+                                      "--preload",
+                                      kStubPreload};
+    for (std::string& word : founding.options(id)) {
+      const bool is_program = words.back() == "--program";
+      words.push_back(is_program ? std::to_string(program->get()) : std::move(word));
+    }
+    std::vector<char*> pointers;
+    for (std::string& word : words) {
+      pointers.push_back(word.data());
+    }
+    pointers.push_back(nullptr);
+    const pid_t child = fork();
+    if (child == 0) {
+      founding.pass_on(id);
+      fcntl(program->get(), F_SETFD, 0);
+      execv(kSupervisorProgram, pointers.data());
+      _exit(127);
+    }
+    children_.push_back(child);
   }
   template <typename Condition>
   void wait_for(const Condition& condition) {
@@ -255,6 +287,7 @@ class SupervisorTest : public ::testing::TestWithParam<const char*> {
 
   std::string run_dir_;
   uint16_t port_ = 0;
+  int time_out_ms_ = 150;
   std::vector<pid_t> children_;
   std::set<uint64_t> numbers_;
 };

@@ -41,6 +41,34 @@ TEST_P(SignalledSupervisorTest, TheApplicationEndsByIt) {
   EXPECT_EQ(read_json("exit_status"), 128 + 15);
 }
 
+TEST_P(SignalledSupervisorTest, WhatIsSentToTheSupervisorIsThePrograms) {
+  start(2);
+  EXPECT_EQ(kill(pid_of(GetParam(), "supervisor"), SIGTERM), 0);
+  for (const pid_t child : children_) {
+    EXPECT_EQ(waitpid(child, nullptr, 0), child);
+  }
+  children_.clear();
+  EXPECT_EQ(read_json("exit_status"), 128 + 15);
+}
+
+// The files are the operators' only.
+TEST_P(SignalledSupervisorTest, ARunDirectoryThatWasRemovedIsMadeAnewAndMissedByNobody) {
+  start(2);
+  std::vector<LineClient> clients;
+  for (int i = 0; i < 5; ++i) {
+    clients.emplace_back(port_);
+  }
+  const pid_t victim = pid_of(GetParam(), "supervisor");
+  std::filesystem::remove_all(run_dir_);
+  drive(&clients, 500, [&] { kill(victim, SIGKILL); });
+  EXPECT_EQ(*numbers_.rbegin(), numbers_.size());
+  const std::string survivor = GetParam() == std::string("a") ? "b" : "a";
+  wait_for([&] { return ask(survivor, R"({"cmd":"status"})")["epoch"] == 2; });
+  wait_for([this] { return events().find("made anew") != std::string::npos; });
+}
+
+class RenewedTest : public SupervisorTest {};
+
 // The parameter: replica and process to be killed.
 TEST_P(SupervisorTest, KilledProcessIsInvisibleToClients) {
   const std::string victim = GetParam();
@@ -114,6 +142,23 @@ TEST_F(SupervisorTest, KeeperThatDiedIsReplacedBeforeItIsNeeded) {
   drive(&clients, 1000, [&] { kill(pid_of("b", "supervisor"), SIGKILL); });
   EXPECT_EQ(*numbers_.rbegin(), numbers_.size());
 }
+
+// A death is seen by itself, not by silence, also after the peer has renewed what it is.
+TEST_P(RenewedTest, DeathIsSeenAtOnceAfterTheKeeperWasReplaced) {
+  time_out_ms_ = 60'000;
+  start(2);
+  std::vector<LineClient> clients;
+  clients.emplace_back(port_);
+  const pid_t old_keeper = pid_of(GetParam(), "keeper");
+  drive(&clients, 100, [&] { kill(old_keeper, SIGKILL); });
+  wait_for([&] { return pid_of(GetParam(), "keeper") != old_keeper; });
+  poll(nullptr, 0, 100);  // the other supervisor has heard of it
+  const int64_t before_ns = link::monotonic_ns();
+  drive(&clients, 300, [&] { kill(pid_of(GetParam(), "supervisor"), SIGKILL); });
+  EXPECT_LT(link::monotonic_ns() - before_ns, 10'000'000'000);
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, RenewedTest, ::testing::Values("a", "b"));
 
 // A replica whose application is stopped by a signal, or fills its ring with nonsense, is replaced.
 TEST_F(SupervisorTest, StoppedApplicationIsReplaced) {
