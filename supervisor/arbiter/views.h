@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who is in the unit, as ftctl reads it: immutable files view.<epoch> in the run directory, for what
-// was decided in the unit's memory (unit_memory.h). A file is complete before link(2) makes it
+// Who is in the unit, as ftctl reads it: immutable files view.<epoch> in the run directory, for
+// what was decided in the unit's memory (unit_memory.h). A file is complete before link(2) makes it
 // visible under its name. Written by supervisors, which try again while there is no room.
 #pragma once
 

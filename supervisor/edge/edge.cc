@@ -4,6 +4,7 @@
 #include "supervisor/edge/edge.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -147,6 +148,10 @@ void Edge::accept_from(Listener* listener) {
   const uint32_t socket = listener->socket;
   for (unsigned i = 0; i < kAcceptBatchMax; ++i) {
     if (is_full()) {
+      pollfd next{listener->fd, POLLIN, 0};
+      if (poll(&next, 1, 0) != 1) {
+        return;  // nobody waits; whoever comes raises an edge
+      }
       return wait_for_room(
           listener, fmt::format("{} are open, as many as the limit of open files (ulimit -n) "
                                 "allows with {} set aside for the supervisor",
