@@ -316,7 +316,7 @@ TEST_F(EdgeTest, AtTheDescriptorLimitClientsWaitUntilThereIsRoom) {
   iterate(10);
   EXPECT_EQ(last_id_, kClients);
   EXPECT_EQ(trouble_, "");
-  edge_->close(1, 0);
+  edge_->close(1, 0, unit::Ending::kAsRead);
   run_until([this] { return seen_[kClients + 1].input == "patience"; });
 }
 
