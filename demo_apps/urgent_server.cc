@@ -39,6 +39,8 @@ void count_signal(int) {
 }
 
 void answer(int fd, Client* client) {
+  // ORDER: before the answer is sent: the client's next urgent byte may be here as soon as that is.
+  const int signals = g_signals;
   if (!client->greeted) {
     client->greeted = true;
     client->in_line = client->line == "inline";
@@ -46,14 +48,14 @@ void answer(int fd, Client* client) {
     setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on));
     send(fd, "ready\n", 6, MSG_NOSIGNAL);
   } else {
-    const bool signalled = client->signals_seen != g_signals;
+    const bool signalled = client->signals_seen != signals;
     const std::string text = client->line + "|" + client->urgent + (signalled ? "s" : "") + "!";
     send(fd, text.data(), text.size(), MSG_OOB | MSG_NOSIGNAL);
     send(fd, "\n", 1, MSG_NOSIGNAL);
   }
   client->line.clear();
   client->urgent.clear();
-  client->signals_seen = g_signals;
+  client->signals_seen = signals;
 }
 
 // False: the connection has ended.
