@@ -38,7 +38,8 @@ TEST(InitMessages, OnlyWholeOnesOfThisVersionPass) {
 
 TEST(InitMessages, KindStepAndSignalAreKnown) {
   EXPECT_FALSE(passes({.kind = InitMessageKind{0}}));
-  EXPECT_FALSE(passes({.kind = InitMessageKind{7}}));
+  EXPECT_TRUE(passes({.kind = InitMessageKind::kHostProc}));
+  EXPECT_FALSE(passes({.kind = InitMessageKind{8}}));
   EXPECT_FALSE(passes({.kind = InitMessageKind::kFailed, .step = InitStep{99}}));
   EXPECT_TRUE(passes({.kind = InitMessageKind::kStopped, .value = SIGSTOP}));
   EXPECT_FALSE(passes({.kind = InitMessageKind::kStopped, .value = 0}));
