@@ -12,6 +12,7 @@
 #include "preload/exec/carry.h"
 #include "preload/failure.h"
 #include "preload/guarded.h"
+#include "preload/input_items.h"
 #include "preload/net/net.h"
 #include "preload/raw.h"
 #include "preload/scheduler.h"
@@ -25,9 +26,6 @@ namespace {
 // A turn is cut when it has produced this much (DESIGN section 5).
 constexpr uint64_t kTurnOutputBytesMax = 256 * 1024;
 constexpr uint64_t kTurnLogBytesMax = 1024 * 1024;
-// Most arrivals in one turn. Smaller turns let the secondary, and the world, start on the first
-// requests while the primary is at the next ones: on two cores 30 % more when pipelined.
-constexpr uint64_t kArrivalsItemsMax = 16;
 // The clock moves by this with every reading, and jumps to the supervisor's clock (one record) when
 // that is further ahead than the quantum.
 constexpr int64_t kClockStepNs = 40;
@@ -270,36 +268,12 @@ void apply_items(const uint8_t* cursor, const uint8_t* end) {
   }
 }
 
-// How many bytes and items of the input ring to take: whole items, kArrivalsBytesMax at most.
-size_t measure_input(uint64_t* count) {
-  const size_t available = doors.input.available();
-  if (available == kRingCorrupt) {
-    doors_fail(ShimFailure::kCorruptInput, "the input ring's head is out of bounds\n");
-  }
-  const uint8_t* begin = doors.input.data();
-  const uint8_t* end = begin + available;
-  const uint8_t* cursor = begin;
-  Arrival item;
-  while (cursor < end) {
-    const uint8_t* after = get_arrival(cursor, end, &item);
-    if (after == nullptr) {
-      doors_fail(ShimFailure::kCorruptInput, "an item in the input ring does not decode\n");
-    }
-    if (static_cast<size_t>(after - begin) > kArrivalsBytesMax || *count == kArrivalsItemsMax) {
-      break;
-    }
-    cursor = after;
-    ++*count;
-  }
-  return static_cast<size_t>(cursor - begin);
-}
-
 // The arrivals record: what came in here (possibly nothing but time).
 void take_arrivals() {
   if (doors.live) {
     Record record;
     record.kind = RecordKind::kArrivals;
-    const size_t length = measure_input(&record.count);
+    const size_t length = measure_input(doors.input, &record.count);
     const int64_t now = length != 0 ? fed_clock_ns() : live_clock_ns();
     record.now_delta_ns = static_cast<uint64_t>(now - doors.now_ns);
     append(record, doors.input.data(), length);

@@ -27,7 +27,7 @@ SHIM_FORBIDDEN = re.compile(
     r"begin_catch|guard_acquire)|_Unwind_.*|dlopen|dlsym|getenv|exit)(@.*)?$")
 # Exceptions only shrink: path -> lines that are allowed.
 LONG_FILES_ALLOWED = {
-    "preload/doors.cc": 577,
+    "preload/doors.cc": 551,
     "preload/scheduler.cc": 508,
 }
 
