@@ -19,6 +19,7 @@
 #include "cli/unit_dir.h"
 #include "fmt/format.h"
 #include "supervisor/link/peers.h"
+#include "supervisor/run_dir.h"
 #include "supervisor/signals.h"
 
 namespace ftrun::cli {
@@ -174,13 +175,6 @@ void Foreground::look_at_run_dir() {
         run_dir_, unit_));
   }
   run_dir_inode_ = inode;
-  // Spools that were made anew are opened anew, if they are this unit's.
-  const std::string spool = fmt::format("{}/console.{}", run_dir_, console_of_);
-  const auto unit = read_unit_file(run_dir_);
-  if (unit.ok() && unit->ftrun == getpid() && stat(spool.c_str(), &now) == 0 &&
-      now.st_ino != console_inode_ && console_.open(spool).ok()) {
-    console_inode_ = now.st_ino;
-  }
 }
 
 void Foreground::follow_view() {
@@ -220,13 +214,11 @@ void Foreground::warn_unprotected(const unit::View& before, const unit::View& no
 // What the sender's spool has, as far as its readers have room for it. Returns whether there was
 // anything.
 bool Foreground::show_console() {
-  const std::string sender = arbiter::replica_name(view_.sender);
-  if (console_of_ != sender) {
-    if (!console_.open(fmt::format("{}/console.{}", run_dir_, sender)).ok()) {
-      return false;  // not made yet: looked for again in the next round
+  if (console_of_ != view_.sender) {
+    if (view_.sender >= consoles_.size() || !console_.open(consoles_[view_.sender].fd()).ok()) {
+      return false;
     }
-    console_of_ = sender;
-    console_inode_ = 0;
+    console_of_ = view_.sender;
   }
   bool any = false;
   int stream = 1;
@@ -262,6 +254,16 @@ void Foreground::drain_console() {
   bool more = true;
   while (more && settle_outlets() == 0) {
     more = show_console();
+  }
+}
+
+// For ftctl, where the sender's supervisor was killed and could not leave it itself.
+void Foreground::leave_console() const {
+  const RunDir run_dir(run_dir_, arbiter::replica_name(view_.sender));
+  const std::string path = run_dir.own("console");
+  const auto unit = read_unit_file(run_dir_);
+  if (unit.ok() && unit->ftrun == getpid() && access(path.c_str(), F_OK) != 0) {
+    (void)run_dir.write(path, consoles_[view_.sender].contents());
   }
 }
 
@@ -347,6 +349,7 @@ int Foreground::run() {
     }
     if (ended) {
       drain_console();
+      leave_console();
       return final_status();
     }
   }

@@ -34,8 +34,11 @@ class Foreground {
   void every_round(std::function<void()> look) { look_ = std::move(look); }
   // The last signal that was passed on to end the program (SIGTERM, SIGINT, SIGQUIT); 0: none.
   int ended_by() const { return ended_by_; }
-  // Once all are added: where their views are decided.
-  void follow(UnitMemory memory) { memory_ = std::move(memory); }
+  // Once all are added: where their views are decided, and what their programs write.
+  void follow(UnitMemory memory, std::vector<ConsoleSpool> consoles) {
+    memory_ = std::move(memory);
+    consoles_ = std::move(consoles);
+  }
   void add(Supervisor supervisor) { supervisors_.push_back(std::move(supervisor)); }
   // Returns ftrun's exit status, when the unit has ended. Kills the supervisors if one of them ends
   // before all have started, or if all are asked to end before and do not start soon.
@@ -56,6 +59,7 @@ class Foreground {
   void say_events();
   bool show_console();
   void drain_console();
+  void leave_console() const;
   std::string supervisors_ends() const;
   bool all_ended() const;
   bool starting();
@@ -69,14 +73,14 @@ class Foreground {
   process::Descriptor signals_;
   std::vector<int> pending_signals_;  // arrived before the supervisors could take any
   unit::View view_;
+  std::vector<ConsoleSpool> consoles_;  // by replica
   ConsoleReader console_;
-  std::string console_of_;  // the replica that console_ reads
+  unit::ReplicaId console_of_ = unit::kNoReplica;  // the replica that console_ reads
   EventFollower events_;
   bool started_ = false;
   int quiet_rounds_ = 0;
   unsigned rounds_ = 0;
   ino_t run_dir_inode_ = 0;
-  ino_t console_inode_ = 0;
   std::function<void()> look_;
   int ended_by_ = 0;
   Clock::time_point asked_at_;  // when that came

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/ftctl_commands.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <unistd.h>
@@ -8,6 +9,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 
 #include "cli/control_client.h"
@@ -18,6 +20,7 @@
 #include "supervisor/arbiter/views.h"
 #include "supervisor/console_spool.h"
 #include "supervisor/json_fields.h"
+#include "supervisor/process/launch.h"
 #include "supervisor/reports.h"
 
 namespace ftrun::cli {
@@ -29,6 +32,38 @@ Result<bool> lives(const std::string& run_dir) {
   auto owner = find_owner(run_dir);
   FTRUN_TRY(owner);
   return owner->has_value();
+}
+
+// The descriptor of this process that is its console spool; empty if there is none, or nobody may
+// look.
+std::string spool_of(pid_t pid) {
+  std::error_code none;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(fmt::format("/proc/{}/fd", pid), none)) {
+    std::error_code gone;
+    // Not opened unless it is one: a descriptor may be anything.
+    if (std::filesystem::read_symlink(entry, gone).string().starts_with("/memfd:ftrun-console")) {
+      return entry.path();
+    }
+  }
+  return "";
+}
+
+// The sender's spool: in its supervisor's memory while that lives, else the file that is left.
+Result<process::Descriptor> find_console(const std::string& run_dir, const std::string& sender) {
+  auto replicas = read_replica_files(run_dir);
+  FTRUN_TRY(replicas);
+  std::string path;
+  for (const ReplicaFile& replica : *replicas) {
+    const pid_t supervisor = replica.id == sender ? find_supervisor_of(run_dir, replica) : 0;
+    path = supervisor != 0 ? spool_of(supervisor) : path;
+  }
+  path = path.empty() ? fmt::format("{}/console.{}", run_dir, sender) : path;
+  process::Descriptor fd(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  if (!fd.valid()) {
+    return system_error(path, errno);
+  }
+  return fd;
 }
 
 }  // namespace
@@ -78,9 +113,14 @@ Result<int> show_logs(const std::string& run_dir) {
   if (!view->has_value()) {
     return Error{"the unit in " + run_dir + " has not started"};
   }
+  const std::string sender = arbiter::replica_name((*view)->sender);
+  auto console = find_console(run_dir, sender);
+  FTRUN_TRY(console);
   ConsoleReader reader;
-  FTRUN_TRY(
-      reader.open(fmt::format("{}/console.{}", run_dir, arbiter::replica_name((*view)->sender))));
+  const Result<void> opened = reader.open(console->get());
+  if (!opened.ok()) {
+    return Error{fmt::format("{}/console.{} {}", run_dir, sender, opened.error().message)};
+  }
   int stream = 1;
   std::string bytes;
   uint64_t lost = 0;

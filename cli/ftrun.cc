@@ -130,7 +130,7 @@ Result<int> run_unit(const cli::RunOptions& options, const std::string& run_dir)
     FTRUN_TRY(supervisor);
     (*foreground)->add(std::move(*supervisor));
   }
-  (*foreground)->follow(std::move(*founding).take_memory());
+  (*foreground)->follow(founding->take_memory(), founding->take_consoles());
   if (!options.check) {
     return (*foreground)->run();
   }

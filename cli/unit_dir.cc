@@ -168,14 +168,19 @@ bool belongs_to(pid_t pid, const std::string& run_dir) {
   return ('\0' + command + '\0').find('\0' + run_dir + '\0') != std::string::npos;
 }
 
+pid_t find_supervisor_of(const std::string& run_dir, const ReplicaFile& replica) {
+  const pid_t pid = replica.damage.empty()
+                        ? replica.supervisor
+                        : who_listens(fmt::format("{}/sup.{}.sock", run_dir, replica.id));
+  return belongs_to(pid, run_dir) ? pid : 0;
+}
+
 Result<std::optional<Owner>> find_owner(const std::string& run_dir) {
   auto replicas = read_replica_files(run_dir);
   FTRUN_TRY(replicas);
   for (const ReplicaFile& replica : *replicas) {
-    const pid_t supervisor = replica.damage.empty()
-                                 ? replica.supervisor
-                                 : who_listens(fmt::format("{}/sup.{}.sock", run_dir, replica.id));
-    if (belongs_to(supervisor, run_dir)) {
+    const pid_t supervisor = find_supervisor_of(run_dir, replica);
+    if (supervisor != 0) {
       return std::optional<Owner>({"supervisor " + replica.id, supervisor});
     }
   }

@@ -36,6 +36,9 @@ Result<std::vector<ReplicaFile>> read_replica_files(const std::string& run_dir);
 // Whether `pid` is a process of the unit in `run_dir`: ftrun, a supervisor or a keeper.
 bool belongs_to(pid_t pid, const std::string& run_dir);
 
+// The supervisor that lives of those in `replicas`; 0: it does not.
+pid_t find_supervisor_of(const std::string& run_dir, const ReplicaFile& replica);
+
 struct Owner {
   std::string role;  // "supervisor a", "ftrun"
   pid_t pid = 0;

@@ -25,6 +25,22 @@ const ConsoleHeader* header_of(const uint8_t* memory) {
   return reinterpret_cast<const ConsoleHeader*>(memory);
 }
 
+bool is_spool(const uint8_t* memory) {
+  return header_of(memory)->magic == kConsoleMagic &&
+         header_of(memory)->capacity == kConsoleRingBytes;
+}
+
+bool sized(int fd) {
+  struct stat status {};
+  return fstat(fd, &status) == 0 && status.st_size == off_t{kFileBytes};
+}
+
+// Whether nobody can cut the file off below a mapping.
+bool sealed(int fd) {
+  const int seals = fcntl(fd, F_GET_SEALS);
+  return seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
+}
+
 }  // namespace
 
 ConsoleSpool::ConsoleSpool(ConsoleSpool&& other) noexcept {
@@ -32,6 +48,7 @@ ConsoleSpool::ConsoleSpool(ConsoleSpool&& other) noexcept {
 }
 
 ConsoleSpool& ConsoleSpool::operator=(ConsoleSpool&& other) noexcept {
+  std::swap(fd_, other.fd_);
   std::swap(memory_, other.memory_);
   return *this;
 }
@@ -40,37 +57,50 @@ ConsoleSpool::~ConsoleSpool() {
   if (memory_ != nullptr) {
     munmap(memory_, kFileBytes);
   }
+  if (fd_ >= 0) {
+    close(fd_);
+  }
 }
 
-Result<ConsoleSpool> ConsoleSpool::create(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (fd < 0) {
-    return system_error(path, errno);
-  }
-  // Allocated at once: a full disk is an error here and not a SIGBUS later.
-  const int error = posix_fallocate(fd, 0, kFileBytes);
-  void* memory = error == 0 ? mmap(nullptr, kFileBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
-                            : MAP_FAILED;
-  const int mapping_error = error == 0 ? errno : error;
-  close(fd);
+Result<void> ConsoleSpool::map() {
+  void* memory = mmap(nullptr, kFileBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
   if (memory == MAP_FAILED) {
-    return system_error(path, mapping_error);
+    return system_error("the console's memory: mmap", errno);
   }
+  memory_ = static_cast<uint8_t*>(memory);
+  return {};
+}
+
+Result<ConsoleSpool> ConsoleSpool::create() {
   ConsoleSpool spool;
-  spool.memory_ = static_cast<uint8_t*>(memory);
+  spool.fd_ = memfd_create("ftrun-console", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  // Allocated at once: too little memory is an error here and not a SIGBUS later.
+  if (spool.fd_ < 0 || ftruncate(spool.fd_, kFileBytes) != 0 ||
+      fallocate(spool.fd_, 0, 0, kFileBytes) != 0 ||
+      fcntl(spool.fd_, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+    return system_error("the console's memory: memfd", errno);
+  }
+  FTRUN_TRY(spool.map());
   header_of(spool.memory_)->capacity = kConsoleRingBytes;
   header_of(spool.memory_)->magic = kConsoleMagic;
   return spool;
 }
 
-Result<void> ConsoleSpool::renew(const std::string& path) {
-  Result<ConsoleSpool> spool = create(path);
-  if (!spool.ok()) {
-    return spool.error();
+Result<ConsoleSpool> ConsoleSpool::attach(int fd) {
+  ConsoleSpool spool;
+  spool.fd_ = fd;
+  if (!sized(fd) || !sealed(fd)) {
+    return Error{"the console's memory: it is not that of this version"};
   }
-  std::memcpy(spool->memory_, memory_, kFileBytes);
-  *this = std::move(*spool);
-  return {};
+  FTRUN_TRY(spool.map());
+  if (!is_spool(spool.memory_)) {
+    return Error{"the console's memory: bad magic"};
+  }
+  return spool;
+}
+
+std::string_view ConsoleSpool::contents() const {
+  return {reinterpret_cast<const char*>(memory_), kFileBytes};
 }
 
 void ConsoleSpool::put(uint64_t position, const void* data, size_t bytes) {
@@ -100,27 +130,25 @@ ConsoleReader::~ConsoleReader() {
   }
 }
 
-Result<void> ConsoleReader::open(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) {
-    return system_error(path, errno);
+Result<void> ConsoleReader::open(int fd) {
+  const bool shared = sealed(fd);
+  void* memory = MAP_FAILED;
+  if (sized(fd)) {
+    memory = mmap(nullptr, kFileBytes, shared ? PROT_READ : PROT_READ | PROT_WRITE,
+                  shared ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS, shared ? fd : -1, 0);
   }
-  struct stat status {};
-  const bool sized = fstat(fd, &status) == 0 && static_cast<size_t>(status.st_size) == kFileBytes;
-  void* memory = sized ? mmap(nullptr, kFileBytes, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
-  close(fd);
   if (memory == MAP_FAILED) {
-    return Error{path + ": is not a console spool of this version"};
+    return Error{"is not a console spool of this version"};
   }
-  const auto* bytes = static_cast<const uint8_t*>(memory);
-  if (header_of(bytes)->magic != kConsoleMagic || header_of(bytes)->capacity != kConsoleRingBytes) {
+  const bool read = shared || pread(fd, memory, kFileBytes, 0) == ssize_t{kFileBytes};
+  if (!read || !is_spool(static_cast<const uint8_t*>(memory))) {
     munmap(memory, kFileBytes);
-    return Error{path + ": is not a console spool of this version"};
+    return Error{"is not a console spool of this version"};
   }
   if (memory_ != nullptr) {
     munmap(const_cast<uint8_t*>(memory_), kFileBytes);
   }
-  memory_ = bytes;
+  memory_ = static_cast<const uint8_t*>(memory);
   return {};
 }
 

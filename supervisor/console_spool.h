@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the application wrote to stdout and stderr, kept in a bounded file that is used as a ring.
+// What the application wrote to stdout and stderr, kept in bounded memory that is used as a ring.
 // Every replica produces the same stream of chunks, so a position in it means the same in each
-// console.<id>: a reader that changes from one replica's file to another's loses and doubles
-// nothing, unless it fell behind by more than the ring. Written by the supervisor, read by ftrun.
+// spool: a reader that changes from one replica's to another's loses and doubles nothing, unless it
+// fell behind by more than the ring. Written by the supervisor, read by ftrun and ftctl.
+//
+// It is a sealed memory file that ftrun makes and the supervisor inherits: a mapped file of the run
+// directory would kill the supervisor as soon as somebody cuts it off. Once the unit has ended, a
+// plain file of the same bytes is left (console.<id> in the run directory).
 //
 //   offset  bytes  field (little endian)
 //        0      8  magic "FTCONS01"
@@ -20,6 +24,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "supervisor/result.h"
 #include "supervisor/unit/core.h"
@@ -40,25 +45,30 @@ static_assert(sizeof(ConsoleHeader) == 24);
 
 class ConsoleSpool {
  public:
-  static Result<ConsoleSpool> create(const std::string& path);
+  static Result<ConsoleSpool> create();
+  static Result<ConsoleSpool> attach(int fd);  // takes over `fd`, also on failure
   ConsoleSpool() = default;
   ConsoleSpool(ConsoleSpool&& other) noexcept;
   ConsoleSpool& operator=(ConsoleSpool&& other) noexcept;
   ~ConsoleSpool();
+  int fd() const { return fd_; }
   void append(int stream, unit::Bytes data);
-  // Goes on in a new file of this name, with what the old one holds. Unchanged on failure.
-  Result<void> renew(const std::string& path);
+  // The whole of it, for the file that is left. REQUIRES: its writer has ended, or asks.
+  std::string_view contents() const;
 
  private:
+  Result<void> map();
   void put(uint64_t position, const void* data, size_t bytes);
+  int fd_ = -1;
   uint8_t* memory_ = nullptr;
 };
 
 // Follows the spools of a unit's replicas in turn: one stream position for all of them.
 class ConsoleReader {
  public:
-  // Goes on in this replica's file; the position stays. Unchanged on failure.
-  Result<void> open(const std::string& path);
+  // Goes on in this replica's spool; the position stays. Of a file that others can cut off a copy
+  // is read, as it is now. Unchanged on failure; `fd` stays the caller's.
+  Result<void> open(int fd);
   ConsoleReader() = default;
   ConsoleReader(const ConsoleReader&) = delete;
   ConsoleReader& operator=(const ConsoleReader&) = delete;

@@ -162,6 +162,13 @@ Result<Founding> Founding::create(unsigned replicas, bool tcp,
     return arguments.error();
   }
   founding.program_ = std::move(*arguments);
+  for (unsigned replica = 0; replica < replicas; ++replica) {
+    Result<ConsoleSpool> console = ConsoleSpool::create();
+    if (!console.ok()) {
+      return console.error();
+    }
+    founding.consoles_.push_back(std::move(*console));
+  }
   for (unsigned one = 0; one < replicas; ++one) {
     for (unsigned other = one + 1; other < replicas; ++other) {
       FTRUN_TRY(founding.connect(static_cast<unit::ReplicaId>(one),
@@ -172,8 +179,9 @@ Result<Founding> Founding::create(unsigned replicas, bool tcp,
 }
 
 std::vector<std::string> Founding::options(unit::ReplicaId replica) const {
-  std::vector<std::string> words = {"--unit-memory", std::to_string(memory_.fd()), "--program",
-                                    std::to_string(program_.get())};
+  std::vector<std::string> words = {"--unit-memory", std::to_string(memory_.fd()),
+                                    "--console",     std::to_string(consoles_[replica].fd()),
+                                    "--program",     std::to_string(program_.get())};
   for (const LinkEnd& link : links_) {
     if (link.of == replica) {
       words.insert(words.end(), {"--link", fmt::format("{}={}", arbiter::replica_name(link.to),
@@ -185,6 +193,7 @@ std::vector<std::string> Founding::options(unit::ReplicaId replica) const {
 
 void Founding::pass_on(unit::ReplicaId replica) const {
   fcntl(memory_.fd(), F_SETFD, 0);
+  fcntl(consoles_[replica].fd(), F_SETFD, 0);
   fcntl(program_.get(), F_SETFD, 0);
   for (const LinkEnd& link : links_) {
     if (link.of == replica) {
@@ -194,21 +203,27 @@ void Founding::pass_on(unit::ReplicaId replica) const {
 }
 
 Result<Inherited> take_inherited(unit::ReplicaId self, unsigned replicas,
-                                 const std::vector<std::string>& links, int memory, int program) {
+                                 const InheritedNumbers& numbers) {
   Inherited inherited;
-  const Descriptor arguments(program);
-  Result<std::vector<std::string>> words = read_program(program);
+  const Descriptor arguments(numbers.program);
+  Result<std::vector<std::string>> words = read_program(numbers.program);
   if (!words.ok()) {
     return words.error();
   }
   inherited.program = std::move(*words);
-  Result<UnitMemory> attached = UnitMemory::attach(memory);
+  Result<UnitMemory> attached = UnitMemory::attach(numbers.memory);
   if (!attached.ok()) {
     return attached.error();
   }
   inherited.memory = std::move(*attached);
-  fcntl(memory, F_SETFD, FD_CLOEXEC);
-  for (const std::string& text : links) {
+  fcntl(numbers.memory, F_SETFD, FD_CLOEXEC);
+  Result<ConsoleSpool> console = ConsoleSpool::attach(numbers.console);
+  if (!console.ok()) {
+    return console.error();
+  }
+  inherited.console = std::move(*console);
+  fcntl(numbers.console, F_SETFD, FD_CLOEXEC);
+  for (const std::string& text : numbers.links) {
     Result<Inherited::Link> link = take_link(text);
     if (!link.ok()) {
       return link.error();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What whoever starts a unit's supervisors (ftrun) makes for them and they inherit, each as an open
 // descriptor whose number stands on its command line: a link to each other supervisor, the unit's
-// memory, and the program with its arguments.
+// memory, the console's, and the program with its arguments.
 //
 // Links are inherited, connected: no process that was not given an end can be a supervisor of this
 // unit, nothing listens, and no secret has to travel. --transport=tcp has both ends of a TCP
@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "supervisor/console_spool.h"
 #include "supervisor/process/launch.h"
 #include "supervisor/result.h"
 #include "supervisor/unit/core.h"
@@ -33,8 +34,9 @@ class Founding {
   std::vector<std::string> options(unit::ReplicaId replica) const;
   // In the child that is to become it: lets those descriptors pass through execve. SIGNAL-SAFE.
   void pass_on(unit::ReplicaId replica) const;
-  // Once all supervisors are started, only the memory is kept.
-  UnitMemory take_memory() && { return std::move(memory_); }
+  // Once all supervisors are started, only the memory is kept, and what they write to the consoles.
+  UnitMemory take_memory() { return std::move(memory_); }
+  std::vector<ConsoleSpool> take_consoles() { return std::move(consoles_); }
 
  private:
   struct LinkEnd {
@@ -45,6 +47,7 @@ class Founding {
 
   std::vector<LinkEnd> links_;
   UnitMemory memory_;
+  std::vector<ConsoleSpool> consoles_;  // by replica
   process::Descriptor program_;
 };
 
@@ -56,12 +59,20 @@ struct Inherited {
   };
   std::vector<Link> links;
   UnitMemory memory;
+  ConsoleSpool console;
   std::vector<std::string> program;
 };
-// From the options' values: "b=7" for each link, and two descriptors. Checks what they are, and
-// that there is a link to each other of `replicas`; none passes on to the application.
+// The options' values: "b=7" for each link, and descriptors.
+struct InheritedNumbers {
+  std::vector<std::string> links;
+  int memory = -1;
+  int console = -1;
+  int program = -1;
+};
+// Checks what they are, and that there is a link to each other of `replicas`; none passes on to the
+// application.
 Result<Inherited> take_inherited(unit::ReplicaId self, unsigned replicas,
-                                 const std::vector<std::string>& links, int memory, int program);
+                                 const InheritedNumbers& numbers);
 
 // Wipes what a process was started with out of what others may read of it: `words` (of argv), and
 // the environment, of which the process keeps a copy. REQUIRES: one thread; no pointer into either

@@ -20,9 +20,7 @@ using ftrun::Result;
 struct Parsed {
   ftrun::ReplicaOptions options;
   std::string replica = "a";
-  std::vector<std::string> links;
-  int unit_memory = -1;
-  int program = -1;
+  ftrun::InheritedNumbers inherited;
 };
 
 void describe(CLI::App* app, Parsed* parsed) {
@@ -61,12 +59,14 @@ void describe(CLI::App* app, Parsed* parsed) {
       ->take_all()
       ->allow_extra_args(false);
   // Open descriptors (founding.h).
-  app->add_option("--link", parsed->links, "a link to another replica: b=7; repeatable")
+  app->add_option("--link", parsed->inherited.links, "a link to another replica: b=7; repeatable")
       ->expected(1)
       ->take_all()
       ->allow_extra_args(false);
-  app->add_option("--unit-memory", parsed->unit_memory, "the unit's memory")->required();
-  app->add_option("--program", parsed->program, "the program and its arguments")->required();
+  app->add_option("--unit-memory", parsed->inherited.memory, "the unit's memory")->required();
+  app->add_option("--console", parsed->inherited.console, "the console's memory")->required();
+  app->add_option("--program", parsed->inherited.program, "the program and its arguments")
+      ->required();
 }
 
 Result<void> complete(Parsed* parsed) {
@@ -86,8 +86,8 @@ Result<void> complete(Parsed* parsed) {
     }
     options.preload = *preload;
   }
-  Result<ftrun::Inherited> inherited = ftrun::take_inherited(
-      options.replica, options.replicas, parsed->links, parsed->unit_memory, parsed->program);
+  Result<ftrun::Inherited> inherited =
+      ftrun::take_inherited(options.replica, options.replicas, parsed->inherited);
   if (!inherited.ok()) {
     return inherited.error();
   }

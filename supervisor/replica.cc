@@ -31,6 +31,7 @@ Replica::Replica(ReplicaOptions options)
       run_dir_(options_.run_dir, arbiter::replica_name(options_.replica)),
       memory_(options_.inherited.memory),
       views_(options_.run_dir),
+      console_(options_.inherited.console),
       spinner_(kSpinNs),
       placement_(options_.replicas) {}
 
@@ -193,11 +194,6 @@ Result<void> Replica::start(process::Inheritance inheritance) {
       return system_error(options_.record_log, errno);
     }
   }
-  Result<ConsoleSpool> console = ConsoleSpool::create(run_dir_.own("console"));
-  if (!console.ok()) {
-    return console.error();
-  }
-  console_ = std::move(*console);
   FTRUN_TRY(start_application(std::move(inheritance)));
   Result<std::unique_ptr<edge::Edge>> edge = edge::Edge::create(epoll_.get(), kTagEdge, this);
   if (!edge.ok()) {
@@ -215,7 +211,7 @@ Result<void> Replica::start(process::Inheritance inheritance) {
   FTRUN_TRY(start_control());
   // ORDER: last; by this file the others know that this supervisor has started, and has a socket.
   FTRUN_TRY(publish_pids());
-  view_shown_ = pids_shown_ = true;
+  view_shown_ = true;
   event("started",
         fmt::format("supervisor {}, application {}", getpid(), application_.application_pid));
   return {};

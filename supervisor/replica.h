@@ -107,6 +107,8 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   Result<void> restore_run_dir();
   void show_view();
   Result<void> publish_pids() const;
+  std::string pids_text() const;
+  void mend_file(const std::string& path, const std::string& text) const;
 
   // replica_failure.cc
   void peer_lost(link::Peer* peer, const std::string& why);
@@ -224,7 +226,6 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   process::Descriptor epoll_, doorbell_, record_log_, signals_;
   std::string unit_file_;    // what ftrun has written about the unit, to be written again
   bool view_shown_ = false;  // the current view has its file
-  bool pids_shown_ = false;
   std::string run_dir_trouble_, marker_trouble_;  // told once each
   edge::KeeperWatch keeper_watch_;
   pid_t keeper_pid_ = -1;
@@ -237,7 +238,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   std::unique_ptr<edge::Edge> edge_;
   link::Peers peers_;
   std::unique_ptr<ControlServer> control_;
-  ConsoleSpool console_;
+  ConsoleSpool& console_;
   std::unique_ptr<unit::UnitCore> core_;
 
   std::vector<std::function<void()>> deferred_;

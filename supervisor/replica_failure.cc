@@ -278,7 +278,7 @@ void Replica::replace_keeper() {
   keeper_wanted_ = false;
   event("keeper", "the keeper died; another one was started");
   const Result<link::Hello> hello = own_hello();
-  pids_shown_ = publish_pids().ok();
+  (void)publish_pids();  // else in a second
   if (!hello.ok()) {
     return;
   }
@@ -339,6 +339,8 @@ void Replica::wind_up() {
     }
   }
   settle_state_dirs();
+  // Where the run directory is full, ftrun has shown it.
+  (void)run_dir_.write(run_dir_.own("console"), console_.contents());
   control_.reset();
   // ORDER: the keeper last; when we exit, the descriptors are closed for good.
   if (keeper_.valid()) {

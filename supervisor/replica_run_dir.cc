@@ -18,12 +18,16 @@
 
 namespace ftrun {
 
-Result<void> Replica::publish_pids() const {
+std::string Replica::pids_text() const {
   const nlohmann::json pids = {{"supervisor", getpid()},
                                {"keeper", keeper_pid_},
                                {"init", application_.init_pid},
                                {"application", application_.application_pid}};
-  return run_dir_.write(run_dir_.own("sup", ".json"), pids.dump() + "\n");
+  return pids.dump() + "\n";
+}
+
+Result<void> Replica::publish_pids() const {
+  return run_dir_.write(run_dir_.own("sup", ".json"), pids_text());
 }
 
 Result<void> Replica::start_control() {
@@ -90,10 +94,19 @@ void Replica::look_after_run_dir() {
     run_dir_trouble_ = trouble;
     return;
   }
-  if (!view_shown_) {
+  if (!view_shown_ || !views_.current().ok()) {
     show_view();
   }
-  pids_shown_ = pids_shown_ || publish_pids().ok();
+  mend_file(run_dir_.own("sup", ".json"), pids_text());
+  mend_file(run_dir_.file("unit.json"), unit_file_);
+}
+
+// What is not there as it should be, since there was no room or somebody has damaged it.
+void Replica::mend_file(const std::string& path, const std::string& text) const {
+  const Result<std::string> found = run_dir_.read(path);
+  if (!found.ok() || *found != text) {
+    (void)run_dir_.write(path, text);
+  }
 }
 
 // Another unit may have been started in its place meanwhile: that one's stays as it is.
@@ -117,7 +130,6 @@ Result<void> Replica::restore_run_dir() {
   }
   FTRUN_TRY(run_dir_.write(name, unit_file_));
   run_dir_.events().open();
-  FTRUN_TRY(console_.renew(run_dir_.own("console")));
   FTRUN_TRY(publish_pids());
   const Result<unit::View> shown = views_.publish(core_->status().view);
   if (!shown.ok()) {

@@ -45,7 +45,7 @@ Result<void> RunDir::write(const std::string& path, std::string_view text) const
 }
 
 Result<std::string> RunDir::read(const std::string& path) const {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
   if (fd < 0) {
     return system_error(path, errno);
   }

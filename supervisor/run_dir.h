@@ -4,7 +4,7 @@
 //   view.<epoch>     who is in the unit, for the tools (arbiter/views.h)
 //   sup.<id>.json    {"supervisor","keeper","init","application"}: process ids
 //   sup.<id>.sock    control socket, JSON lines (control.h)
-//   console.<id>     what the application wrote to stdout and stderr (console_spool.h)
+//   console.<id>     at the end: what the application wrote to stdout and stderr (console_spool.h)
 //   last_words.<id>  what an application that has crashed wrote in the turn that it died in
 //   report.<epoch>.<id>  why an application was given up, with call stacks (reports.h)
 //   events.jsonl     one JSON object per line, appended by everybody

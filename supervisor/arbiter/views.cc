@@ -135,8 +135,12 @@ Result<unit::View> Views::publish(const unit::View& view) const {
   FTRUN_TRY(write_file(temporary, encode_view(view)));
   // ORDER: the file is complete before link(2) makes it visible under its name; it never changes
   // afterwards, so a reader sees all of it or nothing.
-  const int linked = link(temporary.c_str(), target.c_str());
-  const int error = errno;
+  int linked = link(temporary.c_str(), target.c_str());
+  int error = errno;
+  if (linked != 0 && error == EEXIST && !read(view.epoch).ok()) {
+    linked = rename(temporary.c_str(), target.c_str());  // somebody has damaged it
+    error = errno;
+  }
   unlink(temporary.c_str());
   if (linked != 0 && error != EEXIST) {
     return system_error(target, error);
@@ -153,7 +157,7 @@ Result<unit::View> Views::publish(const unit::View& view) const {
 
 Result<unit::View> Views::read(uint64_t epoch) const {
   const std::string name = path(epoch);
-  const int fd = open(name.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = open(name.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
   if (fd < 0) {
     return system_error(name, errno);
   }

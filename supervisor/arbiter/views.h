@@ -18,7 +18,8 @@ class Views {
  public:
   explicit Views(std::string directory) : directory_(std::move(directory)) {}
 
-  // Publishes `view` unless its epoch is taken. Returns the newest view that has a file.
+  // Publishes `view` unless its epoch has a file that is a view. Returns the newest view that has a
+  // file.
   Result<unit::View> publish(const unit::View& view) const;
   // The view with the highest epoch, or nothing when none was published yet.
   Result<std::optional<unit::View>> current() const;

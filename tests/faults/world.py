@@ -131,6 +131,56 @@ def case_read_only(unit):
     survives_a_kill(unit, lambda: os.chmod(directory, 0o500), lambda: os.chmod(directory, 0o700))
 
 
+def case_cut_off(unit):
+    """Somebody cuts every file of the run directory off: nobody has mapped one, and what the tools
+    need is written again. The console is complete, for whoever asks then, and after the end."""
+    unit.command += ["--loglevel", "verbose"]
+    unit.start()
+    directory = unit.path(f"ftrun/{unit.name}")
+
+    def cut():
+        for name in os.listdir(directory):
+            if os.path.isfile(os.path.join(directory, name)):
+                os.truncate(os.path.join(directory, name), 0)
+        harness.until(lambda: unit.status() is not None, 3, "a status after the cut")
+
+    with connect(unit) as client:
+        ping(client, "before")
+        victim = sender(unit)
+        logs = unit.ctl("logs")
+        check("Accepted" in logs.stdout, f"ftctl logs: {logs}")
+        cut()
+        for _ in range(3):
+            with connect(unit) as late:
+                ping(late, "a client whose coming stands on the console")
+        logs = unit.ctl("logs")
+        check(logs.stdout.count("Accepted") >= 4, f"ftctl logs after the cut: {logs}")
+        check(unit.protection() == "protected", f"status: {unit.status()}")
+        harness.kill_now(victim["supervisor_pid"])
+        ping(client, "after the kill")
+        cut()
+        with connect(unit) as late:
+            ping(late, "a new client after the kill")
+        check(unit.ctl("logs").stdout.count("Accepted") >= 5, "ftctl logs after the kill")
+    unit.process.send_signal(signal.SIGTERM)
+    unit.process.wait(harness.STOP_TIMEOUT_S)
+    check(unit.process.returncode == 0, f"SIGTERM: exit status {unit.process.returncode}")
+    logs = unit.ctl("logs")
+    check("bye bye" in logs.stdout and logs.stdout.count("Accepted") >= 5,
+          f"ftctl logs after the end: {logs}")
+
+
+def case_all_supervisors_killed(unit):
+    """What the program wrote is left by ftrun then."""
+    with unit, connect(unit) as client:
+        ping(client, "before")
+        for replica in replicas(unit):
+            os.kill(replica["supervisor_pid"], signal.SIGKILL)
+        unit.process.wait(harness.STOP_TIMEOUT_S)
+        logs = unit.ctl("logs")
+        check("Ready to accept connections" in logs.stdout, f"ftctl logs: {logs}")
+
+
 def case_replaced(unit):
     """Another unit's directory in its place is left alone."""
     directory = unit.path(f"ftrun/{unit.name}")

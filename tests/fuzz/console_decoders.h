@@ -31,7 +31,7 @@ inline void console(const uint8_t* data, size_t size) {
               pwrite(file, data, size, kConsoleHeaderBytes) == static_cast<ssize_t>(size),
           "a spool with content");
   ConsoleReader reader;
-  require(reader.open("/proc/self/fd/" + std::to_string(file)).ok(), "a spool that opens");
+  require(reader.open(file).ok(), "a spool that opens");
   int stream = 0;
   std::string bytes;
   uint64_t lost = 0;

@@ -72,6 +72,14 @@ TEST_F(ViewsTest, SecondPublisherOfAnEpochGetsTheFirstOnesView) {
   EXPECT_EQ(**views.current(), view(2, {0}));
 }
 
+TEST_F(ViewsTest, ADamagedFileIsReplaced) {
+  const Views views(directory_);
+  EXPECT_EQ(*views.publish(view(1, {0, 1})), view(1, {0, 1}));
+  ASSERT_EQ(truncate((directory_ + "/view.1").c_str(), 3), 0);
+  EXPECT_FALSE(views.current().ok());
+  EXPECT_EQ(*views.publish(view(1, {0, 1})), view(1, {0, 1}));
+}
+
 TEST_F(ViewsTest, ManyProcessesAgree) {
   constexpr int kProcesses = 8;
   for (int i = 0; i < kProcesses; ++i) {

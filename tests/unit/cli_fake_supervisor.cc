@@ -61,22 +61,25 @@ struct Fake {
 
 void Fake::parse(int argc, char** argv) {
   int i = 1;
-  std::vector<std::string> links;
+  InheritedNumbers numbers;
   for (; i + 1 < argc; i += 2) {
     options[argv[i]] = argv[i + 1];
     if (std::string(argv[i]) == "--link") {
-      links.push_back(argv[i + 1]);
+      numbers.links.push_back(argv[i + 1]);
     }
   }
   id = options["--replica"];
-  auto inherited = take_inherited(
-      *arbiter::replica_from_name(id), static_cast<unsigned>(std::stoi(options["--replicas"])),
-      links, std::stoi(options["--unit-memory"]), std::stoi(options["--program"]));
+  numbers.memory = std::stoi(options["--unit-memory"]);
+  numbers.console = std::stoi(options["--console"]);
+  numbers.program = std::stoi(options["--program"]);
+  auto inherited = take_inherited(*arbiter::replica_from_name(id),
+                                  static_cast<unsigned>(std::stoi(options["--replicas"])), numbers);
   if (!inherited.ok()) {
     fmt::print(stderr, "{}\n", inherited.error().message);
     std::exit(1);
   }
   memory = std::move(inherited->memory);
+  console = std::move(inherited->console);
   script.assign(inherited->program.begin() + 1, inherited->program.end());
   run_dir = options["--run-dir"];
 }
@@ -90,7 +93,6 @@ void Fake::start() {
   const auto replicas = static_cast<unsigned>(std::stoi(options["--replicas"]));
   view = arbiter::first_view(replicas);
   publish();
-  console = std::move(*ConsoleSpool::create(run_dir + "/console." + id));
   epoll_fd = epoll_create1(EPOLL_CLOEXEC);
   control = std::move(*ControlServer::create(
       run_dir + "/sup." + id + ".sock", epoll_fd, 0,

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,19 +21,22 @@ const std::vector<std::string> kProgram = {"server", "--requirepass", "secret wo
 // As a supervisor that was started with these words takes it. Descriptors are copied: the test is
 // all of the processes.
 Result<Inherited> take(const Founding& founding, unit::ReplicaId self, unsigned replicas) {
-  std::vector<std::string> links;
+  InheritedNumbers inherited;
   std::map<std::string, int> numbers;
   const std::vector<std::string> words = founding.options(self);
   for (size_t i = 0; i + 1 < words.size(); i += 2) {
     const size_t at = words[i + 1].find('=');
     const int fd = dup(std::stoi(words[i + 1].substr(at == std::string::npos ? 0 : at + 1)));
     if (words[i] == "--link") {
-      links.push_back(words[i + 1].substr(0, at + 1) + std::to_string(fd));
+      inherited.links.push_back(words[i + 1].substr(0, at + 1) + std::to_string(fd));
     } else {
       numbers[words[i]] = fd;
     }
   }
-  return take_inherited(self, replicas, links, numbers["--unit-memory"], numbers["--program"]);
+  inherited.memory = numbers["--unit-memory"];
+  inherited.console = numbers["--console"];
+  inherited.program = numbers["--program"];
+  return take_inherited(self, replicas, inherited);
 }
 
 class FoundingTest : public ::testing::TestWithParam<bool> {};
@@ -65,14 +69,24 @@ TEST_P(FoundingTest, EachGetsALinkToEachOther) {
 
 INSTANTIATE_TEST_SUITE_P(Tcp, FoundingTest, ::testing::Bool());
 
+InheritedNumbers numbers(const std::string& link, const std::vector<std::string>& program) {
+  InheritedNumbers numbers;
+  if (!link.empty()) {
+    numbers.links = {link};
+  }
+  numbers.memory = dup(UnitMemory::create()->fd());
+  numbers.console = dup(ConsoleSpool::create()->fd());
+  numbers.program = program_file(program)->release();
+  return numbers;
+}
+
 TEST(Inherited, WhatIsNotWhatItShouldBeIsRefused) {
   auto founding = Founding::create(2, false, kProgram);
   ASSERT_TRUE(founding.ok());
   EXPECT_FALSE(take(*founding, 0, 3).ok()) << "a link is missing";
   EXPECT_FALSE(take(*founding, 0, 1).ok()) << "a link too many";
   const auto with_link = [&](const std::string& text) {
-    const int program = program_file(kProgram)->release();
-    return take_inherited(0, 2, {text}, dup(UnitMemory::create()->fd()), program).ok();
+    return take_inherited(0, 2, numbers(text, kProgram)).ok();
   };
   for (const char* bad : {"", "b", "b=", "b=x", "=1", "a=0", "b=99999", "b=-1"}) {
     EXPECT_FALSE(with_link(bad)) << bad;
@@ -80,10 +94,11 @@ TEST(Inherited, WhatIsNotWhatItShouldBeIsRefused) {
   const int file = open("/dev/null", O_RDONLY | O_CLOEXEC);
   EXPECT_FALSE(with_link("b=" + std::to_string(file))) << "no socket";
   close(file);
-  EXPECT_FALSE(
-      program_file({}).ok() &&
-      take_inherited(0, 1, {}, dup(UnitMemory::create()->fd()), program_file({})->release()).ok())
-      << "no program";
+  EXPECT_FALSE(take_inherited(0, 1, numbers("", {})).ok()) << "no program";
+  EXPECT_TRUE(take_inherited(0, 1, numbers("", kProgram)).ok());
+  InheritedNumbers unsealed = numbers("", kProgram);
+  ASSERT_GE(dup2(memfd_create("unsealed", MFD_CLOEXEC), unsealed.console), 0);
+  EXPECT_FALSE(take_inherited(0, 1, unsealed).ok()) << "no console";
 }
 
 TEST(Hiding, WordsAreWiped) {
