@@ -198,6 +198,7 @@ enum class Mutation : uint8_t {
   kForgetQuarantine,        // offer the suspect's input to the survivor like all other
   kForgetLateInput,         // do not count input that comes after the application's close
   kCloseAsLogged,           // close as if the application had read all that it was given
+  kTrustAdoptedLock,        // take an adopted lock for what was asked for last
 };
 
 struct CoreConfig {

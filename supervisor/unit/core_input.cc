@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "eventlog/locks.h"
 #include "supervisor/unit/core_impl.h"
 
 namespace ftrun::unit {
@@ -206,8 +207,10 @@ void UnitCore::Impl::on_edge_bound(uint32_t id, int error, const Address& addres
   if (socket->rebinding) {
     socket->rebinding = false;
     if (error != 0) {
-      event("listener_lost",
-            fmt::format("socket {} could not be bound again: errno {}", id, error));
+      const bool lock = (socket->bind_flags & kBindLock) != 0;
+      event("listener_lost", fmt::format("{} {} could not be {} again: errno {}",
+                                         lock ? "the program's lock" : "socket", id,
+                                         lock ? "taken" : "bound", error));
     }
     return;
   }

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "eventlog/locks.h"
 #include "supervisor/unit/core_impl.h"
 
 namespace ftrun::unit {
@@ -314,12 +315,14 @@ void UnitCore::Impl::adopt_listeners(const std::vector<AdoptedListener>& listene
     const auto adopted = std::find_if(
         listeners.begin(), listeners.end(),
         [&socket](const AdoptedListener& listener) { return listener.socket == socket.id; });
-    const bool is_whole = adopted != listeners.end() && !adopted->ask_again;
+    const bool is_whole =
+        adopted != listeners.end() && (!adopted->ask_again || mutated(Mutation::kTrustAdoptedLock));
     restore_socket(socket, is_whole ? &*adopted : nullptr);
   }
 }
 
 void UnitCore::Impl::restore_socket(Socket& socket, const AdoptedListener* adopted) {
+  const bool lock = (socket.bind_flags & kBindLock) != 0;
   for (const SocketOption& option : socket.options) {
     host_->edge_option(socket.id | kOptionOfSocket, option.level, option.name,
                        {option.value, option.length});
@@ -328,8 +331,11 @@ void UnitCore::Impl::restore_socket(Socket& socket, const AdoptedListener* adopt
   if (adopted == nullptr && !socket.answered) {
     host_->edge_bind(socket.id, socket.bind_flags, socket.wanted);
   } else if (adopted == nullptr && socket.error == 0) {
+    // A lock must not wait: the program thinks that it has it, and its next request would end the
+    // wait, whose answer is then taken for that request's.
     socket.rebinding = true;
-    host_->edge_bind(socket.id, socket.bind_flags, socket.bound);
+    host_->edge_bind(socket.id, lock ? socket.bind_flags & ~kBindLockWait : socket.bind_flags,
+                     socket.bound);
   } else if (adopted != nullptr && !socket.answered) {
     on_edge_bound(socket.id, 0, adopted->address);  // bound, but the answer died with the sender
   }

@@ -57,6 +57,9 @@ void Client::make_request() {
     world_->note_request();
   }
   auto operation = static_cast<Operation>(random.between(1, bulk_ ? 4 : 3));
+  if (random.one_in(8)) {
+    operation = Operation::kLock;
+  }
   uint32_t pad = static_cast<uint32_t>(random.one_in(4) ? random.sized(100) : 0);
   if (bulk_ && random.one_in(2)) {
     pad = static_cast<uint32_t>(random.below(kPadBytesMax));

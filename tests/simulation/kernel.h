@@ -5,6 +5,7 @@
 // undropped input resets and discards queued output. Test program only.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -66,6 +67,14 @@ struct KernelListener {
   bool listening = false;
   bool closed = false;
   std::deque<int> backlog;  // connections established, not accepted
+};
+
+// A lock of the unit on the one file outside, by its description.
+struct KernelLock {
+  uint32_t id = 0;
+  int holder = kNobody;  // as of a connection
+  bool held = false;
+  bool waits = false;  // until nobody else holds it
 };
 
 class Kernel {
@@ -147,10 +156,18 @@ class Kernel {
         close_listener(listener);
       }
     }
+    std::erase_if(locks, [holder](const KernelLock& lock) { return lock.holder == holder; });
+  }
+
+  bool is_locked() const {
+    return locked_by_stranger || std::any_of(locks.begin(), locks.end(),
+                                             [](const KernelLock& lock) { return lock.held; });
   }
 
   std::vector<std::unique_ptr<KernelConnection>> connections;
   std::deque<KernelListener> listeners;  // stable addresses
+  std::vector<KernelLock> locks;
+  bool locked_by_stranger = false;
 };
 
 inline uint16_t port_of(const Address& address) {

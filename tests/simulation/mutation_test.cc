@@ -65,7 +65,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Named{"ForgetUrgent", unit::Mutation::kForgetUrgent},
                     Named{"ForgetQuarantine", unit::Mutation::kForgetQuarantine},
                     Named{"ForgetLateInput", unit::Mutation::kForgetLateInput},
-                    Named{"CloseAsLogged", unit::Mutation::kCloseAsLogged}),
+                    Named{"CloseAsLogged", unit::Mutation::kCloseAsLogged},
+                    Named{"TrustAdoptedLock", unit::Mutation::kTrustAdoptedLock}),
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST(PlantedBugOfTheHost, SkippedKillIsFound) {

@@ -69,6 +69,7 @@ void Replica::step() {
       break;
     case 5:
       step_accept();
+      retry_lock();
       step_watch();
       break;
     case 6:
@@ -355,13 +356,30 @@ void Replica::take_sockets(unit::ReplicaId from) {
     connections.push_back(adopted);
   }
   std::vector<unit::AdoptedListener> listeners;
+  take_listeners(from, &listeners);
+  core_->on_edge_adopted(connections, listeners);
+}
+
+void Replica::take_listeners(unit::ReplicaId from, std::vector<unit::AdoptedListener>* listeners) {
   for (KernelListener& listener : world_->kernel.listeners) {
     if (listener.holder == from && !listener.closed) {
       listener.holder = id_;
-      listeners.push_back({listener.socket, make_address(listener.port), listener.listening});
+      listeners->push_back({listener.socket, make_address(listener.port), listener.listening});
     }
   }
-  core_->on_edge_adopted(connections, listeners);
+  std::erase_if(world_->kernel.locks, [this, from](const KernelLock& lock) {
+    const bool is_lost = lock.holder == from && world_->lose_a_socket();
+    // Who waits for it gets it at once.
+    world_->kernel.locked_by_stranger |= is_lost && lock.held && world_->random.one_in(2);
+    return is_lost;
+  });
+  for (KernelLock& lock : world_->kernel.locks) {
+    if (lock.holder == from) {
+      lock.holder = id_;
+      lock.waits = false;  // whoever waited is dead
+      listeners->push_back({.socket = lock.id, .address = {}, .ask_again = true});
+    }
+  }
 }
 
 void Replica::event(std::string_view kind, std::string_view text) {

@@ -118,6 +118,9 @@ class Replica : public unit::Host {
   void edge_send(EdgeConnection& connection);
   bool edge_finish(EdgeConnection& connection);
   void take_sockets(unit::ReplicaId from);
+  void take_listeners(unit::ReplicaId from, std::vector<unit::AdoptedListener>* listeners);
+  void edge_lock(uint32_t id, uint32_t flags, const Address& address);
+  void retry_lock();
   void defer(std::function<void()> event) { deferred_.push_back(std::move(event)); }
 
   World* const world_;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "eventlog/locks.h"
 #include "supervisor/result.h"
 #include "tests/simulation/replica.h"
 #include "tests/simulation/world.h"
@@ -178,7 +179,48 @@ std::string Replica::describe() const {
 
 // --- Host ---
 
-void Replica::edge_bind(uint32_t socket, uint32_t, const Address& address) {
+// Carried out at once, or when nobody else holds it; answered later.
+void Replica::edge_lock(uint32_t id, uint32_t flags, const Address& address) {
+  std::vector<KernelLock>& locks = world_->kernel.locks;
+  auto lock = std::find_if(locks.begin(), locks.end(),
+                           [id](const KernelLock& other) { return other.id == id; });
+  if (lock == locks.end()) {
+    lock = locks.insert(locks.end(), {id, id_, false, false});
+  }
+  if (lock->holder != id_) {
+    return world_->fail("a lock is asked for beside whoever has it");
+  }
+  const auto operation = static_cast<LockOperation>(flags >> kLockOperationShift);
+  const bool busy = !lock->held && world_->kernel.is_locked();
+  lock->waits = false;
+  int error = 0;
+  if (operation == LockOperation::kUnlock) {
+    lock->held = false;
+  } else if (!busy) {
+    lock->held = true;
+  } else if ((flags & kBindLockWait) != 0) {
+    lock->waits = true;
+    return;
+  } else {
+    error = EAGAIN;
+  }
+  defer([this, id, error, address] { core_->on_edge_bound(id, error, address); });
+}
+
+void Replica::retry_lock() {
+  for (KernelLock& lock : world_->kernel.locks) {
+    if (!done() && lock.holder == id_ && lock.waits && !world_->kernel.is_locked()) {
+      lock.waits = false;
+      lock.held = true;
+      defer([this, id = lock.id] { core_->on_edge_bound(id, 0, {}); });
+    }
+  }
+}
+
+void Replica::edge_bind(uint32_t socket, uint32_t flags, const Address& address) {
+  if ((flags & kBindLock) != 0) {
+    return edge_lock(socket, flags, address);
+  }
   const uint16_t port = port_of(address);
   const int error = world_->kernel.port_in_use(port) ? EADDRINUSE : 0;
   if (error == 0) {
@@ -202,6 +244,9 @@ void Replica::edge_unlisten(uint32_t socket) {
   if (listener != nullptr) {
     world_->kernel.close_listener(*listener);
   }
+  std::erase_if(world_->kernel.locks, [this, socket](const KernelLock& lock) {
+    return lock.id == socket && lock.holder == id_;
+  });
 }
 
 void Replica::edge_option(uint32_t id, int level, int name, unit::Bytes value) {

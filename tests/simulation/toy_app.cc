@@ -13,7 +13,6 @@ namespace ftrun::sim {
 namespace {
 constexpr int kRequestsPerTurn = 6;
 constexpr int kTurnedAwayMax = 5;
-constexpr uint32_t kToySocket = 1;
 constexpr uint16_t kToyPort = 7000;
 constexpr uint64_t kChoiceNumber = 318;  // getrandom
 }  // namespace
@@ -277,6 +276,9 @@ void ToyApp::apply(const Arrival& item) {
       state_.exiting |= item.value == 15;
       return;
     case ArrivalKind::kBound: {
+      if (item.id >= kToyLockSocket) {
+        return answer_lock(item);
+      }
       Output listen;
       listen.kind = OutputKind::kListen;
       listen.id = item.id;
@@ -343,30 +345,6 @@ void ToyApp::process() {
   }
 }
 
-void ToyApp::bind(uint32_t socket, uint16_t port) {
-  Output bind;
-  bind.kind = OutputKind::kBind;
-  bind.id = socket;
-  bind.address.length = 16;
-  bind.address.bytes[0] = 2;
-  bind.address.bytes[2] = static_cast<uint8_t>(port >> 8);
-  bind.address.bytes[3] = static_cast<uint8_t>(port);
-  emit(bind);
-}
-
-void ToyApp::configure() {
-  if (state_.extra_stage == 0) {
-    bind(++state_.extra_socket, kToyExtraPort);
-    state_.extra_stage = 1;
-  } else if (state_.extra_stage == 2) {
-    Output unlisten;
-    unlisten.kind = OutputKind::kUnlisten;
-    unlisten.id = state_.extra_socket;
-    emit(unlisten);
-    state_.extra_stage = 0;
-  }
-}
-
 void ToyApp::process_connection(ToyState::Conn& conn) {
   if (conn.reset || !write_out(conn)) {
     return;
@@ -402,6 +380,9 @@ void ToyApp::answer(ToyState::Conn& conn) {
   }
   if (operation == Operation::kConfigure) {
     configure();
+  }
+  if (operation == Operation::kLock) {
+    lock();
   }
   Output console;
   console.kind = OutputKind::kConsole;
@@ -474,6 +455,7 @@ void ToyApp::exit_all() {
     emit_close(conn);
   }
   state_.conns.clear();
+  state_.lock = ToyLock::kClosed;
   Output exit;
   exit.kind = OutputKind::kExit;
   emit(exit);

@@ -19,6 +19,8 @@
 namespace ftrun::sim {
 
 inline constexpr uint16_t kToyExtraPort = 7001;
+inline constexpr uint32_t kToySocket = 1;         // ids of listeners; others follow
+inline constexpr uint32_t kToyLockSocket = 1000;  // ids of locks, from here on
 
 // One direction of shared memory: bytes written, a published end, and a read position; and another
 // one of who trails (eventlog/ring.h). All positions count from the start; what both have read is
@@ -72,6 +74,9 @@ class SimRing {
   uint64_t trail_ = UINT64_MAX;
 };
 
+// kClosed: given back without an answer.
+enum class ToyLock : uint8_t { kFree, kAsked, kHeld, kAskedBack, kClosed };
+
 // What the server knows; equal in all replicas at equal log positions.
 struct ToyState {
   struct Conn {
@@ -95,6 +100,8 @@ struct ToyState {
   int bind_stage = 0;         // 0: nothing yet, 1: asked, 2: listening
   uint32_t extra_socket = 0;  // the second listener's socket; a new one each time
   int extra_stage = 0;        // as bind_stage
+  ToyLock lock = ToyLock::kFree;
+  uint32_t lock_socket = kToyLockSocket;  // its id; a new one each time
   bool exiting = false;
 };
 
@@ -146,6 +153,8 @@ class ToyApp {
   void close_finished();
   void bind(uint32_t socket, uint16_t port);
   void configure();
+  void lock();
+  void answer_lock(const Arrival& item);
   void exit_all();
   void end_turn();
   uint64_t choose();

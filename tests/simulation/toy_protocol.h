@@ -20,6 +20,7 @@ enum class Operation : uint8_t {
   kDownload = 4,   // a reply of 40,000 bytes of filler
   kQuit = 5,       // reply, then the server closes
   kPoison = 6,     // crashes the server
+  kLock = 7,       // locks a file outside, or gives it back
 };
 inline constexpr size_t kRequestBytes = 8;
 inline constexpr size_t kReplyBytes = 24;

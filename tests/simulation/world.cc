@@ -113,6 +113,8 @@ Outcome World::run() {
       strike_again();
     }
     step();
+    move_stranger();
+    check_lock();
     operate();
     if (outcome_.steps % 64 == 0) {
       check_bounds();
@@ -182,6 +184,31 @@ void World::strike_again() {
   }
 }
 
+// Somebody else locks the file that the unit locks, now and then, if it is free.
+void World::move_stranger() {
+  if (outcome_.steps % 32 == 0 && random.one_in(4)) {
+    kernel.locked_by_stranger = !kernel.locked_by_stranger && !kernel.is_locked();
+  }
+}
+
+// What the program was told of its lock is so, for as long as it asks for nothing else.
+void World::check_lock() {
+  for (const auto& replica : replicas_) {
+    const ToyState& state = replica->app().state();
+    if (replica->done() || replica->app().dead() || !replica->app().live() || doomed_ ||
+        loses_sockets_) {
+      continue;
+    }
+    const auto lock =
+        std::find_if(kernel.locks.begin(), kernel.locks.end(),
+                     [&state](const KernelLock& other) { return other.id == state.lock_socket; });
+    const bool held = lock != kernel.locks.end() && lock->held;
+    if ((state.lock == ToyLock::kHeld && !held) || (state.lock == ToyLock::kFree && held)) {
+      fail(held ? "the lock that was given back is held" : "the lock that is held is free");
+    }
+  }
+}
+
 // The operator: signals now and then, and a stop once all clients are served.
 void World::operate() {
   int number = kSignalUser;
@@ -220,6 +247,7 @@ bool World::may_stop() const {
     const ToyState& state = replica->app().state();
     return replica->done() || !replica->app().live() ||
            (state.conns.size() == staying && state.extra_stage != 1 &&
+            state.lock != ToyLock::kAsked && state.lock != ToyLock::kAskedBack &&
             kernel.port_in_use(kToyExtraPort) == (state.extra_stage == 2));
   });
 }

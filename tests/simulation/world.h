@@ -78,6 +78,8 @@ class World {
   void operate();
   void check_end();
   void check_bounds();
+  void check_lock();
+  void move_stranger();
   bool all_done() const;
   bool may_stop() const;
 
