@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "eventlog/arrivals.h"
 #include "eventlog/output.h"
@@ -99,9 +100,14 @@ long ask_interface(int family, unsigned long request, void* structure, size_t by
 // SIOCGIFCONF's list: its length, or -errno.
 inline constexpr size_t kInterfaceListBytesMax = 40 * 1024;
 long ask_interface_list(int family, uint8_t* list, size_t capacity);
+// What a buffer of a socket may be at most: net.core.wmem_max or rmem_max.
+int ask_buffer_limit(bool send);
+// Whether the kernel lets this process set an option of SOL_SOCKET to this value: 0 or -errno.
+long ask_permission(int name, int value);
 // Whether a Unix socket's name is there: 0, or -errno as access(2).
 long ask_path(const char* path);
-uint32_t application_process_id();  // as it sees itself
+uint32_t application_process_id();       // as it sees itself
+struct ucred application_credentials();  // the same with its effective user and group
 
 // The calling thread has taken bytes from this connection: a failure report names it.
 void note_read(uint32_t connection);

@@ -16,6 +16,8 @@
 namespace ftrun::shim {
 namespace {
 
+constexpr int kBufferBytesMaxDefault = 212992;  // net.core.wmem_max, rmem_max
+
 // A kernel's socket for as long as one question takes. It takes the lowest free number for a moment
 // in which no other thread runs.
 class KernelSocket {
@@ -118,12 +120,48 @@ long ask_interface_list(int family, uint8_t* list, size_t capacity) {
   });
 }
 
+int ask_buffer_limit(bool send) {
+  static int limits[2] = {};  // of the host, asked once
+  if (limits[0] == 0) {
+    const long result = choose(__NR_setsockopt, limits, sizeof(limits), [&]() -> long {
+      const KernelSocket socket(AF_UNIX, SOCK_DGRAM, 0);
+      for (int i = 0; i < 2 && socket.fd() >= 0; ++i) {
+        const int name = i == 0 ? SO_SNDBUF : SO_RCVBUF;
+        const int most = INT32_MAX;
+        socklen_t length = sizeof(limits[i]);
+        raw(__NR_setsockopt, socket.fd(), SOL_SOCKET, name, &most, sizeof(most));
+        raw(__NR_getsockopt, socket.fd(), SOL_SOCKET, name, &limits[i], &length);
+        limits[i] /= 2;
+      }
+      return socket.fd() < 0 ? socket.fd() : 0;
+    });
+    if (result < 0) {
+      return kBufferBytesMaxDefault;  // no descriptor is left to ask with
+    }
+  }
+  return limits[send ? 0 : 1];
+}
+
+long ask_permission(int name, int value) {
+  return choose(__NR_setsockopt, [&]() -> long {
+    const KernelSocket socket(AF_UNIX, SOCK_DGRAM, 0);
+    return socket.fd() < 0
+               ? -EPERM
+               : raw(__NR_setsockopt, socket.fd(), SOL_SOCKET, name, &value, sizeof(value));
+  });
+}
+
 long ask_path(const char* path) {
   return choose(__NR_connect, [&] { return raw(__NR_access, path, F_OK); });
 }
 
 uint32_t application_process_id() {
   return static_cast<uint32_t>(raw(__NR_getpid));
+}
+
+struct ucred application_credentials() {
+  return {static_cast<pid_t>(application_process_id()), static_cast<uid_t>(raw(__NR_geteuid)),
+          static_cast<gid_t>(raw(__NR_getegid))};
 }
 
 }  // namespace ftrun::shim

@@ -11,8 +11,8 @@ namespace ftrun::shim {
 enum class CallClass : uint8_t {
   kVirtual,     // computed by the shim from arrivals and the application's own calls; no record
   kChoice,      // asked of the kernel by the primary; result and bytes logged
-  kMixed,       // virtual for what the shim has made itself; for files and CPU clocks a choice, or
-                // replicated
+  kMixed,       // virtual for what the shim has made itself; for files, CPU clocks and what the
+                // kernel allows a choice, or replicated
   kReplicated,  // carried out in every replica as the primary's result says, which is logged
   kMemory,      // carried out in every replica, at the address that the log says
   kNative,      // carried out in every replica; the result is the same by construction; no record

@@ -131,7 +131,7 @@ bool is_awaited(const Fifo* fifo) {
          (fifo->watch_first != nullptr || fifo->readers.first != nullptr);
 }
 
-uint32_t fifo_poll(File* file) {
+uint32_t fifo_poll(File* file, uint32_t) {
   auto* fifo = static_cast<Fifo*>(file);
   if (!reads(fifo)) {
     return EPOLLOUT | EPOLLWRNORM;

@@ -48,6 +48,19 @@ long refuse_control(const struct msghdr* message) {
   return 0;
 }
 
+// The name of a receiver, given with a message to a connected Unix socket: 0 or -errno.
+long check_receiver(const Socket* socket, const struct msghdr* message) {
+  switch (socket->kind) {
+    case SOCK_STREAM:
+      return -EISCONN;
+    case SOCK_DGRAM:
+      return query_unix_name("sending", static_cast<const sockaddr*>(message->msg_name),
+                             message->msg_namelen);
+    default:
+      return 0;  // not looked at
+  }
+}
+
 long fion_read(File* file) {
   const TcpSocket* socket = as_tcp(file);
   if (socket != nullptr) {
@@ -74,10 +87,7 @@ long fion_unsent(File* file) {
 
 // Of a socket that the host's network knows; 0: another file.
 int socket_family(File* file) {
-  const TcpSocket* socket = as_tcp(file);
-  return socket != nullptr           ? socket->family
-         : as_query(file) != nullptr ? query_family(as_query(file))
-                                     : 0;
+  return is_socket(file) && file->ops->type != FileType::kPair ? as_socket(file)->family : 0;
 }
 
 long store_int(long value, unsigned long argument) {
@@ -157,8 +167,9 @@ long net_recvmsg(int fd, struct msghdr* message, int flags) {
   if (length < 0) {
     return length;
   }
-  if ((flags & MSG_ERRQUEUE) != 0) {
-    return -EAGAIN;
+  if ((flags & MSG_ERRQUEUE) != 0 && socket_family(file) != 0 &&
+      as_socket(file)->family != AF_NETLINK && as_socket(file)->family != AF_UNIX) {
+    return -EAGAIN;  // others do not know the flag
   }
   if (QuerySocket* query = as_query(file)) {
     FileHold hold(file);
@@ -194,7 +205,10 @@ long net_sendmsg(int fd, const struct msghdr* message, int flags) {
   }
   if (message->msg_name != nullptr && message->msg_namelen > 0 &&
       file->ops->type == FileType::kPair) {
-    return -EISCONN;
+    error = check_receiver(as_socket(file), message);
+  }
+  if (error < 0) {
+    return error;
   }
   return write_file(file, message->msg_iov, static_cast<size_t>(length), flags);
 }

@@ -16,7 +16,7 @@ struct Console : File {
 constexpr long kConsoleRoomBytes = 64 * 1024;
 constinit Pool<Console> g_consoles;
 
-uint32_t console_poll(File*) {
+uint32_t console_poll(File*, uint32_t) {
   return EPOLLOUT | EPOLLWRNORM;
 }
 

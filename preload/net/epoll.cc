@@ -62,7 +62,7 @@ void ready_remove(ReadyList* list, EpollItem* item) {
 }
 
 uint32_t item_poll(const EpollItem* item) {
-  return item->file->ops->poll(item->file) & item->events;
+  return item->file->ops->poll(item->file, item->events) & item->events;
 }
 
 void announce(Epoll* epoll) {
@@ -85,7 +85,7 @@ void item_remove(EpollItem* item) {
 }
 
 // An epoll is readable when an item is. Items that are not ready any more are dropped on the way.
-uint32_t epoll_poll(File* file) {
+uint32_t epoll_poll(File* file, uint32_t) {
   Epoll* epoll = static_cast<Epoll*>(file);
   while (epoll->ready.first != nullptr) {
     if (item_poll(epoll->ready.first) != 0) {

@@ -17,7 +17,7 @@ struct Event : File {
 
 constinit Pool<Event> g_events;
 
-uint32_t event_poll(File* file) {
+uint32_t event_poll(File* file, uint32_t) {
   const uint64_t count = static_cast<Event*>(file)->count;
   return (count > 0 ? EPOLLIN : 0u) | (count == UINT64_MAX ? EPOLLERR : 0u) |
          (count < UINT64_MAX - 1 ? EPOLLOUT : 0u);

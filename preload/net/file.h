@@ -5,7 +5,7 @@
 //
 // Readiness works as in the kernel: an object calls notify() when its state changes, with the poll
 // events that this change brings (0: unknown, everybody looks). Watches are epoll items and threads
-// in poll/select; they ask ops->poll() for the state.
+// in poll/select; they ask ops->poll() for the state, all of it: what is wanted is a hint.
 #pragma once
 
 #include <errno.h>
@@ -40,7 +40,7 @@ enum class FileType : uint8_t {
 // Behaviour of one type. `flags` are MSG_*; a null function means -EINVAL.
 struct FileOps {
   FileType type;
-  uint32_t (*poll)(File*);
+  uint32_t (*poll)(File*, uint32_t wanted);  // `wanted`: events that the caller asks for
   long (*read)(File*, IoCursor*, int flags);
   long (*write)(File*, IoCursor*, int flags);
   long (*room)(File*, int flags);  // bytes that a write would take now; may block

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Socket options: stored and returned; those that the kernel must know go to the edge as well.
+// Socket options: stored and returned; those that the kernel must know go to the edge as well. One
+// table (option_table.cc) for the sockets of all kinds. An option that would do what it says is
+// accepted; any other is answered ENOPROTOOPT, as by a kernel that does not know it, and a notice.
 // Runs in the application with the token held; no libc, no system calls.
 #pragma once
 
@@ -8,7 +10,7 @@
 
 namespace ftrun::shim {
 
-// Integer options, in the order of the table in options.cc.
+// Integer options, in the order of the table in option_table.cc.
 enum OptionIndex : uint8_t {
   kOptReuseAddress,
   kOptReusePort,
@@ -19,11 +21,12 @@ enum OptionIndex : uint8_t {
   kOptPriority,
   kOptSendBuffer,
   kOptReceiveBuffer,
-  kOptSendBufferForce,
-  kOptReceiveBufferForce,
   kOptReceiveLow,
-  kOptTimestamp,
   kOptBusyPoll,
+  kOptPassCredentials,
+  kOptTimestamp,
+  kOptTimestampNs,
+  kOptTimestamping,
   kOptNoDelay,
   kOptCork,
   kOptMaxSegment,
@@ -59,16 +62,33 @@ struct SocketOptions {
 };
 static_assert(kOptionCount <= 64);
 
-struct TcpSocket;
-struct File;
+// net.core.wmem_default, rmem_default: of sockets that are not TCP's.
+inline constexpr int kSocketBufferBytes = 212992;
 
-void options_init(SocketOptions* options);
+struct Socket;
+struct TcpSocket;
+
+// REQUIRES: family, kind and protocol are set.
+void options_init(Socket* socket);
+// The value of an integer option to the application: 0 or -errno.
+long give_option(const void* from, size_t bytes, void* value, socklen_t* length);
+inline long give_int(int from, void* value, socklen_t* length) {
+  return give_option(&from, sizeof(from), value, length);
+}
+
+// --- TCP's own part (tcp_options.cc) ---
+
 // After a successful bind: tells the edge what was set before.
 void options_emit_pending(TcpSocket* socket);
 // Makes the edge reset this connection when it is closed, whatever was read of it.
 void options_emit_reset(TcpSocket* connection);
-// Options that sockets of a socketpair have.
-long pair_getsockopt(File* file, int level, int name, void* value, socklen_t* length);
-long pair_setsockopt(File* file, int level, int name, const void* value, socklen_t length);
+// Whether an integer option may be changed now: 0 or -errno.
+long tcp_check_option(const TcpSocket* socket, int index);
+// An integer option has its new value; `given`: as the application gave it.
+void tcp_option_changed(TcpSocket* socket, int index, int given);
+void tcp_linger_changed(TcpSocket* socket);
+// Options that are no plain integers, and integers that depend on the state. False: none of these.
+bool tcp_get_special(TcpSocket* socket, int level, int name, void* value, socklen_t* length,
+                     long* result);
 
 }  // namespace ftrun::shim

@@ -11,7 +11,6 @@
 namespace ftrun::shim {
 namespace {
 
-constexpr size_t kSendBufferBytes = 212992;  // net.core.wmem_default
 constexpr size_t kPageBytes = 4096;
 constexpr size_t kSharedInfoBytes = 320;            // behind every sk_buff's data
 constexpr size_t kSkbBytes = 256;                   // the sk_buff itself
@@ -28,13 +27,12 @@ struct Message {
   size_t cost;  // charged to the writer until the message is gone
 };
 
-struct Pair : File {
+struct Pair : Socket {
   Pair* other = nullptr;  // nullptr once it is closed
-  int kind = SOCK_STREAM;
-  int error = 0;
   uint8_t shut = 0;
-  bool wants_room = false;   // its owner is to be told of room (SOCKWQ_ASYNC_NOSPACE)
-  bool refused = false;      // datagrams: the closed peer was already reported
+  bool wants_room = false;  // its owner is to be told of room (SOCKWQ_ASYNC_NOSPACE)
+  bool refused = false;     // datagrams: the closed peer was already reported
+  struct ucred made_by = {};
   size_t charged = 0;        // cost of what this end wrote and the other has not taken
   Message* first = nullptr;  // to be read here
   Message* last = nullptr;
@@ -47,11 +45,14 @@ constinit Pool<Message> g_messages;
 bool is_stream(const Pair* end) {
   return end->kind == SOCK_STREAM;
 }
+size_t send_buffer_bytes(const Pair* end) {
+  return static_cast<size_t>(end->options.value[kOptSendBuffer]);
+}
 bool has_room(const Pair* end) {
-  return end->charged + 1 < kSendBufferBytes;
+  return end->charged < send_buffer_bytes(end);
 }
 bool is_pair_writable(const Pair* end) {
-  return (end->charged + 1) * 4 <= kSendBufferBytes;
+  return (end->charged + 1) * 4 <= send_buffer_bytes(end);
 }
 
 // Memory that the kernel charges for a message of `length` bytes. Streams never ask for more than a
@@ -75,7 +76,12 @@ void state_changed(Pair* end) {
   notify(end, kKeyAny);
 }
 
-uint32_t pair_poll(File* file) {
+// Its owner is told of room from now on, if it is one already (sk_set_bit).
+void note_no_room(Pair* end) {
+  end->wants_room |= (end->status_flags & O_ASYNC) != 0;
+}
+
+uint32_t pair_poll(File* file, uint32_t wanted) {
   Pair* end = static_cast<Pair*>(file);
   uint32_t events = 0;
   events |= end->error != 0 ? EPOLLERR : 0u;
@@ -85,7 +91,10 @@ uint32_t pair_poll(File* file) {
   if (is_pair_writable(end)) {
     return events | EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND;
   }
-  end->wants_room = true;
+  // unix_dgram_poll() notes it where it is asked, unix_poll() never.
+  if (!is_stream(end) && (wanted & kKeyWritable) != 0) {
+    note_no_room(end);
+  }
   return events;
 }
 
@@ -181,8 +190,7 @@ long receive_stream(Receive* call, size_t target) {
     return static_cast<long>(call->done);
   }
   // Looking for more uses up a pending error, also when it is not reported (af_unix.c).
-  const int error = end->error;
-  end->error = 0;
+  const int error = take_error(end);
   if (error == 0 && (end->shut & kReceive) == 0) {
     return -EAGAIN;
   }
@@ -193,9 +201,7 @@ long receive_stream(Receive* call, size_t target) {
 long receive_message(Receive* call) {
   Pair* end = call->end;
   if (end->error != 0) {
-    const int error = end->error;
-    end->error = 0;
-    return -error;
+    return -take_error(end);
   }
   Message* message = end->first;
   if (message == nullptr) {
@@ -220,9 +226,11 @@ long receive_message(Receive* call) {
 long receive(Receive* call) {
   Pair* end = call->end;
   const size_t length = call->to->left();
-  const size_t target = (call->flags & MSG_WAITALL) != 0 && length > 0 ? length : 1;
+  const auto low = static_cast<size_t>(end->options.value[kOptReceiveLow]);
+  const size_t wanted = (call->flags & MSG_WAITALL) != 0 || length < low ? length : low;
+  const size_t target = wanted > 0 ? wanted : 1;
   const long result = attempt_or_wait(
-      end, &end->readers, is_nonblocking(end, call->flags), -1,
+      end, &end->readers, is_nonblocking(end, call->flags), end->options.receive_timeout_ns,
       [&] { return is_stream(end) ? receive_stream(call, target) : receive_message(call); });
   return result < 0 && call->done > 0 ? static_cast<long>(call->done) : result;
 }
@@ -246,15 +254,19 @@ long broken(int flags) {
 }
 
 long wait_for_room(Pair* end, int flags) {
-  return attempt_or_wait(end, &end->writers, is_nonblocking(end, flags), -1, [&]() -> long {
-    end->wants_room = can_send(end) && !has_room(end);
-    return end->wants_room ? -EAGAIN : 0;
-  });
+  return attempt_or_wait(end, &end->writers, is_nonblocking(end, flags),
+                         end->options.send_timeout_ns, [&]() -> long {
+                           if ((end->shut & kSend) != 0 || has_room(end)) {
+                             return 0;
+                           }
+                           note_no_room(end);
+                           return -EAGAIN;
+                         });
 }
 
 long write_stream(Pair* end, IoCursor* from, int flags) {
-  constexpr size_t kHalf = kSendBufferBytes / 2 - 64;
-  constexpr size_t kPieceMax = kHalf < kMessageBytesMax ? kHalf : kMessageBytesMax;
+  const size_t half = send_buffer_bytes(end) / 2 - 64;
+  const size_t piece_max = half < kMessageBytesMax ? half : kMessageBytesMax;
   long done = 0;
   for (;;) {
     if (!can_send(end)) {
@@ -264,7 +276,7 @@ long write_stream(Pair* end, IoCursor* from, int flags) {
       return done;
     }
     if (has_room(end)) {
-      const size_t piece = from->left() < kPieceMax ? from->left() : kPieceMax;
+      const size_t piece = from->left() < piece_max ? from->left() : piece_max;
       if (!append_message(end, from, piece)) {
         return after_fault(done);
       }
@@ -281,11 +293,9 @@ long write_stream(Pair* end, IoCursor* from, int flags) {
 long write_message(Pair* end, IoCursor* from, int flags) {
   const size_t length = from->left();
   if (end->kind == SOCK_SEQPACKET && end->error != 0) {
-    const int error = end->error;
-    end->error = 0;
-    return -error;
+    return -take_error(end);
   }
-  if (length > kSendBufferBytes - 32) {
+  if (length > send_buffer_bytes(end) - 32) {
     return -EMSGSIZE;
   }
   const long error = wait_for_room(end, flags);
@@ -351,7 +361,8 @@ void pair_release(File* file) {
     other->error = unread ? ECONNRESET : other->error;
     tell_owner_of_input(other, POLL_HUP);
     state_changed(other);
-  } else if (had_cost) {
+  }
+  if (had_cost) {
     tell_room(other);
   }
 }
@@ -394,41 +405,36 @@ size_t pair_bytes(const File* file) {
   return end->first != nullptr ? end->first->left : 0;
 }
 
-int pair_kind(const File* file) {
-  return static_cast<const Pair*>(file)->kind;
-}
-
 bool pair_is_connected(const File* file) {
   return !static_cast<const Pair*>(file)->refused;
 }
 
-int pair_take_error(File* file) {
-  Pair* end = static_cast<Pair*>(file);
-  const int error = end->error;
-  end->error = 0;
-  return error;
+struct ucred pair_credentials(const File* file) {
+  return static_cast<const Pair*>(file)->made_by;
+}
+
+void pair_room_changed(File* file) {
+  tell_room(static_cast<Pair*>(file));
 }
 
 long net_socketpair(int domain, int type, int protocol, int fds[2]) {
-  const int kind = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
-  if ((kind & ~0xf) != 0) {
-    return -EINVAL;  // a flag that the kernel does not know
+  if (const long error = check_socket(domain, type, protocol)) {
+    return error;
   }
+  const int named = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
+  const int kind = named == SOCK_RAW ? int{SOCK_DGRAM} : named;
   if (domain != AF_UNIX) {
-    return domain == AF_INET || domain == AF_INET6 ? -EOPNOTSUPP : -EAFNOSUPPORT;
-  }
-  if (protocol != 0 && protocol != AF_UNIX) {
-    return -EPROTONOSUPPORT;
-  }
-  if (kind != SOCK_STREAM && kind != SOCK_SEQPACKET && kind != SOCK_DGRAM) {
-    return -ESOCKTNOSUPPORT;
+    return -EOPNOTSUPP;
   }
   const int status_flags = O_RDWR | ((type & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0);
   Pair* ends[2] = {g_pairs.get(), g_pairs.get()};
   for (int i = 0; i < 2; ++i) {
     file_init(ends[i], &kPairOps, status_flags);
     ends[i]->other = ends[1 - i];
+    ends[i]->family = AF_UNIX;
     ends[i]->kind = kind;
+    ends[i]->made_by = application_credentials();
+    options_init(ends[i]);
   }
   const long first = install_file(ends[0], 0, (type & SOCK_CLOEXEC) != 0);
   if (first < 0) {

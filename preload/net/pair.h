@@ -3,7 +3,7 @@
 // Runs in the application with the token held; no libc, no system calls.
 #pragma once
 
-#include "preload/net/file.h"
+#include "preload/net/socket.h"
 
 namespace ftrun::shim {
 
@@ -12,8 +12,8 @@ long pair_receive(File* file, const struct msghdr* message, long length, int fla
 long pair_shutdown(File* file, int how);  // `how` is valid
 size_t pair_bytes(const File* file);      // FIONREAD: all, or of the first datagram
 
-int pair_kind(const File* file);           // SOCK_STREAM, SOCK_SEQPACKET, SOCK_DGRAM
-bool pair_is_connected(const File* file);  // false once a datagram was refused
-int pair_take_error(File* file);           // SO_ERROR: told once
+bool pair_is_connected(const File* file);         // false once a datagram was refused
+struct ucred pair_credentials(const File* file);  // of whom the pair was made by: SO_PEERCRED
+void pair_room_changed(File* file);               // its SO_SNDBUF was set
 
 }  // namespace ftrun::shim

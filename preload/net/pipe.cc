@@ -48,7 +48,7 @@ Pipe* pipe_of(const File* file) {
   return static_cast<const PipeEnd*>(file)->pipe;
 }
 
-uint32_t pipe_poll(File* file) {
+uint32_t pipe_poll(File* file, uint32_t) {
   Pipe* pipe = pipe_of(file);
   pipe->polled = true;
   uint32_t events = 0;

@@ -90,7 +90,7 @@ short poll_one(const struct pollfd& entry) {
   const File* file = virtual_file(entry.fd);
   const uint32_t wanted = static_cast<uint16_t>(entry.events) | EPOLLERR | EPOLLHUP;
   if (file != nullptr) {
-    return static_cast<short>(file->ops->poll(const_cast<File*>(file)) & wanted);
+    return static_cast<short>(file->ops->poll(const_cast<File*>(file), wanted) & wanted);
   }
   return fd_kind(entry.fd) == FdKind::kFree ? static_cast<short>(POLLNVAL)
                                             : static_cast<short>(kAlwaysReady & wanted);
@@ -146,11 +146,6 @@ struct Select {
   }
 };
 
-uint32_t select_poll(int fd) {
-  File* file = virtual_file(fd);
-  return file != nullptr ? file->ops->poll(file) : kAlwaysReady;
-}
-
 // Calls `visit(fd, wanted)` for every descriptor in a set; wanted bits: 1 read, 2 write, 4 except.
 template <typename Visit>
 void for_each_selected(const Select& call, Visit visit) {
@@ -175,12 +170,15 @@ void for_each_selected(const Select& call, Visit visit) {
 constexpr uint32_t kSelectEvents[3] = {kSelectRead, kSelectWrite, kSelectExcept};
 
 unsigned select_hits(int fd, unsigned wanted) {
-  const uint32_t events = select_poll(fd);
+  uint32_t asked = 0;
+  for (unsigned set = 0; set < 3; ++set) {
+    asked |= (wanted >> set & 1) != 0 ? kSelectEvents[set] : 0;
+  }
+  File* file = virtual_file(fd);
+  const uint32_t events = file != nullptr ? file->ops->poll(file, asked) : kAlwaysReady;
   unsigned hits = 0;
   for (unsigned set = 0; set < 3; ++set) {
-    if ((wanted >> set & 1) != 0 && (events & kSelectEvents[set]) != 0) {
-      hits |= 1u << set;
-    }
+    hits |= (wanted >> set & 1) != 0 && (events & kSelectEvents[set]) != 0 ? 1u << set : 0;
   }
   return hits;
 }

@@ -15,17 +15,14 @@
 
 namespace ftrun::shim {
 
-struct QuerySocket : File {
-  int family = AF_INET;
-  int kind = SOCK_DGRAM;
+struct QuerySocket : Socket {
   Address local;
   Address peer;                   // of a datagram socket; length 0: not connected
   uint32_t port_id = 0;           // of a netlink socket; 0: none yet
   uint32_t groups = 0;            // of a netlink socket, as bound
   bool is_strict = false;         // NETLINK_GET_STRICT_CHK
   bool send_was_refused = false;  // and said so
-  int64_t receive_timeout_ns = -1;
-  ByteQueue answers;  // of a netlink socket: whole messages
+  ByteQueue answers;              // of a netlink socket: whole messages
 };
 
 namespace {
@@ -42,7 +39,7 @@ constinit uint8_t* g_answer = nullptr;  // where an answer is collected
 constinit bool g_process_port_is_taken = false;
 constinit uint32_t g_last_port_id = 0;
 
-uint32_t query_poll(File* file) {
+uint32_t query_poll(File* file, uint32_t) {
   const bool readable = static_cast<QuerySocket*>(file)->answers.size() > 0;
   return EPOLLOUT | EPOLLWRNORM | (readable ? EPOLLIN | EPOLLRDNORM : 0u);
 }
@@ -268,14 +265,14 @@ void refuse_unix_name(const char* call, const char* path) {
 }
 
 // Nobody is told of a name that is not there (of nscd, of syslog): natively the answer is the same.
-long unix_connect(const sockaddr_un& name, socklen_t length) {
+long unix_name(const char* call, const sockaddr_un& name, socklen_t length) {
   char path[sizeof(name.sun_path) + 1] = {};
   __builtin_memcpy(path, name.sun_path, length - sizeof(name.sun_family));
   const long there = path[0] != '\0' ? ask_path(path) : 0;
   if (there < 0) {
     return there;
   }
-  refuse_unix_name("connect", path);
+  refuse_unix_name(call, path);
   return -ECONNREFUSED;
 }
 
@@ -301,7 +298,8 @@ bool query_can(int domain, int kind, int protocol) {
     case AF_NETLINK:
       return protocol == NETLINK_ROUTE && (kind == SOCK_RAW || kind == SOCK_DGRAM);
     case AF_UNIX:
-      return protocol == 0 && (kind == SOCK_STREAM || kind == SOCK_DGRAM || kind == SOCK_SEQPACKET);
+      return (protocol == 0 || protocol == AF_UNIX) && (kind == SOCK_STREAM || kind == SOCK_DGRAM ||
+                                                        kind == SOCK_RAW || kind == SOCK_SEQPACKET);
     default:
       return (domain == AF_INET || domain == AF_INET6) && kind == SOCK_DGRAM &&
              (protocol == 0 || protocol == IPPROTO_UDP);
@@ -311,8 +309,10 @@ bool query_can(int domain, int kind, int protocol) {
 long query_socket(int domain, int kind, int type_flags) {
   QuerySocket* socket = g_queries.get();
   file_init(socket, &kQueryOps, O_RDWR | ((type_flags & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0));
-  socket->family = domain;
-  socket->kind = kind;
+  socket->family = static_cast<sa_family_t>(domain);
+  socket->kind = domain == AF_UNIX && kind == SOCK_RAW ? int{SOCK_DGRAM} : kind;
+  socket->protocol = domain == AF_INET || domain == AF_INET6 ? int{IPPROTO_UDP} : 0;
+  options_init(socket);
   socket->local = unspecified(domain);
   const long fd = install_file(socket, 0, (type_flags & SOCK_CLOEXEC) != 0);
   if (fd < 0) {
@@ -353,7 +353,7 @@ long query_connect(QuerySocket* socket, const struct sockaddr* address, socklen_
     return 0;
   }
   if (family == AF_UNIX) {
-    return unix_connect(name, length);
+    return unix_name("connect", name, length);
   }
   Address peer;
   peer.length = static_cast<uint8_t>(length < sizeof(peer.bytes) ? length : sizeof(peer.bytes));
@@ -373,8 +373,15 @@ long query_connect(QuerySocket* socket, const struct sockaddr* address, socklen_
   return 0;
 }
 
-int query_family(const QuerySocket* socket) {
-  return socket->family;
+long query_unix_name(const char* call, const struct sockaddr* address, socklen_t length) {
+  sockaddr_un name = {};
+  const long error = name_in(AF_UNIX, address, length, &name);
+  if (error < 0) {
+    return error;
+  }
+  return name.sun_family != AF_UNIX || length == sizeof(sa_family_t)
+             ? -EINVAL
+             : unix_name(call, name, length);
 }
 const Address& query_local(const QuerySocket* socket) {
   return socket->local;
@@ -387,9 +394,12 @@ long query_shutdown(QuerySocket* socket) {
 }
 
 long query_receive(QuerySocket* socket, IoCursor* to, struct msghdr* message, int flags) {
+  if ((flags & MSG_OOB) != 0 && socket->family == AF_NETLINK) {
+    return -EOPNOTSUPP;
+  }
   const size_t buffer = to->left();
   const long error = attempt_or_wait(
-      socket, &socket->readers, is_nonblocking(socket, flags), socket->receive_timeout_ns,
+      socket, &socket->readers, is_nonblocking(socket, flags), socket->options.receive_timeout_ns,
       [&]() -> long { return socket->answers.size() == 0 ? -EAGAIN : 0; });
   if (error < 0) {
     return error;
@@ -400,7 +410,7 @@ long query_receive(QuerySocket* socket, IoCursor* to, struct msghdr* message, in
     return -EFAULT;
   }
   name_sender(socket, message);
-  message->msg_flags = copied < length ? MSG_TRUNC : 0;
+  message->msg_flags = (copied < length ? MSG_TRUNC : 0) | (flags & MSG_CMSG_CLOEXEC);
   message->msg_controllen = 0;
   if ((flags & MSG_PEEK) == 0) {
     socket->answers.take(nullptr, length);
@@ -416,57 +426,24 @@ long query_bytes(QuerySocket* socket) {
   return static_cast<long>(next_datagram(socket, kDumpBytes));
 }
 
-long query_option(QuerySocket* socket, int level, int name) {
-  constexpr int kBufferBytes = 212992;  // net.core.wmem_default, rmem_default
-  if (level != SOL_SOCKET) {
-    return level == SOL_NETLINK && name == NETLINK_GET_STRICT_CHK ? socket->is_strict
-                                                                  : -ENOPROTOOPT;
-  }
+long query_option(const QuerySocket* socket, int name) {
+  return name == NETLINK_GET_STRICT_CHK ? socket->is_strict : -ENOPROTOOPT;
+}
+
+long query_set_option(QuerySocket* socket, int name, int value) {
   switch (name) {
-    case SO_TYPE:
-      return socket->kind;
-    case SO_DOMAIN:
-      return socket->family;
-    case SO_PROTOCOL:
-      return socket->family == AF_NETLINK ? NETLINK_ROUTE
-             : socket->family == AF_UNIX  ? 0
-                                          : IPPROTO_UDP;
-    case SO_ERROR:
-    case SO_ACCEPTCONN:
-    case SO_BROADCAST:
-    case SO_REUSEADDR:
+    case NETLINK_GET_STRICT_CHK:
+      socket->is_strict = value != 0;
       return 0;
-    case SO_SNDBUF:
-    case SO_RCVBUF:
-      return kBufferBytes;
+    // How errors look that do not come, and news that is not passed on.
+    case NETLINK_EXT_ACK:
+    case NETLINK_CAP_ACK:
+    case NETLINK_NO_ENOBUFS:
+    case NETLINK_PKTINFO:
+      return 0;
     default:
       return -ENOPROTOOPT;
   }
-}
-
-long query_set_option(QuerySocket* socket, int level, int name, int value) {
-  if (level == SOL_NETLINK) {
-    if (name == NETLINK_GET_STRICT_CHK) {
-      socket->is_strict = value != 0;
-    }
-    return name == NETLINK_GET_STRICT_CHK || name == NETLINK_EXT_ACK || name == NETLINK_CAP_ACK ||
-                   name == NETLINK_NO_ENOBUFS || name == NETLINK_PKTINFO
-               ? 0
-               : -ENOPROTOOPT;
-  }
-  // Without effect on a socket that sends nothing.
-  const bool is_idle_option =
-      level == SOL_SOCKET &&
-      (name == SO_REUSEADDR || name == SO_REUSEPORT || name == SO_BROADCAST || name == SO_SNDBUF ||
-       name == SO_RCVBUF || name == SO_SNDBUFFORCE || name == SO_RCVBUFFORCE);
-  return is_idle_option || (level == IPPROTO_IP && name == IP_RECVERR) ||
-                 (level == IPPROTO_IPV6 && (name == IPV6_RECVERR || name == IPV6_V6ONLY))
-             ? 0
-             : -ENOPROTOOPT;
-}
-
-void query_set_receive_timeout(QuerySocket* socket, int64_t timeout_ns) {
-  socket->receive_timeout_ns = timeout_ns;
 }
 
 }  // namespace ftrun::shim

@@ -8,7 +8,7 @@
 // has them).
 #pragma once
 
-#include "preload/net/file.h"
+#include "preload/net/socket.h"
 
 namespace ftrun::shim {
 
@@ -24,20 +24,20 @@ bool query_can(int domain, int kind, int protocol);
 long query_socket(int domain, int kind, int type_flags);
 long query_bind(QuerySocket* socket, const struct sockaddr* address, socklen_t length);
 long query_connect(QuerySocket* socket, const struct sockaddr* address, socklen_t length);
-int query_family(const QuerySocket* socket);
 const Address& query_local(const QuerySocket* socket);
 // nullptr: it is not connected.
 const Address* query_peer(const QuerySocket* socket);
+// Looks for a Unix socket that `call` names, which is never the unit's: -errno.
+long query_unix_name(const char* call, const struct sockaddr* address, socklen_t length);
 long query_shutdown(QuerySocket* socket);
 // One datagram; `message` gets name and flags of what was received. `from` and `to` are the shim's
 // copy of msg_iov.
 long query_receive(QuerySocket* socket, IoCursor* to, struct msghdr* message, int flags);
 long query_send(QuerySocket* socket, IoCursor* from);
 long query_bytes(QuerySocket* socket);  // of the next datagram: FIONREAD
-// The value of an integer option, or -ENOPROTOOPT.
-long query_option(QuerySocket* socket, int level, int name);
-long query_set_option(QuerySocket* socket, int level, int name, int value);
-void query_set_receive_timeout(QuerySocket* socket, int64_t timeout_ns);  // < 0: none
+// An integer option of SOL_NETLINK: its value, 0, or -ENOPROTOOPT.
+long query_option(const QuerySocket* socket, int name);
+long query_set_option(QuerySocket* socket, int name, int value);
 
 // SIOCGIF*: facts about interfaces, on any socket of `family`. -ENOTTY: not such a request.
 long interface_ioctl(int family, unsigned long request, void* argument);

@@ -8,7 +8,6 @@
 
 #include "preload/exec/carry.h"
 #include "preload/guarded.h"
-#include "preload/net/constant_names.h"
 #include "preload/net/descriptors.h"
 #include "preload/net/pair.h"
 #include "preload/net/pool.h"
@@ -145,19 +144,6 @@ void unlisten(TcpSocket* socket) {
   socket->unlistened = true;
 }
 
-long refuse_socket(int domain, int type, long error) {
-  Notice()
-      .text("socket(")
-      .constant(name_of_family(domain), domain)
-      .text(", ")
-      .constant(name_of_socket_type(type), type)
-      .text(error == -EAFNOSUPPORT ? ") answered EAFNOSUPPORT" : ") answered EPROTONOSUPPORT")
-      .text(": only TCP is supported")
-      .text(describe_caller_of_wrapper())
-      .emit();
-  return error;
-}
-
 }  // namespace
 
 constexpr FileOps kTcpOps = {FileType::kTcp, tcp_poll, tcp_read, tcp_write, tcp_room, tcp_release};
@@ -171,6 +157,7 @@ TcpSocket* tcp_new(sa_family_t family, int status_flags) {
   TcpSocket* socket = g_sockets.get();
   file_init(socket, &kTcpOps, status_flags);
   socket->family = family;
+  socket->protocol = IPPROTO_TCP;
   socket->local = unspecified_address(family);
   return socket;
 }
@@ -203,7 +190,7 @@ void tcp_name_connection(TcpSocket* socket, uint32_t id) {
   }
 }
 
-uint32_t tcp_poll(File* file) {
+uint32_t tcp_poll(File* file, uint32_t) {
   TcpSocket* socket = static_cast<TcpSocket*>(file);
   if (socket->state == TcpState::kListening) {
     return socket->accept_first != nullptr ? EPOLLIN | EPOLLRDNORM : 0;
@@ -284,29 +271,13 @@ void net_end() {
   g_connections.for_each(emit_close);
 }
 
-long net_socket(int domain, int type, int protocol) {
-  const int kind = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
-  if ((kind & ~0xf) != 0) {
-    return -EINVAL;  // a flag that the kernel does not know
-  }
-  if (query_can(domain, kind, protocol)) {
-    return query_socket(domain, kind, type);
-  }
-  if (domain != AF_INET && domain != AF_INET6) {
-    return refuse_socket(domain, kind, -EAFNOSUPPORT);
-  }
-  if (kind != SOCK_STREAM) {
-    return refuse_socket(domain, kind, kind == SOCK_RAW ? -EPERM : -EPROTONOSUPPORT);
-  }
-  if (protocol != 0 && protocol != IPPROTO_TCP) {
-    return refuse_socket(domain, kind, -EPROTONOSUPPORT);
-  }
-  TcpSocket* socket = tcp_new(static_cast<sa_family_t>(domain),
-                              O_RDWR | ((type & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0));
-  options_init(&socket->options);
+long tcp_socket(sa_family_t family, int type_flags) {
+  TcpSocket* socket =
+      tcp_new(family, O_RDWR | ((type_flags & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0));
+  options_init(socket);
   socket->socket_id = tcp_new_socket_id();
   g_named_sockets.insert(socket);
-  const long fd = install_file(socket, 0, (type & SOCK_CLOEXEC) != 0);
+  const long fd = install_file(socket, 0, (type_flags & SOCK_CLOEXEC) != 0);
   if (fd < 0) {
     file_release(socket);
   }

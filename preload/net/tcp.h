@@ -7,7 +7,7 @@
 #include "eventlog/limits.h"
 #include "preload/net/file.h"
 #include "preload/net/id_table.h"
-#include "preload/net/options.h"
+#include "preload/net/socket.h"
 
 namespace ftrun::shim {
 
@@ -32,19 +32,16 @@ inline constexpr uint8_t kShutReceive = 1;
 inline constexpr uint8_t kShutSend = 2;
 inline constexpr uint8_t kShutBoth = 3;
 
-struct TcpSocket : File {
+struct TcpSocket : Socket {
   TcpState state = TcpState::kFresh;
   uint8_t shut = 0;
-  bool input_ended = false;  // FIN ingested, after all data
-  bool wants_room = false;   // SOCK_NOSPACE: tell when there is room to write
-  bool unlistened = false;   // shutdown() took the port from the edge; bind anew to listen
-  sa_family_t family = AF_INET;
-  int error = 0;               // sk_err, positive
+  bool input_ended = false;    // FIN ingested, after all data
+  bool wants_room = false;     // SOCK_NOSPACE: tell when there is room to write
+  bool unlistened = false;     // shutdown() took the port from the edge; bind anew to listen
   uint32_t socket_id = 0;      // of a socket that the application made, else 0
   uint32_t connection_id = 0;  // while connected, and after; else 0
   Address local;
   Address peer;
-  SocketOptions options;
 
   ByteQueue input;
   uint64_t consumed = 0;  // input bytes taken by the application
@@ -91,12 +88,14 @@ long tcp_input_bytes(const TcpSocket* socket);
 // recv with MSG_OOB. `*out_flags`: of the message.
 long tcp_read_urgent(TcpSocket* socket, IoCursor* to, int flags, int* out_flags);
 
-uint32_t tcp_poll(File* file);
+uint32_t tcp_poll(File* file, uint32_t);
 long tcp_read(File* file, IoCursor* to, int flags);
 long tcp_write(File* file, IoCursor* from, int flags);
 long tcp_room(File* file, int flags);
 void tcp_release(File* file);
 
+// socket(2); `type_flags`: SOCK_NONBLOCK, SOCK_CLOEXEC.
+long tcp_socket(sa_family_t family, int type_flags);
 long tcp_shutdown(TcpSocket* socket, int how);  // `how` is valid
 
 // All sockets change through these, so that nothing forgets who is waiting.

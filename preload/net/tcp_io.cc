@@ -6,12 +6,6 @@
 namespace ftrun::shim {
 namespace {
 
-int take_error(TcpSocket* socket) {
-  const int error = socket->error;
-  socket->error = 0;
-  return error;
-}
-
 void report_consumed(TcpSocket* socket) {
   if (socket->consumed - socket->reported < kReceiveReportBytes ||
       socket->state != TcpState::kOpen) {

@@ -72,7 +72,7 @@ void forward(Timer* timer) {
   arm(timer);
 }
 
-uint32_t timer_poll(File* file) {
+uint32_t timer_poll(File* file, uint32_t) {
   return static_cast<Timer*>(file)->ticks > 0 ? EPOLLIN : 0u;
 }
 

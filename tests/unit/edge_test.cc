@@ -273,6 +273,18 @@ TEST_F(EdgeTest, ZeroLingerResetsAndPositiveLingerDoesNotBlock) {
   EXPECT_EQ(second.error, 0);
 }
 
+// A client that takes packets only from the nearest hosts: what another number of hops remains to
+// is dropped by its kernel.
+TEST_F(EdgeTest, PacketsHaveTheHopsThatTheApplicationAskedFor) {
+  const uint16_t port = listen();
+  Client peer = client(port);
+  const int hops = 255;
+  edge_->option(1, IPPROTO_IP, IP_TTL, {reinterpret_cast<const uint8_t*>(&hops), sizeof(hops)});
+  ASSERT_EQ(setsockopt(peer.fd(), IPPROTO_IP, IP_MINTTL, &hops, sizeof(hops)), 0);
+  say(1, "from nearby");
+  EXPECT_EQ(hear(&peer, 11), "from nearby");
+}
+
 TEST_F(EdgeTest, ManyConnectionsReuseSlots) {
   const uint16_t port = listen();
   for (int round = 0; round < 20; ++round) {

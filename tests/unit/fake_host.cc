@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <linux/netlink.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cstring>
 
@@ -30,8 +31,29 @@ long ask_interface_list(int, uint8_t*, size_t) {
 long ask_path(const char*) {
   return -ENOENT;
 }
+// This machine's kernel: the differential tests compare with it.
+int ask_buffer_limit(bool send) {
+  const int fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  const int name = send ? SO_SNDBUF : SO_RCVBUF;
+  const int most = INT32_MAX;
+  int kept = 0;
+  socklen_t length = sizeof(kept);
+  setsockopt(fd, SOL_SOCKET, name, &most, sizeof(most));
+  getsockopt(fd, SOL_SOCKET, name, &kept, &length);
+  close(fd);
+  return kept / 2;
+}
+long ask_permission(int name, int value) {
+  const int fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  const int error = setsockopt(fd, SOL_SOCKET, name, &value, sizeof(value)) == 0 ? 0 : errno;
+  close(fd);
+  return -error;
+}
 uint32_t application_process_id() {
   return 2;
+}
+struct ucred application_credentials() {
+  return {2, geteuid(), getegid()};
 }
 
 }  // namespace ftrun::shim

@@ -98,7 +98,7 @@ TEST_F(NetDescriptorTest, OptionsAreStoredCheckedAndForwarded) {
   EXPECT_EQ(get(SOL_SOCKET, SO_PROTOCOL), IPPROTO_TCP);
   EXPECT_EQ(get(SOL_SOCKET, SO_ACCEPTCONN), 0);
   EXPECT_EQ(get(SOL_SOCKET, 9999), -ENOPROTOOPT);
-  EXPECT_EQ(get(IPPROTO_IPV6, IPV6_V6ONLY), -ENOPROTOOPT);
+  EXPECT_EQ(get(IPPROTO_IPV6, IPV6_V6ONLY), -EOPNOTSUPP);
   const linger hard = {1, 0};
   EXPECT_EQ(net_setsockopt(c.fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard)), 0);
   const auto options = fake::outputs_of(OutputKind::kOption);

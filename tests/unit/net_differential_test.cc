@@ -98,6 +98,8 @@ class Walk {
   }
 
   static constexpr int kPairKinds[] = {SOCK_STREAM, SOCK_SEQPACKET, SOCK_DGRAM};
+  // Most of these no kernel knows.
+  int any_type() { return static_cast<int>(below(16) | (chance(2) ? 0 : 16u << below(16))); }
 
   void create() {
     if (both_.slots().size() >= kSlotsMax) {
@@ -117,7 +119,7 @@ class Walk {
       case 6:
         return both_.add(SlotKind::kPipeRead, chance(4) ? O_DIRECT : 0);
       case 7:
-        return both_.add(SlotKind::kPair, kPairKinds[below(3)]);
+        return both_.add(SlotKind::kPair, chance(8) ? any_type() : kPairKinds[below(3)]);
       default:
         return chance(2) ? both_.add(SlotKind::kEvent, static_cast<int>(below(4)))
                          : both_.add(SlotKind::kTimer, 0);
@@ -232,30 +234,63 @@ class Walk {
   }
 
   void options() {
-    constexpr int kNames[][2] = {{SOL_SOCKET, SO_ERROR},      {SOL_SOCKET, SO_TYPE},
-                                 {SOL_SOCKET, SO_DOMAIN},     {SOL_SOCKET, SO_PROTOCOL},
-                                 {SOL_SOCKET, SO_ACCEPTCONN}, {SOL_SOCKET, SO_KEEPALIVE},
-                                 {SOL_SOCKET, SO_REUSEADDR},  {IPPROTO_TCP, TCP_NODELAY},
-                                 {IPPROTO_TCP, TCP_KEEPIDLE}, {IPPROTO_TCP, TCP_KEEPINTVL},
-                                 {IPPROTO_TCP, TCP_KEEPCNT},  {IPPROTO_TCP, TCP_USER_TIMEOUT},
-                                 {IPPROTO_TCP, TCP_CORK},     {IPPROTO_TCP, TCP_DEFER_ACCEPT},
-                                 {IPPROTO_TCP, TCP_SYNCNT},   {IPPROTO_IP, IP_TTL},
-                                 {SOL_SOCKET, SO_OOBINLINE},  {SOL_SOCKET, SO_RCVLOWAT}};
+    constexpr int kNames[][2] = {{SOL_SOCKET, SO_ERROR},
+                                 {SOL_SOCKET, SO_TYPE},
+                                 {SOL_SOCKET, SO_DOMAIN},
+                                 {SOL_SOCKET, SO_PROTOCOL},
+                                 {SOL_SOCKET, SO_ACCEPTCONN},
+                                 {SOL_SOCKET, SO_KEEPALIVE},
+                                 {SOL_SOCKET, SO_REUSEADDR},
+                                 {SOL_SOCKET, SO_REUSEPORT},
+                                 {SOL_SOCKET, SO_BROADCAST},
+                                 {SOL_SOCKET, SO_PRIORITY},
+                                 {SOL_SOCKET, SO_SNDLOWAT},
+                                 {SOL_SOCKET, SO_OOBINLINE},
+                                 {SOL_SOCKET, SO_RCVLOWAT},
+                                 {IPPROTO_TCP, TCP_NODELAY},
+                                 {IPPROTO_TCP, TCP_KEEPIDLE},
+                                 {IPPROTO_TCP, TCP_KEEPINTVL},
+                                 {IPPROTO_TCP, TCP_KEEPCNT},
+                                 {IPPROTO_TCP, TCP_USER_TIMEOUT},
+                                 {IPPROTO_TCP, TCP_CORK},
+                                 {IPPROTO_TCP, TCP_DEFER_ACCEPT},
+                                 {IPPROTO_TCP, TCP_SYNCNT},
+                                 {IPPROTO_TCP, TCP_LINGER2},
+                                 {IPPROTO_IP, IP_TTL},
+                                 {IPPROTO_IP, IP_TOS},
+                                 {IPPROTO_IP, IP_MTU_DISCOVER},
+                                 {IPPROTO_IPV6, IPV6_TCLASS},
+                                 {IPPROTO_UDP, 1}};
     const auto& [level, name] = kNames[below(std::size(kNames))];
     const size_t index = any_slot();
     const SlotKind kind = both_.slot(index).kind;
-    const bool is_pair = kind == SlotKind::kPair;
+    if (kind == SlotKind::kPair && chance(3)) {
+      return set_buffers(index);
+    }
     if (kind == SlotKind::kListener && name == TCP_DEFER_ACCEPT) {
       return;  // the edge's kernel defers; here connections are to come at once
     }
-    if (is_pair && (level != SOL_SOCKET || name == SO_KEEPALIVE || name == SO_REUSEADDR ||
-                    name == SO_OOBINLINE || name == SO_RCVLOWAT)) {
-      return;
+    if (name == SO_PRIORITY && kind != SlotKind::kPair) {
+      return;  // follows IP_TOS natively
     }
-    if (chance(2) || name == SO_ERROR || is_pair) {
+    if (chance(2) || name == SO_ERROR) {
       return both_.ask_option(index, level, name);
     }
-    both_.set_option(index, level, name, static_cast<int>(below(40)) - 2);
+    // The largest mark is half of the window, whose size differs.
+    const int lowest = name == SO_RCVLOWAT && kind != SlotKind::kPair ? 0 : -2;
+    both_.set_option(index, level, name, static_cast<int>(below(40)) + lowest);
+  }
+
+  // Those of connections change by themselves.
+  void set_buffers(size_t pair) {
+    constexpr int kNames[] = {SO_SNDBUF, SO_RCVBUF, SO_SNDBUFFORCE, SO_RCVBUFFORCE};
+    const int name = kNames[below(4)];
+    if (chance(2)) {
+      both_.set_option(
+          pair, SOL_SOCKET, name,
+          chance(8) ? static_cast<int>(below(3)) - 2 : 1000 << below(chance(8) ? 21 : 9));
+    }
+    both_.ask_option(pair, SOL_SOCKET, name);
   }
 
   void shutdown() {

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// TCP's own part of the socket options: what the edge is told, and what depends on the state.
+// Runs in the application with the token held; no libc, no system calls.
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include "preload/net/option_table.h"
+#include "preload/net/options.h"
+#include "preload/net/tcp.h"
+
+namespace ftrun::shim {
+namespace {
+
+constexpr int kSegmentBytes = 1448;        // of a connection: what an Ethernet takes
+constexpr int kSegmentBytesDefault = 536;  // TCP_MSS_DEFAULT
+
+void emit_option(TcpSocket* socket, int level, int name, const void* value, size_t length) {
+  Output entry;
+  entry.kind = OutputKind::kOption;
+  entry.id =
+      socket->connection_id != 0 ? socket->connection_id : socket->socket_id | kOptionOfSocket;
+  entry.value = static_cast<uint64_t>(level);
+  entry.value2 = static_cast<uint64_t>(name);
+  entry.data = static_cast<const uint8_t*>(value);
+  entry.length = length;
+  emit_output(entry);
+}
+
+// The edge has a socket to set options on while there is a connection, or a bound port.
+bool has_edge_socket(const TcpSocket* socket) {
+  return socket->state == TcpState::kOpen || socket->state == TcpState::kListening ||
+         (socket->state == TcpState::kBound && !socket->unlistened);
+}
+
+int tcp_info_state(const TcpSocket* socket) {
+  switch (socket->state) {
+    case TcpState::kListening:
+      return TCP_LISTEN;
+    case TcpState::kOpen:
+      if (socket->input_ended) {
+        return TCP_CLOSE_WAIT;
+      }
+      return (socket->shut & kShutSend) != 0 ? TCP_FIN_WAIT2 : TCP_ESTABLISHED;
+    default:
+      return TCP_CLOSE;
+  }
+}
+
+long get_info(const TcpSocket* socket, void* value, socklen_t* length) {
+  struct tcp_info info = {};
+  info.tcpi_state = static_cast<uint8_t>(tcp_info_state(socket));
+  info.tcpi_unacked = socket->written > socket->credited ? 1 : 0;
+  info.tcpi_snd_mss = info.tcpi_rcv_mss = kSegmentBytes;
+  return give_option(&info, sizeof(info), value, length);
+}
+
+int segment_bytes(const TcpSocket* socket) {
+  const int wanted = socket->options.value[kOptMaxSegment];
+  return socket->state == TcpState::kOpen ? kSegmentBytes
+         : wanted != 0                    ? wanted
+                                          : kSegmentBytesDefault;
+}
+
+}  // namespace
+
+void options_emit_reset(TcpSocket* connection) {
+  const struct linger now = {1, 0};
+  emit_option(connection, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+}
+
+void options_emit_pending(TcpSocket* socket) {
+  const SocketOptions* options = &socket->options;
+  for (int i = 0; i < kOptionCount; ++i) {
+    if ((options->to_emit >> i & 1) != 0) {
+      const OptionSpec& spec = option_spec(i);
+      emit_option(socket, spec.level, spec.name, &options->value[i], sizeof(int));
+    }
+  }
+  if (options->emit_linger) {
+    emit_option(socket, SOL_SOCKET, SO_LINGER, &options->linger, sizeof(options->linger));
+  }
+}
+
+long tcp_check_option(const TcpSocket* socket, int index) {
+  const bool is_fresh = socket->state == TcpState::kFresh;
+  const bool is_unconnected = socket->state != TcpState::kOpen;
+  return (index == kOptV6Only && !is_fresh) || (index == kOptFastOpen && !is_unconnected) ? -EINVAL
+                                                                                          : 0;
+}
+
+void tcp_option_changed(TcpSocket* socket, int index, int given) {
+  const OptionSpec& spec = option_spec(index);
+  if (index == kOptReceiveLow) {
+    tcp_input_arrived(socket);
+  }
+  if (spec.edge == Edge::kTell) {
+    if (has_edge_socket(socket)) {
+      emit_option(socket, spec.level, spec.name, &given, sizeof(given));
+    } else {
+      socket->options.to_emit |= uint64_t{1} << index;
+    }
+  }
+}
+
+void tcp_linger_changed(TcpSocket* socket) {
+  const struct linger& linger = socket->options.linger;
+  if (linger.l_onoff != 0 && linger.l_linger != 0) {
+    Notice()
+        .text("setsockopt(SOL_SOCKET, SO_LINGER) for ")
+        .number(linger.l_linger)
+        .text(" s: close does not wait, the output goes out in the background")
+        .emit();
+  }
+  if (has_edge_socket(socket)) {
+    emit_option(socket, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+  } else {
+    socket->options.emit_linger = true;
+  }
+}
+
+bool tcp_get_special(TcpSocket* socket, int level, int name, void* value, socklen_t* length,
+                     long* result) {
+  if (level != IPPROTO_TCP) {
+    return false;
+  }
+  switch (name) {
+    case TCP_INFO:
+      *result = get_info(socket, value, length);
+      return true;
+    case TCP_CONGESTION:
+      *result = give_option("cubic\0\0\0\0\0\0\0\0\0\0", 16, value, length);
+      return true;
+    case TCP_MAXSEG:
+      *result = give_int(segment_bytes(socket), value, length);
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace ftrun::shim
