@@ -98,6 +98,10 @@ Result<void> exchange(const StateCopy& copy) {
   return sync_directory(parent_of(copy.directory));
 }
 
+std::string copy_of(const std::string& marker) {
+  return marker.substr(0, marker.size() - kMarkerSuffix.size());
+}
+
 std::string describe(const StateCopy& copy) {
   return fmt::format("{} (unit {}, replica {}, view {}, record {})", copy.path, copy.marker.unit,
                      copy.marker.replica, copy.marker.epoch, copy.marker.lsn);
@@ -253,7 +257,13 @@ Result<std::vector<StateCopy>> find_copies(const std::string& directory) {
       continue;
     }
     auto marker = read_marker(entry.path());
-    FTRUN_TRY(marker);
+    if (!marker.ok()) {
+      return Error{
+          fmt::format("{}: what {} holds may be newer than {}, and nothing says so any more; "
+                      "compare them, put the one to go on with in the place of {}, and remove the "
+                      "other, and the marker",
+                      marker.error().message, copy_of(entry.path()), directory, directory)};
+    }
     StateCopy copy{directory, copy_path(directory, marker->unit, marker->replica), *marker};
     if (marker_path(copy.path) != entry.path()) {
       return Error{fmt::format("{} names unit {} and replica {}: it is not where it belongs",
@@ -336,8 +346,16 @@ Result<void> update_markers(const std::vector<std::string>& directories, const s
                             const std::string& replica, uint64_t epoch, uint64_t lsn) {
   for (const std::string& directory : directories) {
     const std::string path = marker_path(copy_path(directory, unit, replica));
-    auto marker = read_marker(path);
-    FTRUN_TRY(marker);
+    Result<StateMarker> marker = read_marker(path);
+    if (!marker.ok()) {
+      // Somebody has damaged it: it is ours, and we know what it says.
+      struct stat copy {};
+      if (stat(copy_path(directory, unit, replica).c_str(), &copy) != 0) {
+        return marker.error();
+      }
+      marker = own_marker(unit, replica, epoch);
+      marker->inode = copy.st_ino;
+    }
     marker->epoch = epoch;
     marker->lsn = lsn;
     FTRUN_TRY(replace_marker(path, *marker));

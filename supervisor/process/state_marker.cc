@@ -2,11 +2,10 @@
 #include "supervisor/process/state_marker.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <fstream>
-#include <iterator>
 
 #include "fmt/format.h"
 #include "supervisor/json_fields.h"
@@ -14,6 +13,8 @@
 namespace ftrun::process {
 
 namespace {
+
+constexpr size_t kMarkerBytesMax = 4096;
 
 template <typename T>
 bool has(const nlohmann::json& json, const char* name, T* into) {
@@ -25,6 +26,9 @@ bool has(const nlohmann::json& json, const char* name, T* into) {
 Result<StateMarker> decode_marker(std::string_view text) {
   const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
   int version = 0;
+  if (text.empty()) {
+    return Error{"is damaged: empty"};
+  }
   if (!json.is_object() || !has(json, "version", &version)) {
     return Error{"is damaged: no JSON object with a version"};
   }
@@ -53,11 +57,25 @@ std::string encode_marker(const StateMarker& marker) {
 }
 
 Result<StateMarker> read_marker(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) {
+  // Whatever stands there, it is neither followed nor waited for.
+  const Descriptor fd(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  struct stat info {};
+  if (!fd.valid() && errno == ELOOP) {
+    return Error{path + " is a symbolic link, and no marker"};
+  }
+  if (!fd.valid() || fstat(fd.get(), &info) != 0) {
     return system_error(path, errno);
   }
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  if (!S_ISREG(info.st_mode)) {
+    return Error{path + (S_ISDIR(info.st_mode) ? " is a directory" : " is no file") +
+                 ", and no marker"};
+  }
+  std::string text(kMarkerBytesMax, '\0');
+  const ssize_t got = read(fd.get(), text.data(), text.size());
+  if (got < 0) {
+    return system_error(path, errno);
+  }
+  text.resize(static_cast<size_t>(got));
   Result<StateMarker> marker = decode_marker(text);
   return marker.ok() ? marker : Error{path + " " + marker.error().message};
 }
@@ -67,7 +85,8 @@ namespace {
 Result<void> replace_file(const std::string& path, const StateMarker& marker, bool durable) {
   const std::string text = encode_marker(marker);
   const std::string temporary = path + ".tmp";
-  const Descriptor fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  const Descriptor fd(
+      open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd.valid() || write(fd.get(), text.data(), text.size()) != ssize_t(text.size()) ||
       (durable && fsync(fd.get()) != 0)) {
     return system_error("writing " + temporary, errno);

@@ -235,6 +235,51 @@ TEST_F(State, DamagedMarkersAreNamedNotIgnored) {
   expect_contains(settle(true), "is damaged");
 }
 
+// Each says what it is, which copy it belongs to, and what to do; none is followed or waited for.
+TEST_F(State, WhateverStandsInAMarkersPlaceIsNamed) {
+  leave_copy("a", 1, 10, "a");
+  const std::string copy = copy_path(data_, "u", "a");
+  const std::string path = marker_path(copy);
+  const std::string text = read(path);
+  const auto refused = [&](const char* what) {
+    const std::string why = settle(true);
+    expect_contains(why, path + what);
+    expect_contains(why, "what " + copy + " holds may be newer than " + data_);
+    fs::remove_all(path);
+  };
+  write(path, "");
+  refused(" is damaged: empty");
+  fs::create_directory(path);
+  refused(" is a directory, and no marker");
+  write(root_ + "/elsewhere", text);
+  fs::create_symlink(root_ + "/elsewhere", path);
+  refused(" is a symbolic link, and no marker");
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  refused(" is no file, and no marker");
+  write(path, text);
+  EXPECT_EQ(settle(true), "");
+  EXPECT_EQ(read(data_ + "/file"), "a");
+}
+
+TEST_F(State, AMarkerThatSomebodyDamagesMeanwhileIsWrittenAgain) {
+  ASSERT_TRUE(make_copies({data_}, "u", "a", 1).ok());
+  const std::string path = marker_path(copy_path(data_, "u", "a"));
+  ASSERT_TRUE(update_markers({data_}, "u", "a", 1, 7).ok());
+  const StateMarker before = *read_marker(path);
+  for (const char* damage : {"", "nonsense"}) {
+    write(path, damage);
+    ASSERT_TRUE(update_markers({data_}, "u", "a", 1, 7).ok());
+    EXPECT_EQ(*read_marker(path), before);
+  }
+  fs::remove(path);
+  fs::create_symlink(data_, path);
+  ASSERT_TRUE(update_markers({data_}, "u", "a", 1, 7).ok());
+  EXPECT_EQ(*read_marker(path), before);
+  fs::remove(path);
+  fs::create_directory(path);
+  expect_contains(update_markers({data_}, "u", "a", 1, 7).error().message, path);
+}
+
 TEST_F(State, DroppedCopiesAreGone) {
   leave_copy("a", 1, 10, "a");
   ASSERT_TRUE(drop_copies({data_}, "u", "a").ok());
