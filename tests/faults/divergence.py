@@ -9,13 +9,11 @@ out of the unit and its application gone, and `ftctl report` tells where and wit
 Python 3 standard library only.
 """
 
-import argparse
 import json
 import os
 import stat
 import struct
 import subprocess
-import sys
 import threading
 import unittest
 
@@ -287,15 +285,5 @@ class Divergence(unittest.TestCase):
         self.assertRegex(text, r"#\d+ .*\bmain\+0x")
 
 
-def main():
-    global BUILD, AS_USER
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--build", default=BUILD)
-    parser.add_argument("--as-user", action="store_true", help="run the units unprivileged")
-    options, rest = parser.parse_known_args()
-    BUILD, AS_USER = os.path.abspath(options.build), options.as_user
-    unittest.main(argv=[sys.argv[0], *rest], verbosity=2, warnings="ignore")
-
-
 if __name__ == "__main__":
-    main()
+    harness.run_tests(globals())

@@ -6,6 +6,7 @@ temporary directory as its run directory, and a unique mark in its environment b
 found; nothing else is ever signalled.
 """
 
+import argparse
 import contextlib
 import json
 import os
@@ -15,8 +16,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+import unittest
 import uuid
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -77,6 +80,20 @@ def accepts(port):
             return True
     except OSError:
         return False
+
+
+def run_tests(module):
+    """The unittest cases of a test program. `module` is its globals(): BUILD, and AS_USER where it
+    has one, come from the command line."""
+    parser = argparse.ArgumentParser(description=module["__doc__"].splitlines()[0])
+    parser.add_argument("--build", default=module["BUILD"])
+    if "AS_USER" in module:
+        parser.add_argument("--as-user", action="store_true", help="run the units unprivileged")
+    options, rest = parser.parse_known_args()
+    module["BUILD"] = os.path.abspath(options.build)
+    if "AS_USER" in module:
+        module["AS_USER"] = options.as_user
+    unittest.main(argv=[sys.argv[0], *rest], verbosity=2, warnings="ignore")
 
 
 def redis_command(port, *more):

@@ -7,7 +7,6 @@ gets each of its answers exactly once, the poisoner gets what it had earned and 
 events name its address and its last bytes. Python 3 standard library only.
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -292,15 +291,5 @@ class RequestOfDeath(unittest.TestCase):
         self.others.join(10)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--build", default=BUILD)
-    parser.add_argument("--as-user", action="store_true", help="run the units unprivileged")
-    options, rest = parser.parse_known_args()
-    globals()["BUILD"] = os.path.abspath(options.build)
-    globals()["AS_USER"] = options.as_user
-    unittest.main(argv=[sys.argv[0], *rest], verbosity=2)
-
-
 if __name__ == "__main__":
-    main()
+    harness.run_tests(globals())

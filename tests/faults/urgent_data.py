@@ -7,14 +7,12 @@ the urgent byte where SO_OOBINLINE wants it, a SIGURG for each, and the mark at 
 byte. Some clients stay, others come and go. Python 3 standard library only.
 """
 
-import argparse
 import array
 import fcntl
 import os
 import random
 import select
 import socket
-import sys
 import threading
 import time
 import unittest
@@ -165,8 +163,4 @@ class UrgentData(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--build", default=BUILD)
-    arguments, rest = parser.parse_known_args()
-    BUILD = os.path.abspath(arguments.build)
-    unittest.main(argv=[sys.argv[0], *rest], verbosity=2)
+    harness.run_tests(globals())

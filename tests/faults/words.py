@@ -7,14 +7,12 @@ output and in `ftctl logs`, once. Code that makes no calls is named, and can be 
 standard library only.
 """
 
-import argparse
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import unittest
@@ -158,13 +156,5 @@ class Words(unittest.TestCase):
         self.assertTrue(re.search(r"makes calls again, after|has ended", err), err)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--build", default=BUILD)
-    options, rest = parser.parse_known_args()
-    globals()["BUILD"] = os.path.abspath(options.build)
-    unittest.main(argv=[sys.argv[0], *rest], verbosity=2)
-
-
 if __name__ == "__main__":
-    main()
+    harness.run_tests(globals())

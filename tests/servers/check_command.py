@@ -5,7 +5,6 @@
 Python 3 standard library only.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -98,13 +97,5 @@ class CheckCommand(unittest.TestCase):
         self.assertIn("--replicas", err)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--build", default=BUILD)
-    options, rest = parser.parse_known_args()
-    globals()["BUILD"] = os.path.abspath(options.build)
-    unittest.main(argv=[sys.argv[0], *rest], verbosity=2)
-
-
 if __name__ == "__main__":
-    main()
+    harness.run_tests(globals())
