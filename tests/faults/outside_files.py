@@ -4,6 +4,7 @@
 
 pipe    every word written to a named pipe is taken once, in order
 config  a file that is replaced all the time is read whole, and costs no replica
+parts   a read of which the log carries parts is whole, wherever between them the kill hits
 lock    a lock is the unit's: others see it held without a gap, and free when the unit has given it back
 
 Exit status 0: all is well; the last line is the result as JSON. Python 3 standard library only.
@@ -15,12 +16,14 @@ import fcntl
 import json
 import os
 import random
+import shutil
 import socket
 import sys
 import threading
 import time
+import zlib
 
-from harness import HarnessError, Unit, accepts, conclude, free_port, kill_now, until
+from harness import NOBODY, HarnessError, Unit, accepts, conclude, free_port, kill_now, until
 
 WORDS = 300
 
@@ -41,10 +44,14 @@ class Run:
         self.victim = victim
         port = free_port()
         server = os.path.join(os.path.dirname(os.path.abspath(__file__)), "outside_server.py")
+        # That of whoever runs the test may be in a home that others cannot enter.
+        python = shutil.which("python3", path="/usr/bin:/bin") or sys.executable
         # The server works in the unit's directory.
-        self.unit = Unit(options.build, port=port, probe=accepts,
-                         command=[sys.executable, server, str(port), "pipe", "config", "lock"])
+        self.unit = Unit(options.build, port=port, probe=accepts, as_user=options.as_user,
+                         command=[python, server, str(port), "pipe", "config", "lock"])
         os.mkfifo(self.unit.path("pipe"))
+        if options.as_user:
+            os.chown(self.unit.path("pipe"), NOBODY, NOBODY)
         self.replace_config(0)
         with open(self.unit.path("lock"), "w"):
             pass
@@ -96,6 +103,18 @@ class Run:
         self.check(all(answer.endswith(" whole") for answer in answers), f"config: {answers}")
         self.check(len(answers) > 3, f"config: never replaced: {answers}")
 
+    def parts(self):
+        content = random.randbytes(1_000_000)
+        with open(self.unit.path("config.new"), "wb") as file:
+            file.write(content)
+        os.rename(self.unit.path("config.new"), self.unit.path("config"))
+        threading.Timer(0.1 + 0.2 * random.random(), self.kill).start()
+        deadline = time.monotonic() + 1
+        answers = {self.client.ask("sum")}
+        while time.monotonic() < deadline:
+            answers.add(self.client.ask("sum"))
+        self.check(answers == {f"{len(content)} {zlib.crc32(content)}"}, f"parts: {answers}")
+
     def is_free(self):
         with open(self.unit.path("lock")) as file:
             try:
@@ -132,14 +151,16 @@ class Run:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", required=True)
-    parser.add_argument("--case", choices=("pipe", "config", "lock"), required=True)
+    parser.add_argument("--case", choices=("pipe", "config", "parts", "lock"), required=True)
     parser.add_argument("--victim", action="append", default=[])
+    parser.add_argument("--as-user", action="store_true", help="run the unit unprivileged")
     options = parser.parse_args()
     result = {"errors": []}
     for victim in options.victim or [None]:
         run = Run(options, victim)
         try:
-            {"pipe": run.pipe, "config": run.config_file, "lock": run.lock}[options.case]()
+            {"pipe": run.pipe, "config": run.config_file, "parts": run.parts,
+             "lock": run.lock}[options.case]()
             if victim is None:
                 run.check(run.unit.protection() == "protected",
                           f"a replica was lost: {run.unit.ctl('events').stdout[-1500:]}")

@@ -6,6 +6,7 @@ locks a file. Arguments: port, pipe, configuration file, file to lock. Clients a
     commands        the words read from the pipe so far
     config          reads the configuration file: the first byte, and whether all others are the same
     map             the same of the file's mapping
+    sum             one read of the whole file: its length, and a checksum
     lock, unlock    flock without waiting: "held" or "busy"; "free"
     wait            flock, waiting as long as it takes: "held"
 
@@ -18,6 +19,7 @@ import os
 import select
 import socket
 import sys
+import zlib
 
 
 def look_at(data):
@@ -43,6 +45,10 @@ class Server:
         if line == "config":
             with open(self.config, "rb", buffering=0) as file:
                 return look_at(file.read(100000))
+        if line == "sum":
+            with open(self.config, "rb", buffering=0) as file:
+                data = file.read(1 << 20)
+            return f"{len(data)} {zlib.crc32(data)}"
         if line == "map":
             with open(self.config, "rb") as file:
                 return look_at(mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE, mmap.PROT_READ)[:])
