@@ -46,6 +46,11 @@ std::string first_line(const std::string& text) {
   return text.substr(0, text.find('\n'));
 }
 
+std::string last_line(std::string text) {
+  text.erase(text.find_last_not_of('\n') + 1);
+  return text.substr(text.rfind('\n') + 1);
+}
+
 std::string names(const std::vector<unit::ReplicaId>& replicas) {
   std::string text;
   for (const unit::ReplicaId replica : replicas) {
@@ -206,6 +211,12 @@ void Foreground::warn_unprotected(const unit::View& before, const unit::View& no
   std::string why = last_event(run_dir_, {"suspected", "suspect", "app_failed", "diverged"});
   const std::string prefix = fmt::format("replica {}: ", names(gone));
   why.erase(0, why.starts_with(prefix) ? prefix.size() : 0);
+  // What its supervisor said at its end: a failed assertion, no memory.
+  for (const unit::ReplicaId replica : gone) {
+    const std::string said =
+        last_line(supervisor_log_tail(run_dir_, arbiter::replica_name(replica)));
+    why += said.empty() ? "" : ": " + said;
+  }
   say(fmt::format("WARNING: unit {} is {}: replica {} failed ({}); replica {} serves on (view {})",
                   unit_, now.replicas.size() >= 2 ? "weakened" : "UNPROTECTED", names(gone),
                   why.empty() ? "no reason recorded" : why, names(now.replicas), now.epoch));

@@ -123,7 +123,7 @@ Result<Supervisor> start_supervisor(const std::string& path, const RunOptions& o
     become_supervisor(path.c_str(), pointers.data(), log.get(), founding, replica);
   }
   if (supervisor.pid < 0) {
-    return system_error("starting supervisor " + id, errno);
+    return fork_error("starting supervisor " + id, errno);
   }
   supervisor.pidfd =
       process::Descriptor(static_cast<int>(syscall(SYS_pidfd_open, supervisor.pid, 0)));

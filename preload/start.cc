@@ -87,8 +87,14 @@ void map_arena() {
 }
 
 void map_part(int fd, uint64_t address, size_t bytes, uint64_t offset) {
-  if (raw(__NR_mmap, address, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd,
-          offset) != static_cast<long>(address)) {
+  const long mapped = raw(__NR_mmap, address, bytes, PROT_READ | PROT_WRITE,
+                          MAP_SHARED | MAP_FIXED_NOREPLACE, fd, offset);
+  if (mapped == -ENOMEM) {
+    early_fail(
+        "ftrun: not enough address space for the shared rings (see ulimit -v; `ftrun doctor` says "
+        "how much)\n");
+  }
+  if (mapped != static_cast<long>(address)) {
     early_fail("ftrun: the shared region cannot be mapped (was this program started by ftrun?)\n");
   }
 }

@@ -12,6 +12,8 @@
 #include <cstring>
 #include <utility>
 
+#include "supervisor/memory_file.h"
+
 namespace ftrun {
 
 namespace {
@@ -73,13 +75,12 @@ Result<void> ConsoleSpool::map() {
 
 Result<ConsoleSpool> ConsoleSpool::create() {
   ConsoleSpool spool;
-  spool.fd_ = memfd_create("ftrun-console", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  // Allocated at once: too little memory is an error here and not a SIGBUS later.
-  if (spool.fd_ < 0 || ftruncate(spool.fd_, kFileBytes) != 0 ||
-      fallocate(spool.fd_, 0, 0, kFileBytes) != 0 ||
-      fcntl(spool.fd_, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-    return system_error("the console's memory: memfd", errno);
+  const Result<int> file =
+      make_memory_file("ftrun-console", kFileBytes, Allocated::kYes, "the console's memory");
+  if (!file.ok()) {
+    return file.error();
   }
+  spool.fd_ = *file;
   FTRUN_TRY(spool.map());
   header_of(spool.memory_)->capacity = kConsoleRingBytes;
   header_of(spool.memory_)->magic = kConsoleMagic;

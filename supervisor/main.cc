@@ -10,6 +10,7 @@
 #include <CLI/CLI.hpp>
 
 #include "supervisor/edge/socket_table.h"
+#include "supervisor/memory_reserve.h"
 #include "supervisor/process/program_check.h"
 #include "supervisor/replica.h"
 
@@ -102,18 +103,20 @@ Result<void> complete(Parsed* parsed) {
   return {};
 }
 
-// Client connections need descriptors, and rings are larger than files may be perhaps; the
-// application's own limits are recorded before this.
+// What the limits are meant for is the program, whose own are recorded before this. Client
+// connections need descriptors, and rings address space.
 void raise_limits() {
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
   limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, ftrun::edge::kSocketTableLines);
   setrlimit(RLIMIT_NOFILE, &limit);
   const rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
-  if (setrlimit(RLIMIT_FSIZE, &unlimited) != 0) {
-    getrlimit(RLIMIT_FSIZE, &limit);
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_FSIZE, &limit);
+  for (const auto resource : {RLIMIT_FSIZE, RLIMIT_AS, RLIMIT_DATA}) {
+    if (setrlimit(resource, &unlimited) != 0) {
+      getrlimit(resource, &limit);
+      limit.rlim_cur = limit.rlim_max;
+      setrlimit(resource, &limit);
+    }
   }
 }
 
@@ -143,6 +146,7 @@ int main(int argc, char** argv) {
   }
   ftrun::hide_environment();
   raise_limits();
+  ftrun::keep_memory_reserve();
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN);  // EFBIG says it too, and ends nobody
   prctl(PR_SET_DUMPABLE, 1);

@@ -13,6 +13,8 @@
 #include <string>
 #include <utility>
 
+#include "supervisor/memory_file.h"
+
 namespace ftrun {
 
 Region::Region(Region&& other) noexcept {
@@ -71,22 +73,12 @@ Result<void> Region::map() {
 
 Result<Region> Region::create(Role role, const std::array<uint8_t, 16>& at_random) {
   Region region;
-  region.fd_ = memfd_create("ftrun-region", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (region.fd_ < 0) {
-    return system_error("region: memfd_create", errno);
+  const Result<int> file =
+      make_memory_file("ftrun-region", region_file_bytes(), Allocated::kNo, "a replica's rings");
+  if (!file.ok()) {
+    return file.error();
   }
-  if (ftruncate(region.fd_, static_cast<off_t>(region_file_bytes())) != 0) {
-    const int number = errno;
-    return Error{system_error("region: ftruncate", number).message +
-                 (number == EFBIG ? " (the limit of file sizes, ulimit -f, is less than the " +
-                                        std::to_string(region_file_bytes() / 1024) +
-                                        " KiB of a replica's rings)"
-                                  : std::string())};
-  }
-  // Neither side can pull pages away under the other: a SIGBUS in the supervisor would be a crash.
-  if (fcntl(region.fd_, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-    return system_error("region: F_ADD_SEALS", errno);
-  }
+  region.fd_ = *file;
   FTRUN_TRY(region.map());
   Control* control = new (region.base_) Control{};
   control->magic = kRegionMagic;

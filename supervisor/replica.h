@@ -224,8 +224,9 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   UnitMemory& memory_;    // decides who is in the unit
   arbiter::Views views_;  // says it to the tools
   process::Descriptor epoll_, doorbell_, record_log_, signals_;
-  std::string unit_file_;    // what ftrun has written about the unit, to be written again
-  bool view_shown_ = false;  // the current view has its file
+  std::string unit_file_;      // what ftrun has written about the unit, to be written again
+  bool memory_short_ = false;  // there is no reserve; told once
+  bool view_shown_ = false;    // the current view has its file
   std::string run_dir_trouble_, marker_trouble_;  // told once each
   edge::KeeperWatch keeper_watch_;
   pid_t keeper_pid_ = -1;

@@ -11,6 +11,7 @@
 #include <cerrno>
 
 #include "supervisor/edge/keeper.h"
+#include "supervisor/memory_reserve.h"
 #include "supervisor/process/state_dirs.h"
 #include "supervisor/replica.h"
 #include "supervisor/reports.h"
@@ -42,6 +43,7 @@ void Replica::exclude(unit::ReplicaId replica, bool take_connections) {
   link::Peer* peer = peers_.find(replica);
   FTRUN_ASSERT(peer != nullptr);
   peer->suspected = true;
+  use_memory_reserve();
   const auto must_end = [this](const process::Descriptor& process, const char* what) {
     const Result<void> ended = edge::kill_and_wait(process.get(), kKillDeadlineMs);
     if (!ended.ok()) {
@@ -314,6 +316,7 @@ void Replica::settle_state_dirs() {
       !peers_have_ended()) {
     return;
   }
+  update_markers();
   const Result<void> settled = process::adopt_copies(options_.state_dirs, options_.unit,
                                                      arbiter::replica_name(options_.replica));
   if (!settled.ok()) {

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <nlohmann/json.hpp>
 
+#include "supervisor/memory_reserve.h"
 #include "supervisor/replica.h"
 #include "supervisor/signals.h"
 #include "supervisor/tags.h"
@@ -79,6 +80,12 @@ void Replica::show_view() {
 
 // Once a second.
 void Replica::look_after_run_dir() {
+  const bool reserved = keep_memory_reserve();
+  if (!reserved && !memory_short_) {
+    event("trouble",
+          "the address space is used up, the reserve for a takeover as well (ulimit -v)");
+  }
+  memory_short_ = !reserved;
   run_dir_.events().retry();
   if (keeper_wanted_) {
     replace_keeper();

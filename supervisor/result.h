@@ -4,6 +4,7 @@
 // (FTRUN_ASSERT below, on in release as well). Never used in the shim: it allocates.
 #pragma once
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -18,9 +19,26 @@ struct [[nodiscard]] Error {
   int number = 0;       // errno, or 0 where none applies
 };
 
-// An Error for a failed system call: "`what`: <text of `number`>".
+// Which limit it is that has been reached, where the errno says so.
+inline const char* limit_hint(int number) {
+  return number == EFBIG    ? " (the limit of file sizes: see ulimit -f)"
+         : number == ENOMEM ? " (see ulimit -v, and memory.max of the cgroup)"
+         : number == EMFILE ? " (the limit of open files: see ulimit -n)"
+                            : "";
+}
+// The same for what makes a process or thread.
+inline const char* process_hint(int number) {
+  return number == EAGAIN
+             ? " (the limit of processes is reached: see ulimit -u, and pids.max of the cgroup)"
+             : limit_hint(number);
+}
+
+// An Error for a failed system call: "`what`: <text of `number`>", and the limit.
 inline Error system_error(const std::string& what, int number) {
-  return Error{what + ": " + std::strerror(number), number};
+  return Error{what + ": " + std::strerror(number) + limit_hint(number), number};
+}
+inline Error fork_error(const std::string& what, int number) {
+  return Error{what + ": " + std::strerror(number) + process_hint(number), number};
 }
 
 template <typename T>

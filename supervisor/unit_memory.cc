@@ -14,6 +14,8 @@
 #include <new>
 #include <utility>
 
+#include "supervisor/memory_file.h"
+
 namespace ftrun {
 
 namespace {
@@ -89,13 +91,12 @@ Result<void> UnitMemory::map() {
 
 Result<UnitMemory> UnitMemory::create() {
   UnitMemory made;
-  made.fd_ = memfd_create("ftrun-unit", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  // Allocated at once: a takeover must not be the first to ask for this room.
-  if (made.fd_ < 0 || ftruncate(made.fd_, sizeof(UnitMemoryLayout)) != 0 ||
-      fallocate(made.fd_, 0, 0, sizeof(UnitMemoryLayout)) != 0 ||
-      fcntl(made.fd_, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-    return system_error("the unit's memory: memfd", errno);
+  const Result<int> file = make_memory_file("ftrun-unit", sizeof(UnitMemoryLayout), Allocated::kYes,
+                                            "the unit's memory");
+  if (!file.ok()) {
+    return file.error();
   }
+  made.fd_ = *file;
   FTRUN_TRY(made.map());
   new (made.memory_) UnitMemoryLayout{};
   if (getrandom(made.memory_->random.data(), kUnitRandomBytes, 0) !=

@@ -132,7 +132,8 @@ void Edge::process(const epoll_event& event) {
 }
 
 bool Edge::is_full() const {
-  return slots_.size() - free_slots_.size() - closed_.size() + listeners_.size() >= sockets_max_;
+  return slots_.size() - free_slots_.size() - closed_.size() + listeners_.size() + locks_.size() >=
+         sockets_max_;
 }
 
 // Tried again when a connection has been closed, and now and then: clients wait in the backlog.

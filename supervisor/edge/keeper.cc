@@ -20,6 +20,7 @@
 #include <charconv>
 #include <cstring>
 #include <new>
+#include <numeric>
 #include <string>
 
 #include "supervisor/edge/outside_locks.h"
@@ -35,11 +36,18 @@ int open_pidfd(pid_t pid) {
   return static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
 }
 
+// All that may be open in `pid`, where /proc does not say: asking for one that is not costs little.
+std::vector<int> possible_descriptors() {
+  std::vector<int> numbers(kSocketTableLines);
+  std::iota(numbers.begin(), numbers.end(), 0);
+  return numbers;
+}
+
 std::vector<int> descriptors_of(pid_t pid) {
   std::vector<int> numbers;
   DIR* directory = opendir(("/proc/" + std::to_string(pid) + "/fd").c_str());
   if (directory == nullptr) {
-    return numbers;
+    return possible_descriptors();
   }
   while (const dirent* entry = readdir(directory)) {
     int number = 0;
@@ -50,31 +58,23 @@ std::vector<int> descriptors_of(pid_t pid) {
   }
   closedir(directory);
   std::sort(numbers.begin(), numbers.end());
-  return numbers;
+  return numbers.empty() ? possible_descriptors() : numbers;
 }
 
 int fetch(int keeper_pidfd, int number) {
   return static_cast<int>(syscall(SYS_pidfd_getfd, keeper_pidfd, number, 0));
 }
 
-std::string target_of(pid_t pid, int number) {
-  const std::string path = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(number);
-  char target[128];
-  const ssize_t length = readlink(path.c_str(), target, sizeof(target));
-  return length < 0 ? std::string() : std::string(target, static_cast<size_t>(length));
-}
-
-Result<SocketTable> fetch_table(pid_t keeper, int keeper_pidfd, const std::vector<int>& numbers) {
-  const std::string wanted = std::string("/memfd:") + kSocketTableName;
+Result<SocketTable> fetch_table(int keeper_pidfd, const std::vector<int>& numbers) {
   for (const int number : numbers) {
-    if (!target_of(keeper, number).starts_with(wanted)) {
-      continue;
-    }
     const int fd = fetch(keeper_pidfd, number);
-    if (fd < 0) {
+    if (fd < 0 && errno != EBADF) {
       return system_error("pidfd_getfd of the socket table", errno);
     }
-    return SocketTable::attach(fd);
+    Result<SocketTable> table = fd < 0 ? Error{"not open"} : SocketTable::attach(fd);
+    if (table.ok()) {
+      return table;
+    }
   }
   return Error{"the keeper holds no socket table"};
 }
@@ -157,9 +157,7 @@ void KeeperWatch::keep(const Page* page) {
 Result<pid_t> start_keeper(const KeeperWatch& watch) {
   const long pid = syscall(SYS_clone, CLONE_FILES | SIGCHLD, nullptr, nullptr, nullptr, nullptr);
   if (pid < 0) {
-    return system_error(errno == EAGAIN ? "clone of the keeper (see ulimit -u and pids.max)"
-                                        : "clone of the keeper",
-                        errno);
+    return fork_error("clone of the keeper", errno);
   }
   if (pid == 0) {
     KeeperWatch::keep(watch.page_);
@@ -169,7 +167,7 @@ Result<pid_t> start_keeper(const KeeperWatch& watch) {
 
 Result<std::vector<TakenSocket>> take_sockets(pid_t keeper, int keeper_pidfd) {
   const std::vector<int> numbers = descriptors_of(keeper);
-  Result<SocketTable> table = fetch_table(keeper, keeper_pidfd, numbers);
+  Result<SocketTable> table = fetch_table(keeper_pidfd, numbers);
   if (!table.ok()) {
     return table.error();
   }
@@ -180,10 +178,10 @@ Result<std::vector<TakenSocket>> take_sockets(pid_t keeper, int keeper_pidfd) {
     }
     const SocketLine& line = table->line(number);
     const uint64_t cookie = line.cookie.load(std::memory_order_acquire);
-    if (cookie == 0 && !target_of(keeper, number).starts_with("socket:")) {
+    const int fd = fetch(keeper_pidfd, number);
+    if (fd < 0 && errno == EBADF) {
       continue;
     }
-    const int fd = fetch(keeper_pidfd, number);
     if (fd < 0) {
       return system_error("pidfd_getfd of a client socket", errno);
     }

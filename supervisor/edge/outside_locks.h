@@ -5,6 +5,7 @@
 // Runs in the supervisor.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -28,6 +29,7 @@ class OutsideLocks {
 
   // The answer, an errno or 0; nothing while it waits for somebody else's lock.
   std::optional<int> request(uint32_t id, uint32_t flags, const Address& address);
+  size_t size() const { return locks_.size(); }  // each is a descriptor
   // Gives it back; false: there is none with this id.
   bool release(uint32_t id);
   // Tries again what waits. Call it at every tick.

@@ -11,6 +11,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "supervisor/memory_file.h"
+
 namespace ftrun::edge {
 
 uint64_t socket_cookie(int fd) {
@@ -50,11 +52,12 @@ Result<void> SocketTable::map() {
 
 Result<SocketTable> SocketTable::create() {
   SocketTable table;
-  table.fd_ = memfd_create(kSocketTableName, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (table.fd_ < 0 || ftruncate(table.fd_, sizeof(SocketTableMemory)) != 0 ||
-      fcntl(table.fd_, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-    return system_error("socket table: memfd", errno);
+  const Result<int> file =
+      make_memory_file(kSocketTableName, sizeof(SocketTableMemory), Allocated::kNo, "socket table");
+  if (!file.ok()) {
+    return file.error();
   }
+  table.fd_ = *file;
   FTRUN_TRY(table.map());
   table.memory_->magic = kSocketTableMagic;
   return table;

@@ -29,7 +29,7 @@ Error launch_error(const LaunchPlan& plan, const InitMessage& message) {
     case InitStep::kLifeline:
       return failed("tying the application to its supervisor (PR_SET_PDEATHSIG)");
     case InitStep::kFork:
-      return failed("creating the application's process");
+      return fork_error("creating the application's process", message.value);
     case InitStep::kTraceMe:
       return failed(
           "PTRACE_TRACEME (is ptrace forbidden here, e.g. kernel.yama.ptrace_scope = 3?)");
@@ -75,8 +75,8 @@ Error namespace_error(int number, bool with_user_namespace) {
         "container's seccomp policy)";
   } else if (number == ENOSPC) {
     hint = " (the limit of namespaces is reached: see user.max_user_namespaces)";
-  } else if (number == EAGAIN) {
-    hint = " (the limit of processes is reached: see ulimit -u, and pids.max of the cgroup)";
+  } else if (number == EAGAIN || number == ENOMEM) {
+    hint = process_hint(number);
   } else if (number == ENOSYS) {
     hint = " (needs clone3, Linux 5.3)";
   }

@@ -253,6 +253,104 @@ def case_lost(unit):
         harness.until(lambda: not unit.pids(), 3, "the end of all processes")
 
 
+def in_its_mounts(unit, *command):
+    """Runs a command where the unit's processes see it, in mounts of their own."""
+    subprocess.run(["nsenter", "-t", str(unit.process.pid), "-m", "--", *command], check=True,
+                   capture_output=True)
+
+
+def with_own_mounts(unit, first="true"):
+    """The unit will be started in a mount namespace of its own, after a command in it."""
+    if os.geteuid() != 0:
+        raise Skip("needs root, to change mounts")
+    drop = []
+    if unit.as_user:
+        drop = ["setpriv", f"--reuid={harness.NOBODY}", f"--regid={harness.NOBODY}",
+                "--clear-groups", "--"]
+        unit.identity = lambda: {}
+    unit.command = ["unshare", "-m", "--", "sh", "-c", first + '; exec "$@"', "sh", *drop,
+                    *unit.command]
+
+
+def case_no_proc(unit):
+    """/proc goes while the unit runs: a takeover does without."""
+    with_own_mounts(unit)
+    with unit, connect(unit) as client:
+        ping(client, "before")
+        victim = sender(unit)
+        in_its_mounts(unit, "umount", "-l", "/proc")
+        harness.kill_now(victim["supervisor_pid"])
+        ping(client, "after the kill")
+        with connect(unit) as late:
+            ping(late, "a new client after the kill")
+
+
+def case_hidden_proc(unit):
+    """/proc shows each user its own processes only (hidepid=2)."""
+    with_own_mounts(unit, "mount -t proc -o hidepid=2 proc /proc")
+    with unit, connect(unit) as client:
+        ping(client, "before")
+        victim = sender(unit)
+        harness.kill_now(victim["supervisor_pid"])
+        ping(client, "after the kill")
+        check("Ready to accept" in unit.ctl("logs").stdout, "ftctl logs")
+
+
+def survives_limits(unit, limits, clients=1):
+    """The survivor's supervisor has reached a limit when the sender's dies."""
+    with unit, contextlib.ExitStack() as stack:
+        connected = [stack.enter_context(connect(unit)) for _ in range(clients)]
+        for client in connected:
+            ping(client, "before")
+        victim = sender(unit)
+        survivor = next(r for r in replicas(unit) if r["id"] != victim["id"])["supervisor_pid"]
+        subprocess.run(["prlimit", "--pid", str(survivor), *limits(survivor)], check=True,
+                       **unit.identity())
+        harness.kill_now(victim["supervisor_pid"])
+        for client in connected:
+            ping(client, "after the kill")
+        with connect(unit) as late:
+            ping(late, "a new client after the kill")
+
+
+def case_no_processes(unit):
+    """No process can be made any more: a takeover needs none."""
+    if not unit.as_user:
+        raise Skip("root has no limit of processes")
+    survives_limits(unit, lambda _: ["--nproc=1:1"])
+
+
+def address_space(pid):
+    with open(f"/proc/{pid}/statm") as file:
+        return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def case_no_memory(unit):
+    """Nor does it need more memory than what there is."""
+    survives_limits(unit, lambda pid: [f"--as={address_space(pid)}"], clients=100)
+
+
+def case_limits(unit):
+    """A start that a limit forbids says which one it is; a soft one is the program's alone."""
+    if not unit.as_user:
+        raise Skip("root has no limit of processes")
+
+    def start(*limits):
+        ftrun = unit.command[:unit.command.index("--") + 1]
+        return subprocess.run(["prlimit", *limits, "--", *ftrun, "sh", "-c", "ulimit -f"],
+                              env=unit.env, cwd=unit.directory, capture_output=True, text=True,
+                              timeout=30, **unit.identity())
+
+    for limit, named in (("--fsize=1000:1000", "ulimit -f"), ("--fsize=9999999:9999999", "ulimit -f"),
+                         ("--nproc=1:1", "ulimit -u"), ("--as=50000000:50000000", "ulimit -v")):
+        run = start(limit)
+        check(run.returncode in (125, 126) and named in run.stderr,
+              f"{limit}: exit status {run.returncode}, {run.stderr}")
+        harness.until(lambda: not unit.pids(), 3, "the end of what was started")
+    run = start("--fsize=1024:unlimited")
+    check((run.returncode, run.stdout) == (0, "2\n"), f"a soft limit: {run}")
+
+
 def case_ps(unit):
     """Arguments and environment of the program stand nowhere but in its own process."""
     unit.command += ["--requirepass", SECRET]
@@ -341,18 +439,20 @@ def main():
     if options.as_user and os.geteuid() != 0:
         options.as_user = False
     unit = harness.Unit(options.build, as_user=options.as_user)
+    unit.keep = True  # what it leaves, if it fails
+    status = 0
     try:
         CASES[options.case](unit)
+        print("ok")
     except Skip as why:
         print(f"skipped: {why}")
-        return 77
+        status = 77
     except (Failure, harness.HarnessError, OSError) as why:
-        print(f"{options.case}: {why}\n{unit.output()}")
-        return 1
-    finally:
-        unit.stop()
-    print("ok")
-    return 0
+        print(f"{options.case}: {why}\n{unit.output()}\nkept: {unit.directory}")
+        status = 1
+    unit.keep = status == 1
+    unit.stop()
+    return status
 
 
 if __name__ == "__main__":

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The edge against real loopback clients: input that the kernel keeps until it may go, output,
 // ends of connections, limits, and being offered input again.
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "edge_fixture.h"
+#include "eventlog/locks.h"
+#include "supervisor/edge/outside_locks.h"
 
 namespace ftrun::edge {
 namespace {
@@ -308,12 +313,23 @@ TEST_F(EdgeTest, AtTheDescriptorLimitClientsWaitUntilThereIsRoom) {
   rlimit before{};
   getrlimit(RLIMIT_NOFILE, &before);
   constexpr unsigned kClients = 9;
-  const rlimit small{kDescriptorsReserved + 1 + kClients, before.rlim_max};
+  const rlimit small{kDescriptorsReserved + 2 + kClients, before.rlim_max};
   setrlimit(RLIMIT_NOFILE, &small);
   TearDown();
   make_edge();
   setrlimit(RLIMIT_NOFILE, &before);
   const uint16_t port = listen();
+  // A lock on a file is a descriptor as well.
+  const int self = static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0));
+  const int file = memfd_create("locked", MFD_CLOEXEC);
+  edge_->set_application(self);
+  bound_error_ = -1;
+  constexpr uint32_t kLock = 99;
+  edge_->bind(kLock,
+              kBindLock | static_cast<uint32_t>(LockOperation::kShared) << kLockOperationShift,
+              put_lock_target({file, file_cookie(file), 0, 0}));
+  run_until([this] { return bound_error_ >= 0; });
+  EXPECT_EQ(bound_error_, 0);
   std::vector<Client> clients;
   for (unsigned i = 0; i < kClients; ++i) {
     clients.push_back(client(port));
@@ -330,6 +346,8 @@ TEST_F(EdgeTest, AtTheDescriptorLimitClientsWaitUntilThereIsRoom) {
   EXPECT_EQ(trouble_, "");
   edge_->close(1, 0, unit::Ending::kAsRead);
   run_until([this] { return seen_[kClients + 1].input == "patience"; });
+  ::close(file);
+  ::close(self);
 }
 
 // Others may have what is missing (ENFILE, no memory): no connection of ours need end then.
