@@ -104,6 +104,8 @@ long ask_interface_list(int family, uint8_t* list, size_t capacity);
 int ask_buffer_limit(bool send);
 // Whether the kernel lets this process set an option of SOL_SOCKET to this value: 0 or -errno.
 long ask_permission(int name, int value);
+// What F_SETPIPE_SZ says to a pipe of the default size.
+long ask_pipe_capacity(size_t bytes);
 // Whether a Unix socket's name is there: 0, or -errno as access(2).
 long ask_path(const char* path);
 uint32_t application_process_id();       // as it sees itself

@@ -3,6 +3,7 @@
 // each a choice. Sockets are made for one question and closed again, so a replica holds none, and a
 // promotion loses none. Runs in the application on the shim's stack with the token held; no libc.
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if.h>
 #include <linux/netlink.h>
 #include <linux/sockios.h>
@@ -148,6 +149,19 @@ long ask_permission(int name, int value) {
     return socket.fd() < 0
                ? -EPERM
                : raw(__NR_setsockopt, socket.fd(), SOL_SOCKET, name, &value, sizeof(value));
+  });
+}
+
+long ask_pipe_capacity(size_t bytes) {
+  return choose(__NR_fcntl, [&]() -> long {
+    int ends[2];
+    if (raw(__NR_pipe2, ends, O_CLOEXEC) < 0) {
+      return -EPERM;  // no descriptor is left to ask with
+    }
+    const long result = raw(__NR_fcntl, ends[0], F_SETPIPE_SZ, bytes);
+    raw(__NR_close, ends[0]);
+    raw(__NR_close, ends[1]);
+    return result;
   });
 }
 

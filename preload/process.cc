@@ -3,10 +3,8 @@
 // of env.h. Runs in the application on the shim's stack with the token held; no libc.
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/prctl.h>
 #include <linux/sched.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <sys/times.h>
@@ -140,8 +138,7 @@ long do_denied(long number, const long*) {
   bool* is_told = &told[is_listed ? number : kCallNumberMax];
   const CallEntry& entry = call_entry(number);
   // glibc asks for these all the time and has another way.
-  const bool is_usual = number == __NR_clone3 || number == __NR_rseq || number == __NR_membarrier ||
-                        number == __NR_statx;
+  const bool is_usual = number == __NR_clone3 || number == __NR_rseq;
   if (!*is_told && !is_usual) {
     *is_told = true;
     Text text;
@@ -381,52 +378,6 @@ long do_waitid(long, const long* a) {
   constexpr long kStates = WEXITED | WSTOPPED | WCONTINUED;
   constexpr long kKnown = kStates | WNOHANG | WNOWAIT | __WNOTHREAD | __WCLONE | __WALL;
   return (a[3] & ~kKnown) != 0 || (a[3] & kStates) == 0 ? -EINVAL : -ECHILD;
-}
-
-namespace {
-int death_signal = 0;
-}  // namespace
-
-long do_prctl(long number, const long* a) {
-  switch (a[0]) {
-    case PR_SET_NAME:
-    case PR_GET_NAME:
-    case PR_SET_DUMPABLE:
-    case PR_GET_DUMPABLE:
-    case PR_SET_KEEPCAPS:
-    case PR_GET_KEEPCAPS:
-    case PR_SET_THP_DISABLE:
-    case PR_GET_THP_DISABLE:
-    case PR_SET_NO_NEW_PRIVS:
-    case PR_GET_NO_NEW_PRIVS:
-    case PR_SET_TIMERSLACK:
-    case PR_GET_TIMERSLACK:
-    case PR_CAPBSET_READ:
-    case PR_CAPBSET_DROP:
-    case PR_SET_VMA:
-    case PR_SET_CHILD_SUBREAPER:
-    case PR_GET_CHILD_SUBREAPER:
-    case PR_SET_SECUREBITS:
-    case PR_GET_SECUREBITS:
-    case PR_CAP_AMBIENT:
-      return as_is(number, a);
-    // The parent is the replica's init, whose death is the replica's.
-    case PR_SET_PDEATHSIG:
-      if (a[1] < 0 || a[1] > kSignals) {
-        return -EINVAL;
-      }
-      death_signal = static_cast<int>(a[1]);
-      return 0;
-    case PR_GET_PDEATHSIG:
-      return put_out(at<void>(a[1]), death_signal) ? 0 : -EFAULT;
-    // What the shim itself has set is not shown.
-    case PR_GET_SECCOMP:
-      return 0;
-    case PR_GET_TSC:
-      return put_out(at<void>(a[1]), static_cast<int>(PR_TSC_ENABLE)) ? 0 : -EFAULT;
-    default:
-      return -EINVAL;
-  }
 }
 
 // --- facts about host and process ---

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <sched.h>
+#include <sys/prctl.h>
 
 #include "preload/doors.h"
 #include "preload/files/fifo.h"
@@ -204,9 +205,10 @@ Thread* scheduler_init() {
   thread->tid = static_cast<int>(raw(__NR_gettid));
   thread->state = ThreadState::kRunning;
   thread->token.store(1, std::memory_order_relaxed);
-  // The loader has set it before the shim was there.
+  // The loader has set them before the shim was there.
   size_t length = 0;
   raw(__NR_get_robust_list, 0, &thread->robust_list, &length);
+  raw(__NR_prctl, PR_GET_TID_ADDRESS, &thread->clear_child_tid);
   ftrun_self = thread;
   return thread;
 }

@@ -9,6 +9,7 @@
 #include "preload/calls.h"
 #include "preload/files/own.h"
 #include "preload/files/replicate.h"
+#include "preload/files/stand_in.h"
 
 namespace ftrun::shim {
 
@@ -47,7 +48,8 @@ long change_descriptor(long n, const long* a) {
   }
   char name[kPathBytesMax];
   return fd_kind(fd) == FdKind::kFree      ? -EBADF
-         : fd_kind(fd) == FdKind::kVirtual ? -EINVAL
+         : fd_kind(fd) == FdKind::kVirtual ? -EPERM
+         : is_place_only(fd)               ? -EBADF
          : name_of_descriptor(fd, name)    ? refuse_write(AT_FDCWD, name)
                                            : -EROFS;
 }
@@ -105,6 +107,16 @@ long do_fchownat(long n, const long* a) {
 long do_utimensat(long n, const long* a) {
   return a[1] == 0 ? change_descriptor(n, a) : at_path_of(n, a, alter(a[3]));
 }
+// The older ways to set the times of a file.
+long do_utime(long n, const long* a) {
+  return at_path(n, a, Change::kAlter);
+}
+long do_utimes(long n, const long* a) {
+  return at_path(n, a, Change::kAlter);
+}
+long do_futimesat(long n, const long* a) {
+  return a[1] == 0 && a[0] != AT_FDCWD ? change_descriptor(n, a) : at_path_of(n, a, Change::kAlter);
+}
 long do_rename(long n, const long* a) {
   return give_name(n, AT_FDCWD, a[0], AT_FDCWD, a[1], Change::kAlterLink,
                    [&] { return FTRUN_RAW6(n); });
@@ -153,15 +165,24 @@ long do_symlinkat(long n, const long* a) {
 // On descriptors that are open for writing, or harmless: the open decided already.
 long replicate_descriptor(long n, const long* a) {
   if (is_virtual(a[0])) {
-    return -EINVAL;
+    return ask_stand_in(n, a);
   }
   return replicate(n, [&] { return FTRUN_RAW6(n); });
 }
 long do_fchmod(long n, const long* a) {
-  return change_descriptor(n, a);
+  if (!is_virtual(a[0])) {
+    return change_descriptor(n, a);
+  }
+  const long result = ask_stand_in(n, a);
+  if (result == 0) {
+    net_fchmod(static_cast<int>(a[0]), static_cast<unsigned>(a[1]));
+  }
+  return result;
 }
+// A virtual object stays whose it is.
 long do_fchown(long n, const long* a) {
-  return change_descriptor(n, a);
+  const bool changes = static_cast<int>(a[1]) != -1 || static_cast<int>(a[2]) != -1;
+  return is_virtual(a[0]) && !changes ? ask_stand_in(n, a) : change_descriptor(n, a);
 }
 long do_ftruncate(long n, const long* a) {
   return replicate_descriptor(n, a);
@@ -177,6 +198,17 @@ long do_fdatasync(long n, const long* a) {
 }
 long do_sync_file_range(long n, const long* a) {
   return replicate_descriptor(n, a);
+}
+// What the kernel is told about a file, which changes nothing that anybody sees: every replica does
+// so by itself.
+long do_fadvise64(long n, const long* a) {
+  return is_virtual(a[0]) ? ask_stand_in(n, a) : FTRUN_RAW6(n);
+}
+long do_readahead(long n, const long* a) {
+  return is_virtual(a[0]) ? ask_stand_in(n, a) : FTRUN_RAW6(n);
+}
+long do_syncfs(long n, const long* a) {
+  return is_virtual(a[0]) ? ask_stand_in(n, a) : FTRUN_RAW6(n);
 }
 long do_chdir(long n, const long* a) {
   return replicate(n, [&] { return FTRUN_RAW6(n); });

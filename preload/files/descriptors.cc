@@ -10,6 +10,9 @@
 #include "preload/files/locks.h"
 #include "preload/files/replicate.h"
 #include "preload/guarded.h"
+#include "preload/net/constant_names.h"
+#include "preload/start.h"
+#include "preload/text.h"
 
 namespace ftrun::shim {
 
@@ -56,6 +59,40 @@ long native_dup(long result, int old_fd, bool close_on_exec) {
   return result;
 }
 
+namespace {
+
+// What is asked of a file by fcntl(2), beside its number and flags.
+long control_file(long number, const long* a) {
+  switch (a[1]) {
+    case F_SETLK:
+    case F_SETLKW:
+    case F_OFD_SETLK:
+    case F_OFD_SETLKW:
+    case F_GETLK:
+    case F_OFD_GETLK:
+      return lock_fcntl(number, a);
+    // Never set: there is no SIGIO, and no lease on a file that each replica has.
+    case F_GETOWN:
+    case F_GETSIG:
+      return 0;
+    case F_GETLEASE:
+      return F_UNLCK;
+    case F_GETPIPE_SZ:
+    case F_SETPIPE_SZ:
+      return -EBADF;
+    default: {
+      if (const char* name = name_of_fcntl(static_cast<int>(a[1]))) {
+        Text text;
+        text.add("fcntl(").add(name).add(") answered EINVAL: not supported on files\n");
+        shim_notice(text.c_str());
+      }
+      return -EINVAL;
+    }
+  }
+}
+
+}  // namespace
+
 long do_fcntl(long number, const long* a) {
   const int fd = static_cast<int>(a[0]);
   if (is_virtual(fd)) {
@@ -74,24 +111,8 @@ long do_fcntl(long number, const long* a) {
     case F_GETFL:
     case F_SETFL:
       return raw(number, fd, a[1], a[2]);
-    case F_SETLK:
-    case F_SETLKW:
-    case F_OFD_SETLK:
-    case F_OFD_SETLKW:
-    case F_GETLK:
-    case F_OFD_GETLK:
-      return lock_fcntl(number, a);
-    // Never set: there is no SIGIO, and no lease on a file that each replica has.
-    case F_GETOWN:
-    case F_GETSIG:
-      return 0;
-    case F_GETLEASE:
-      return F_UNLCK;
-    case F_GETPIPE_SZ:
-    case F_SETPIPE_SZ:
-      return -EBADF;
     default:
-      return -EINVAL;
+      return is_place_only(fd) ? -EBADF : control_file(number, a);
   }
 }
 

@@ -113,12 +113,19 @@ long get_range(long number, const long* a, struct flock* lock) {
 long do_flock(long number, const long* a) {
   const int fd = static_cast<int>(a[0]);
   const bool wait = (a[1] & LOCK_NB) == 0;
-  const long operation = a[1] & ~static_cast<long>(LOCK_NB);
-  if (fd_kind(fd) != FdKind::kNative) {
-    return fd_kind(fd) == FdKind::kFree ? -EBADF : -EINVAL;
+  const unsigned operation = static_cast<unsigned>(a[1]) & ~unsigned{LOCK_NB};
+  // ORDER: as the kernel asks, which since Linux 5.15 ignores mandatory locks.
+  if ((operation & LOCK_MAND) != 0) {
+    return 0;
   }
   if (operation != LOCK_SH && operation != LOCK_EX && operation != LOCK_UN) {
     return -EINVAL;
+  }
+  if (fd_kind(fd) != FdKind::kNative) {
+    return fd_kind(fd) == FdKind::kFree ? -EBADF : -EINVAL;
+  }
+  if (is_place_only(fd)) {
+    return -EBADF;
   }
   if (fd_native_class(fd) == kState) {
     return lock_state_file(number, wait, [&] { return raw(number, fd, operation | LOCK_NB); });

@@ -14,6 +14,7 @@
 #include "preload/files/identity.h"
 #include "preload/files/own.h"
 #include "preload/files/replicate.h"
+#include "preload/files/stand_in.h"
 #include "preload/guarded.h"
 
 namespace ftrun::shim {
@@ -23,8 +24,9 @@ namespace {
 // A stat of any kind. `function(out)` asks the kernel about this replica's file; `touch(times)`
 // gives it the modification time that the application was told.
 template <typename Stat, typename Touch>
-long stat_call(long number, FileClass file_class, void* out, Stat&& function, Touch&& touch) {
-  struct stat seen = {};
+long stat_call(long number, FileClass file_class, struct stat* out, Stat&& function,
+               Touch&& touch) {
+  struct stat& seen = *out;
   const bool live = doors_are_live();
   const long result = choose(number, &seen, sizeof(seen), [&] {
     const long r = function(&seen);
@@ -44,13 +46,7 @@ long stat_call(long number, FileClass file_class, void* out, Stat&& function, To
       touch(times);
     }
   }
-  return result != 0 || put_out(out, seen) ? result : -EFAULT;
-}
-
-long virtual_stat(int fd, long out) {
-  struct stat about;
-  const long result = net_fstat(fd, &about);
-  return result != 0 || put_out(pointer(out), about) ? result : -EFAULT;
+  return result;
 }
 
 // The virtual descriptor that `path` names, by `names`; -1: none. Most names say by their first
@@ -93,7 +89,7 @@ long read_link(long number, const long* a, int directory_fd, long path, long out
   return copy_out(pointer(out), link, bytes) == bytes ? length : -EFAULT;
 }
 
-long stat_path(long number, long directory_fd, long path, long out, long flags) {
+long stat_path(long number, long directory_fd, long path, long flags, struct stat* out) {
   const int fd = static_cast<int>(directory_fd);
   const bool may_be_empty = (flags & AT_EMPTY_PATH) != 0;
   const Path name(path == 0 && may_be_empty ? to_long("") : path);
@@ -102,45 +98,104 @@ long stat_path(long number, long directory_fd, long path, long out, long flags) 
   }
   const bool is_empty = may_be_empty && name.text()[0] == '\0';
   if (is_empty && is_virtual(fd)) {
-    return virtual_stat(fd, out);
+    return net_fstat(fd, out);
   }
   if ((flags & AT_SYMLINK_NOFOLLOW) == 0) {
     if (const int own = own_virtual(fd, name.text(), &own_descriptor); own >= 0) {
-      return virtual_stat(own, out);
+      return net_fstat(own, out);
     }
   }
   const FileClass file_class =
       is_empty ? static_cast<FileClass>(fd_native_class(fd)) : classify_at(fd, name.text());
   return stat_call(
-      number, file_class, pointer(out),
+      number, file_class, out,
       [&](struct stat* s) { return raw(__NR_newfstatat, fd, path, s, flags); },
       [&](const struct timespec* times) { raw(__NR_utimensat, fd, path, times, flags); });
+}
+
+long stat_descriptor(long number, long fd, struct stat* out) {
+  if (is_virtual(fd)) {
+    return net_fstat(static_cast<int>(fd), out);
+  }
+  const auto file_class = static_cast<FileClass>(fd_native_class(static_cast<int>(fd)));
+  return stat_call(
+      number, file_class, out, [&](struct stat* s) { return raw(__NR_fstat, fd, s); },
+      [&](const struct timespec* times) { raw(__NR_utimensat, fd, nullptr, times, 0); });
+}
+
+// Into the application's memory what a stat has found.
+long give_stat(long result, const struct stat& about, long out) {
+  return result != 0 || put_out(pointer(out), about) ? result : -EFAULT;
+}
+
+// Of the kernel's device numbers (new_encode_dev).
+uint32_t major_of(uint64_t device) {
+  return static_cast<uint32_t>((device >> 8 & 0xfff) | (device >> 32 & ~0xfffu));
+}
+uint32_t minor_of(uint64_t device) {
+  return static_cast<uint32_t>((device & 0xff) | (device >> 12 & ~0xffu));
+}
+
+struct statx_timestamp to_statx(const struct timespec& time) {
+  return {.tv_sec = time.tv_sec, .tv_nsec = static_cast<uint32_t>(time.tv_nsec)};
+}
+
+// What stat(2) knows, and no more: as of a file system that keeps no time of birth.
+struct statx to_statx(const struct stat& about) {
+  struct statx wide = {};
+  wide.stx_mask = STATX_BASIC_STATS;
+  wide.stx_blksize = static_cast<uint32_t>(about.st_blksize);
+  wide.stx_nlink = static_cast<uint32_t>(about.st_nlink);
+  wide.stx_uid = about.st_uid;
+  wide.stx_gid = about.st_gid;
+  wide.stx_mode = static_cast<uint16_t>(about.st_mode);
+  wide.stx_ino = about.st_ino;
+  wide.stx_size = static_cast<uint64_t>(about.st_size);
+  wide.stx_blocks = static_cast<uint64_t>(about.st_blocks);
+  wide.stx_atime = to_statx(about.st_atim);
+  wide.stx_ctime = to_statx(about.st_ctim);
+  wide.stx_mtime = to_statx(about.st_mtim);
+  wide.stx_rdev_major = major_of(about.st_rdev);
+  wide.stx_rdev_minor = minor_of(about.st_rdev);
+  wide.stx_dev_major = major_of(about.st_dev);
+  wide.stx_dev_minor = minor_of(about.st_dev);
+  return wide;
 }
 
 }  // namespace
 
 long do_fstat(long number, const long* a) {
-  if (is_virtual(a[0])) {
-    return virtual_stat(static_cast<int>(a[0]), a[1]);
-  }
-  const auto file_class = static_cast<FileClass>(fd_native_class(static_cast<int>(a[0])));
-  return stat_call(
-      number, file_class, pointer(a[1]), [&](struct stat* s) { return raw(__NR_fstat, a[0], s); },
-      [&](const struct timespec* times) { raw(__NR_utimensat, a[0], nullptr, times, 0); });
+  struct stat about = {};
+  return give_stat(stat_descriptor(number, a[0], &about), about, a[1]);
 }
 long do_stat(long number, const long* a) {
-  return stat_path(number, AT_FDCWD, a[0], a[1], 0);
+  struct stat about = {};
+  return give_stat(stat_path(number, AT_FDCWD, a[0], 0, &about), about, a[1]);
 }
 long do_lstat(long number, const long* a) {
-  return stat_path(number, AT_FDCWD, a[0], a[1], AT_SYMLINK_NOFOLLOW);
+  struct stat about = {};
+  return give_stat(stat_path(number, AT_FDCWD, a[0], AT_SYMLINK_NOFOLLOW, &about), about, a[1]);
 }
 long do_newfstatat(long number, const long* a) {
-  return stat_path(number, a[0], a[1], a[2], a[3]);
+  struct stat about = {};
+  return give_stat(stat_path(number, a[0], a[1], a[3], &about), about, a[2]);
+}
+long do_statx(long number, const long* a) {
+  const bool is_two_ways = (a[2] & AT_STATX_SYNC_TYPE) == AT_STATX_SYNC_TYPE;
+  if ((a[3] & STATX__RESERVED) != 0 || is_two_ways) {
+    return -EINVAL;
+  }
+  struct stat about = {};
+  const long result = stat_path(number, a[0], a[1], a[2], &about);
+  return result != 0 || put_out(pointer(a[4]), to_statx(about)) ? result : -EFAULT;
 }
 long do_statfs(long number, const long* a) {
   return choose_out(number, a, a[1], sizeof(struct statfs));
 }
 long do_fstatfs(long number, const long* a) {
+  if (is_virtual(a[0])) {
+    return ask_stand_in(number, a, pointer(a[1]), sizeof(struct statfs));
+  }
   return choose_out(number, a, a[1], sizeof(struct statfs));
 }
 long do_access(long number, const long* a) {
@@ -189,6 +244,9 @@ long do_getdents(long number, const long* a) {
 }
 // In parts, each after the last one's entries: together they hold what one call would give.
 long do_getdents64(long number, const long* a) {
+  if (is_virtual(a[0])) {
+    return ask_stand_in(number, a);
+  }
   const auto size = static_cast<uint32_t>(a[2]);
   long done = 0;
   for (;;) {
@@ -211,6 +269,17 @@ long do_getdents64(long number, const long* a) {
     doors_between_parts(number);
   }
 }
+namespace {
+
+long attribute_of_virtual(long number, const long* a, long out, long size) {
+  const auto room = static_cast<size_t>(size);
+  return choose_counted(number, pointer(out),
+                        room < kChoicePayloadBytesMax ? room : kChoicePayloadBytesMax,
+                        [&] { return call_stand_in(number, a); });
+}
+
+}  // namespace
+
 long do_getxattr(long number, const long* a) {
   return choose_counted(number, a, a[2], a[3]);
 }
@@ -218,7 +287,8 @@ long do_lgetxattr(long number, const long* a) {
   return choose_counted(number, a, a[2], a[3]);
 }
 long do_fgetxattr(long number, const long* a) {
-  return choose_counted(number, a, a[2], a[3]);
+  return is_virtual(a[0]) ? attribute_of_virtual(number, a, a[2], a[3])
+                          : choose_counted(number, a, a[2], a[3]);
 }
 long do_listxattr(long number, const long* a) {
   return choose_counted(number, a, a[1], a[2]);
@@ -227,7 +297,8 @@ long do_llistxattr(long number, const long* a) {
   return choose_counted(number, a, a[1], a[2]);
 }
 long do_flistxattr(long number, const long* a) {
-  return choose_counted(number, a, a[1], a[2]);
+  return is_virtual(a[0]) ? attribute_of_virtual(number, a, a[1], a[2])
+                          : choose_counted(number, a, a[1], a[2]);
 }
 
 }  // namespace ftrun::shim

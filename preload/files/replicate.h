@@ -4,6 +4,8 @@
 // Runs in the application on the shim's stack with the token held; no libc.
 #pragma once
 
+#include <fcntl.h>
+
 #include "preload/doors.h"
 #include "preload/files/outside.h"
 #include "preload/files/paths.h"
@@ -14,6 +16,13 @@ namespace ftrun::shim {
 
 inline bool is_virtual(long fd) {
   return fd_kind(static_cast<int>(fd)) == FdKind::kVirtual;
+}
+
+// Opened with O_PATH: a place in the tree, on which few calls work (fdget() of the kernel).
+// REQUIRES: the descriptor is not virtual.
+inline bool is_place_only(long fd) {
+  const long flags = raw(__NR_fcntl, fd, F_GETFL);
+  return flags >= 0 && (flags & O_PATH) != 0;
 }
 
 inline void* pointer(long value) {

@@ -8,27 +8,26 @@
 
 #include "preload/calls.h"
 #include "preload/files/replicate.h"
+#include "preload/files/sendfile.h"
 #include "preload/guarded.h"
 #include "preload/net/bytes.h"
 
 namespace ftrun::shim {
 namespace {
 
-constexpr long kChunk = 64 * 1024;
-
 // What sendfile(2) asks of the two descriptors before it moves a byte; 0 or -errno.
 long check_descriptors(int out, int in, bool has_offset) {
   if (fd_kind(out) == FdKind::kFree || fd_kind(in) == FdKind::kFree) {
     return -EBADF;
   }
-  if (is_virtual(in)) {
-    return has_offset ? -ESPIPE : -EINVAL;
-  }
-  const long reads = raw(__NR_fcntl, in, F_GETFL, 0);
-  const long writes = is_virtual(out) ? O_WRONLY : raw(__NR_fcntl, out, F_GETFL, 0);
+  const long reads = descriptor_flags(in);
+  const long writes = descriptor_flags(out);
   if (reads < 0 || writes < 0 || (reads & O_ACCMODE) == O_WRONLY ||
       (writes & O_ACCMODE) == O_RDONLY) {
     return -EBADF;
+  }
+  if (is_virtual(in)) {
+    return has_offset ? -ESPIPE : -EINVAL;
   }
   return (writes & O_APPEND) != 0 ? -EINVAL : 0;  // not where a file is written at its end alone
 }
@@ -36,7 +35,7 @@ long check_descriptors(int out, int in, bool has_offset) {
 uint8_t* chunk_buffer() {
   static uint8_t* buffer = nullptr;
   if (buffer == nullptr) {
-    buffer = static_cast<uint8_t*>(arena_alloc(kChunk, 4096));
+    buffer = static_cast<uint8_t*>(arena_alloc(kChunkBytesMax, 4096));
   }
   return buffer;
 }
@@ -44,23 +43,42 @@ uint8_t* chunk_buffer() {
 // Moves at most `left` bytes from `position`; returns how many, or -errno.
 long send_chunk(int out, int in, int64_t position, long left) {
   // ORDER: room first, so that nothing is read that cannot be written.
-  const long room = is_virtual(out) ? net_send_room(out) : kChunk;
+  const long room = is_virtual(out) ? net_send_room(out) : kChunkBytesMax;
   if (room <= 0) {
     return room;
   }
-  long wanted = room < left ? room : left;
-  wanted = wanted < kChunk ? wanted : kChunk;
-  const long buffer = to_long(chunk_buffer());
-  const long read_arguments[6] = {in, buffer, wanted, position};
-  const long n = do_pread64(__NR_pread64, read_arguments);
-  if (n <= 0) {
-    return n;
-  }
-  const long write_arguments[6] = {out, buffer, n};
-  return do_write(__NR_write, write_arguments);
+  const long wanted = room < left ? room : left;
+  Place from = {in, position};
+  Place to = {out, -1};
+  return move_chunk(&from, &to, wanted < kChunkBytesMax ? wanted : kChunkBytesMax);
 }
 
 }  // namespace
+
+long descriptor_flags(int fd) {
+  return is_virtual(fd) ? net_fcntl(fd, F_GETFL, 0) : raw(__NR_fcntl, fd, F_GETFL, 0);
+}
+
+long move_chunk(Place* from, Place* to, long bytes) {
+  const long buffer = to_long(chunk_buffer());
+  const long reads[6] = {from->fd, buffer, bytes, from->offset};
+  const long n = from->offset < 0 ? do_read(__NR_read, reads) : do_pread64(__NR_pread64, reads);
+  if (n <= 0) {
+    return n;
+  }
+  const long writes[6] = {to->fd, buffer, n, to->offset};
+  const long written =
+      to->offset < 0 ? do_write(__NR_write, writes) : do_pwrite64(__NR_pwrite64, writes);
+  const long moved = written > 0 ? written : 0;
+  if (from->offset >= 0) {
+    from->offset += moved;
+  } else if (moved < n && !is_virtual(from->fd)) {
+    const long back[3] = {from->fd, moved - n, SEEK_CUR};
+    do_lseek(__NR_lseek, back);
+  }
+  to->offset += to->offset >= 0 ? moved : 0;
+  return written;
+}
 
 long do_sendfile(long number, const long* a) {
   const int out = static_cast<int>(a[0]);

@@ -145,13 +145,27 @@ long net_writev(int fd, const struct iovec* iov, int count, int flags) {
   return write_file(file, iov, static_cast<size_t>(length), flags);
 }
 
-long net_send_room(int fd) {
+long net_send_room(int fd, int flags) {
   File* file = virtual_file(fd);
   if (file == nullptr || (file->status_flags & O_ACCMODE) == O_RDONLY) {
     return -EBADF;
   }
   FileHold hold(file);
-  return file->ops->room != nullptr ? file->ops->room(file, 0) : -EINVAL;
+  return file->ops->room != nullptr ? file->ops->room(file, flags) : -EINVAL;
+}
+
+long net_wait_input(int fd, int flags) {
+  constexpr uint32_t kEnough = kKeyReadable | EPOLLHUP | EPOLLRDHUP | EPOLLERR;
+  File* file = virtual_file(fd);
+  if (file == nullptr || (file->status_flags & O_ACCMODE) == O_WRONLY) {
+    return -EBADF;
+  }
+  const int64_t timeout_ns =
+      is_socket(file) ? as_socket(file)->options.receive_timeout_ns : int64_t{-1};
+  ingest_point();
+  return attempt_or_wait(
+      file, &file->readers, is_nonblocking(file, flags), timeout_ns,
+      [&]() -> long { return (file->ops->poll(file, kKeyReadable) & kEnough) != 0 ? 0 : -EAGAIN; });
 }
 
 long net_recvmsg(int fd, struct msghdr* message, int flags) {
@@ -280,6 +294,9 @@ long net_ioctl(int fd, unsigned long request, unsigned long argument) {
     case TIOCGPGRP:
       return -ENOTTY;
     default: {
+      if (file->ops->type == FileType::kEpoll) {
+        return -EINVAL;
+      }
       const long result =
           socket_family(file) != 0
               ? interface_ioctl(socket_family(file), request, reinterpret_cast<void*>(argument))
@@ -306,7 +323,10 @@ long net_fstat(int fd, struct stat* out) {
     file->ops->stat(file, out);
     return 0;
   }
+  const struct ucred own = application_credentials();
   __builtin_memset(out, 0, sizeof(*out));
+  out->st_uid = own.uid;
+  out->st_gid = own.gid;
   out->st_ino = file->inode;
   out->st_nlink = 1;
   out->st_blksize = 4096;
@@ -330,7 +350,14 @@ long net_fstat(int fd, struct stat* out) {
       out->st_dev = 15;
       break;
   }
+  if (file->permissions >= 0) {
+    out->st_mode = (out->st_mode & S_IFMT) | static_cast<mode_t>(file->permissions);
+  }
   return 0;
+}
+
+void net_fchmod(int fd, unsigned permissions) {
+  virtual_file(fd)->permissions = static_cast<int>(permissions & 07777);
 }
 
 long net_lseek(int fd) {

@@ -240,6 +240,8 @@ long net_fcntl(int fd, int command, unsigned long argument) {
     case F_GETSIG:
     case F_SETSIG:
       return owner_control(file, command, argument);
+    case F_GETLEASE:
+      return F_UNLCK;
     case F_GETPIPE_SZ:
     case F_SETPIPE_SZ:
       return pipe_capacity(file, command == F_SETPIPE_SZ, argument);

@@ -74,6 +74,7 @@ struct File {
   int status_flags = O_RDWR;  // as F_GETFL
   FileOwner owner;
   uint64_t inode = 0;
+  int permissions = -1;  // as fchmod has set them; -1: what the type has
   Watch* watch_first = nullptr;
   Watch* watch_last = nullptr;
   WaitQueue readers;

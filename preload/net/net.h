@@ -47,7 +47,9 @@ long net_readv(int fd, const struct iovec* iov, int count, int flags = 0);
 long net_writev(int fd, const struct iovec* iov, int count, int flags = 0);
 // `writable_space`, see sendfile: at most this many bytes would be taken now (or -EAGAIN, -EPIPE);
 // blocks like a write when the descriptor is blocking.
-long net_send_room(int fd);
+long net_send_room(int fd, int flags = 0);
+// Waits until there is something to read, an end or an error; 0 or -errno. `flags`: as above.
+long net_wait_input(int fd, int flags);
 long net_recvmsg(int fd, struct msghdr* message, int flags);
 long net_sendmsg(int fd, const struct msghdr* message, int flags);
 
@@ -91,7 +93,8 @@ long net_fcntl(int fd, int command, unsigned long argument);  // F_DUPFD* includ
 // `argument`: the application's, where it is a pointer.
 long net_ioctl(int fd, unsigned long request, unsigned long argument);
 long net_fstat(int fd, struct stat* out);
-long net_lseek(int fd);  // -ESPIPE
+void net_fchmod(int fd, unsigned permissions);  // REQUIRES: `fd` is virtual
+long net_lseek(int fd);                         // -ESPIPE
 // Opens what the virtual descriptor `fd` names anew, as open("/proc/self/fd/N") does: -ENOENT where
 // there is none, -ENXIO for what has no name to open.
 long net_reopen(int fd, int flags);

@@ -11,7 +11,6 @@ namespace {
 
 constexpr uint32_t kPageBytes = 4096;
 constexpr uint32_t kPagesDefault = 16;
-constexpr unsigned long kPipeBytesMax = 1024 * 1024;  // /proc/sys/fs/pipe-max-size
 
 struct Page {
   Page* next;
@@ -304,12 +303,15 @@ long pipe_capacity(File* file, bool set, unsigned long bytes) {
     if (bytes > (1UL << 31)) {
       return -EINVAL;
     }
-    if (bytes > kPipeBytesMax) {
-      return -EPERM;
-    }
     uint32_t pages = 1;  // the kernel rounds up to a power of two
     while (static_cast<unsigned long>(pages) * kPageBytes < bytes) {
       pages *= 2;
+    }
+    // More than every pipe has is a matter of limits and privileges.
+    const bool asks = pages > pipe->pages_max && pages > kPagesDefault;
+    const long error = asks ? ask_pipe_capacity(pages * size_t{kPageBytes}) : 0;
+    if (error < 0) {
+      return error;
     }
     if (pages < pipe->pages) {
       return -EBUSY;

@@ -43,7 +43,9 @@ TcpSocket* tcp_file(int fd, long* error) {
   File* file = socket_file(fd, error);
   TcpSocket* socket = file != nullptr ? as_tcp(file) : nullptr;
   if (file != nullptr && socket == nullptr) {
-    *error = -EOPNOTSUPP;
+    // unix_listen(), unix_accept(): one that has no name, or does not listen.
+    const bool listens = as_socket(file)->family == AF_UNIX && as_socket(file)->kind != SOCK_DGRAM;
+    *error = listens ? -EINVAL : -EOPNOTSUPP;
   }
   return socket;
 }
@@ -384,7 +386,7 @@ long net_connect(int fd, const struct sockaddr* address, socklen_t length) {
   long error = 0;
   TcpSocket* socket = tcp_file(fd, &error);
   if (socket == nullptr) {
-    return error == -EOPNOTSUPP ? -EISCONN : error;
+    return error == -EBADF || error == -ENOTSOCK ? error : -EISCONN;
   }
   if (length < sizeof(address->sa_family)) {
     return -EINVAL;

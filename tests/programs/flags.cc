@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -134,6 +135,9 @@ void pipes() {
   char much[40'000] = {};
   (void)!write(p[1], much, sizeof(much));
   say("in use", fcntl(p[0], F_SETPIPE_SZ, 4096));
+  say("more than others have", fcntl(p[0], F_SETPIPE_SZ, 1 << 21));
+  say("too much", fcntl(p[0], F_SETPIPE_SZ, 0x80000001u));
+  say("is", fcntl(p[0], F_GETPIPE_SZ));
   close(p[0]);
   close(p[1]);
 }
@@ -299,6 +303,32 @@ void facts() {
   printf("%d %zu\n", head != nullptr, length);
 }
 
+// What other threads must see at once: with one running at a time, they do.
+void barriers() {
+  const long known = syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
+  printf("barriers: %lx\n", static_cast<unsigned long>(known));
+  say("not registered", syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0));
+  say("registered", syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0));
+  say("barrier", syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0));
+  say("flag", syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 8, 0));
+  say("no such command", syscall(SYS_membarrier, 1 << 20, 0, 0));
+}
+
+// Options of the process: those that every Linux has, and none.
+void process_options() {
+  for (const int option : {PR_GET_DUMPABLE, PR_GET_KEEPCAPS, PR_GET_TIMING, PR_GET_TIMERSLACK,
+                           PR_GET_NO_NEW_PRIVS, PR_GET_CHILD_SUBREAPER, PR_MCE_KILL_GET,
+                           PR_TASK_PERF_EVENTS_DISABLE, PR_GET_THP_DISABLE, PR_GET_FPEXC, 12345}) {
+    int value = 0;
+    printf("prctl %d", option);
+    says("", option == PR_GET_CHILD_SUBREAPER ? prctl(option, &value) : prctl(option, 0, 0, 0, 0));
+  }
+  say("another way of timing", prctl(PR_SET_TIMING, 1, 0, 0, 0));
+  int* address = nullptr;
+  say("thread's word", prctl(PR_GET_TID_ADDRESS, &address));
+  printf("there: %d\n", address != nullptr && *address == gettid());
+}
+
 void messages() {
   int s[2];
   (void)!socketpair(AF_UNIX, SOCK_STREAM, 0, s);
@@ -376,6 +406,8 @@ int main() {
   capabilities();
   scheduling();
   facts();
+  barriers();
+  process_options();
   messages();
   signals_with_values();
   return 0;

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -50,6 +51,13 @@ void* follow(void*) {
 
 void* nothing(void* argument) {
   return argument;
+}
+
+void* outlive(void* thread) {
+  void* result = nullptr;
+  const int rc = pthread_join(*static_cast<pthread_t*>(thread), &result);
+  printf("the first thread: %d %ld\n", rc, reinterpret_cast<long>(result));
+  exit(3);
 }
 
 }  // namespace
@@ -102,5 +110,10 @@ int main() {
     joined += reinterpret_cast<long>(result);
   }
   printf("joined %ld\n", joined);
-  return 0;
+
+  // The first thread ends before the others.
+  pthread_t main_thread = pthread_self();
+  pthread_t last;
+  pthread_create(&last, nullptr, outlive, &main_thread);
+  pthread_exit(reinterpret_cast<void*>(42));
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The host that preload/net/query.cc asks (preload/env.h), for tests. Runs in test processes only.
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/netlink.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -48,6 +49,17 @@ long ask_permission(int name, int value) {
   const int error = setsockopt(fd, SOL_SOCKET, name, &value, sizeof(value)) == 0 ? 0 : errno;
   close(fd);
   return -error;
+}
+long ask_pipe_capacity(size_t bytes) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) {
+    return -EPERM;
+  }
+  const int result = fcntl(ends[0], F_SETPIPE_SZ, bytes);
+  const int error = errno;
+  close(ends[0]);
+  close(ends[1]);
+  return result < 0 ? -error : result;
 }
 uint32_t application_process_id() {
   return 2;
