@@ -43,7 +43,6 @@ enum class Role : uint32_t { kPrimary = 1, kSecondary = 2 };
 enum class ShimFailure : uint32_t {
   kNone = 0,
   kDiverged = 1,      // the replay met another record than the log has
-  kRefused = 2,       // the application made a call that ftrun does not support
   kCorruptInput = 3,  // a ring held bytes that do not decode
   kInternal = 4,      // an assertion of the shim
 };

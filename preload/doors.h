@@ -71,6 +71,22 @@ inline long choose_counted(long number, void* payload, size_t capacity, F&& func
                           result > 0 && capacity != 0 ? static_cast<size_t>(result) : 0);
 }
 
+// The same where the bytes may be more than one record carries: further records carry the rest, all
+// in one turn, since they are one answer. REQUIRES: `payload` is small beside the log ring.
+template <typename F>
+inline long choose_long(long number, void* payload, F&& function) {
+  constexpr auto kPartBytesMax = static_cast<long>(kChoicePayloadBytesMax);
+  auto* bytes = static_cast<uint8_t*>(payload);
+  const long total = choose(number, static_cast<F&&>(function));
+  for (long done = 0; done < total;) {
+    const long left = total - done;
+    const long part = left < kPartBytesMax ? left : kPartBytesMax;
+    choose(number, bytes + done, static_cast<size_t>(part), [&] { return part; });
+    done += part;
+  }
+  return total;
+}
+
 // A result of up to `size` bytes at `out`, which may be more than one record carries: taken in
 // parts. `part(to, bytes)` makes a choice of `bytes` bytes at most. Ends with the first part that
 // is short.

@@ -108,7 +108,8 @@ long ask_permission(int name, int value);
 long ask_pipe_capacity(size_t bytes);
 // Whether a Unix socket's name is there: 0, or -errno as access(2).
 long ask_path(const char* path);
-uint32_t application_process_id();       // as it sees itself
+// Of the application as it sees itself; only calls that name it to the kernel use the kernel's own.
+uint32_t application_process_id();
 struct ucred application_credentials();  // the same with its effective user and group
 
 // The calling thread has taken bytes from this connection: a failure report names it.

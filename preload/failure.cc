@@ -62,11 +62,8 @@ void doors_fail(ShimFailure kind, const char* text) {
     control->failure.store(kind, std::memory_order_release);
     const uint64_t one = 1;
     raw(__NR_write, control->doorbell_fd, &one, sizeof(one));
-    // What was refused names its caller itself.
-    if (kind != ShimFailure::kRefused) {
-      const struct timespec still = {kStandStillSeconds, 0};
-      raw(__NR_nanosleep, &still, nullptr);
-    }
+    const struct timespec still = {kStandStillSeconds, 0};
+    raw(__NR_nanosleep, &still, nullptr);
   }
   for (;;) {
     raw(__NR_exit_group, 125);

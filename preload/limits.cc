@@ -3,6 +3,7 @@
 // address space and of data are set higher in the kernel by that much, and read back as the
 // application set them. Runs in the application on the shim's stack with the token held; no libc.
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/resource.h>
 
 #include "preload/calls.h"
@@ -115,6 +116,19 @@ void limits_carry(Carry& carry) {
 
 int descriptor_limit() {
   return g_descriptor_limit;
+}
+
+long ask_pipe_capacity(size_t bytes) {
+  return choose(__NR_fcntl, [&]() -> long {
+    int ends[2];
+    if (raw(__NR_pipe2, ends, O_CLOEXEC) < 0) {
+      return -EPERM;  // no descriptor is left to ask with
+    }
+    const long result = raw(__NR_fcntl, ends[0], F_SETPIPE_SZ, bytes);
+    raw(__NR_close, ends[0]);
+    raw(__NR_close, ends[1]);
+    return result;
+  });
 }
 
 long do_getrlimit(long, const long* a) {

@@ -122,6 +122,17 @@ int hold_descriptor_at(int number) {
 void release_descriptor(int number) {
   raw(__NR_close, number);
 }
+// --- env.h: identity ---
+
+uint32_t application_process_id() {
+  return static_cast<uint32_t>(raw(__NR_getpid));
+}
+
+struct ucred application_credentials() {
+  return {static_cast<pid_t>(application_process_id()), static_cast<uid_t>(raw(__NR_geteuid)),
+          static_cast<gid_t>(raw(__NR_getegid))};
+}
+
 // --- what is denied ---
 
 namespace {

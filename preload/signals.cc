@@ -200,7 +200,7 @@ bool signal_file_owner(int type, int id, const siginfo_t& info) {
     Thread* thread = thread_by_tid(id);
     return thread == nullptr || signals_send(thread, info.si_signo, &info);
   }
-  const long own = raw(type == F_OWNER_PGRP ? __NR_getpgrp : __NR_getpid);
+  const long own = type == F_OWNER_PGRP ? raw(__NR_getpgrp) : application_process_id();
   return id != own || signals_send(nullptr, info.si_signo, &info);
 }
 
@@ -285,7 +285,7 @@ long call_kill(int pid, int number, const siginfo_t* given) {
   if (number < 0 || number > kSignals) {
     return -EINVAL;
   }
-  const int own = static_cast<int>(raw(__NR_getpid));
+  const auto own = static_cast<int>(application_process_id());
   // The program leads its session: its group is all there is.
   if (pid != own && pid != 0 && pid != -1 && pid != -raw(__NR_getpgrp)) {
     return raw(__NR_kill, pid, 0) == 0 ? -EPERM : -ESRCH;
@@ -308,7 +308,7 @@ long call_kill(int pid, int number, const siginfo_t* given) {
 
 long call_tkill(int tgid, int tid, int number, const siginfo_t* given) {
   Thread* thread = thread_by_tid(tid);
-  const int own = static_cast<int>(raw(__NR_getpid));
+  const auto own = static_cast<int>(application_process_id());
   if (thread == nullptr || (tgid > 0 && tgid != own)) {
     return -ESRCH;
   }

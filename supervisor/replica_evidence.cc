@@ -40,9 +40,8 @@ std::string with_newline(std::string text) {
 void Replica::check_shim_failure() {
   const Control* shared = port_->control();
   const ShimFailure failure = shared->failure.load(std::memory_order_acquire);
-  if (failure == ShimFailure::kNone || failure == ShimFailure::kRefused || app_gone_ ||
-      app_end_delivered_ || evidence_.subject == Evidence::kOfStopped ||
-      evidence_.subject == Evidence::kOfFailed) {
+  if (failure == ShimFailure::kNone || app_gone_ || app_end_delivered_ ||
+      evidence_.subject == Evidence::kOfStopped || evidence_.subject == Evidence::kOfFailed) {
     return;
   }
   const char* text = shared->failure_text;

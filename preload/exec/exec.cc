@@ -55,7 +55,7 @@ Finding process_obstacle() {
   if (thread_count() != 1) {
     return {Obstacle::kThreads};
   }
-  if (self()->tid != raw(__NR_getpid)) {
+  if (self()->tid != static_cast<int>(application_process_id())) {
     return {Obstacle::kNotFirstThread};
   }
   if (edge_lock_of_anybody_exists()) {

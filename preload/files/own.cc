@@ -55,7 +55,7 @@ class Parts {
 };
 
 bool is_own_id(int id) {
-  return id == raw(__NR_getpid) || thread_by_tid(id) != nullptr;
+  return id == static_cast<int>(application_process_id()) || thread_by_tid(id) != nullptr;
 }
 
 // /proc/self, /proc/thread-self, /proc/PID, and a thread below them.

@@ -3,7 +3,6 @@
 // each a choice. Sockets are made for one question and closed again, so a replica holds none, and a
 // promotion loses none. Runs in the application on the shim's stack with the token held; no libc.
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/if.h>
 #include <linux/netlink.h>
 #include <linux/sockios.h>
@@ -12,12 +11,11 @@
 
 #include "preload/doors.h"
 #include "preload/env.h"
+#include "preload/net/options.h"
 #include "preload/raw.h"
 
 namespace ftrun::shim {
 namespace {
-
-constexpr int kBufferBytesMaxDefault = 212992;  // net.core.wmem_max, rmem_max
 
 // A kernel's socket for as long as one question takes. It takes the lowest free number for a moment
 // in which no other thread runs.
@@ -75,15 +73,8 @@ long collect_answer(const RoutingQuestion& question, uint8_t* answer, size_t cap
 }  // namespace
 
 long ask_routing(const RoutingQuestion& question, uint8_t* answer, size_t capacity) {
-  const long total =
-      choose(__NR_sendto, [&] { return collect_answer(question, answer, capacity); });
-  for (long at = 0; at < total; at += kChoicePayloadBytesMax) {
-    const long left = total - at;
-    const long part =
-        left < static_cast<long>(kChoicePayloadBytesMax) ? left : kChoicePayloadBytesMax;
-    choose(__NR_recvfrom, answer + at, static_cast<size_t>(part), [&] { return part; });
-  }
-  return total;
+  return choose_long(__NR_sendto, answer,
+                     [&] { return collect_answer(question, answer, capacity); });
 }
 
 long ask_source_address(int family, const Address& peer, Address* local) {
@@ -137,7 +128,7 @@ int ask_buffer_limit(bool send) {
       return socket.fd() < 0 ? socket.fd() : 0;
     });
     if (result < 0) {
-      return kBufferBytesMaxDefault;  // no descriptor is left to ask with
+      return kSocketBufferBytes;  // no descriptor is left to ask with
     }
   }
   return limits[send ? 0 : 1];
@@ -152,30 +143,8 @@ long ask_permission(int name, int value) {
   });
 }
 
-long ask_pipe_capacity(size_t bytes) {
-  return choose(__NR_fcntl, [&]() -> long {
-    int ends[2];
-    if (raw(__NR_pipe2, ends, O_CLOEXEC) < 0) {
-      return -EPERM;  // no descriptor is left to ask with
-    }
-    const long result = raw(__NR_fcntl, ends[0], F_SETPIPE_SZ, bytes);
-    raw(__NR_close, ends[0]);
-    raw(__NR_close, ends[1]);
-    return result;
-  });
-}
-
 long ask_path(const char* path) {
   return choose(__NR_connect, [&] { return raw(__NR_access, path, F_OK); });
-}
-
-uint32_t application_process_id() {
-  return static_cast<uint32_t>(raw(__NR_getpid));
-}
-
-struct ucred application_credentials() {
-  return {static_cast<pid_t>(application_process_id()), static_cast<uid_t>(raw(__NR_geteuid)),
-          static_cast<gid_t>(raw(__NR_getegid))};
 }
 
 }  // namespace ftrun::shim
