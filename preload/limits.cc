@@ -13,6 +13,7 @@
 #include "preload/guarded.h"
 #include "preload/limits.h"
 #include "preload/raw.h"
+#include "preload/scheduler.h"
 
 namespace ftrun::shim {
 namespace {
@@ -148,8 +149,9 @@ long do_prlimit64(long, const long* a) {
   if (a[2] != 0 && !get_in(&wanted, reinterpret_cast<const void*>(a[2]))) {
     return -EFAULT;
   }
-  if (a[0] != 0 && a[0] != application_process_id()) {
-    return -EPERM;
+  const auto whose = static_cast<int>(a[0]);
+  if (whose != 0 && thread_by_tid(whose) == nullptr) {
+    return raw(__NR_kill, whose, 0) == -ESRCH || whose < 0 ? -ESRCH : -EPERM;
   }
   long result = get_limit(a[1], &old);
   if (result == 0 && a[2] != 0) {

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// prctl: what a process says of itself. Options that stop at the kernel are carried out by every
-// replica; those that would change how the shim works are refused, by name.
-// Runs in the application on the shim's stack with the token held; no libc.
+// prctl, personality: what a process says of itself. Options that stop at the kernel are carried
+// out by every replica; those that would change how the shim works are refused, by name. Runs in
+// the application on the shim's stack with the token held; no libc.
 #include <errno.h>
 #include <linux/prctl.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 
 #include "preload/calls.h"
+#include "preload/exec/carry.h"
 #include "preload/guarded.h"
 #include "preload/raw.h"
 #include "preload/scheduler.h"
@@ -35,6 +37,7 @@ constexpr int kSetMemoryMerge = 67;  // PR_SET_MEMORY_MERGE
 constexpr int kGetMemoryMerge = 68;
 
 constinit int g_death_signal = 0;
+constinit unsigned g_personality = 0;
 
 long refuse(int option) {
   static bool told[sizeof(kRefused) / sizeof(kRefused[0])];
@@ -50,6 +53,30 @@ long refuse(int option) {
 }
 
 }  // namespace
+
+void prctl_carry(Carry& carry) {
+  carry.value(g_death_signal);
+  carry.value(g_personality);
+}
+
+// Addresses are laid out alike in all replicas, whatever is asked for; other kinds of Unix are not
+// to be had.
+long do_personality(long, const long* a) {
+  constexpr unsigned kQuestion = 0xffffffff;
+  constexpr unsigned kLayout = ADDR_NO_RANDOMIZE | ADDR_COMPAT_LAYOUT;
+  const auto wanted = static_cast<unsigned>(a[0]);
+  const unsigned old = g_personality;
+  if (wanted != kQuestion) {
+    if ((wanted & ~kLayout) != 0) {
+      Text text;
+      text.add("personality(").hex(wanted).add(") is not supported: answered EINVAL");
+      shim_notice(text.add(describe_caller()).add("\n").c_str());
+      return -EINVAL;
+    }
+    g_personality = wanted;
+  }
+  return old;
+}
 
 long do_prctl(long number, const long* a) {
   const int option = static_cast<int>(a[0]);

@@ -414,10 +414,34 @@ long do_getrusage(long number, const long* a) {
   return choose_struct<struct rusage>(number, a, 1);
 }
 long do_getcpu(long, const long* a) {
-  for (const long address : {a[0], a[1]}) {
-    if (address != 0 && !put_out(at<void>(address), 0U)) {
-      return -EFAULT;
+  const bool is_told = (a[0] == 0 || put_out(at<void>(a[0]), self()->cpu)) &&
+                       (a[1] == 0 || put_out(at<void>(a[1]), 0U));
+  return is_told ? 0 : -EFAULT;
+}
+
+// A thread runs where it wants to run, as far as it can see: on the first of its processors.
+long do_sched_setaffinity(long number, const long* a) {
+  const bool live = doors_are_live();
+  const long first = choose(number, [&]() -> long {
+    const long result = as_is(number, a);
+    unsigned long mask[16] = {};
+    long cpu = 0;
+    if (result == 0 && raw(__NR_sched_getaffinity, a[0], sizeof(mask), mask) > 0) {
+      while (cpu < 1023 && (mask[cpu / 64] >> cpu % 64 & 1) == 0) {
+        ++cpu;
+      }
     }
+    return result < 0 ? result : cpu;
+  });
+  if (first < 0) {
+    return first;
+  }
+  if (!live) {
+    as_is(number, a);
+  }
+  Thread* thread = a[0] == 0 ? self() : thread_by_tid(static_cast<int>(a[0]));
+  if (thread != nullptr) {
+    thread->cpu = static_cast<uint32_t>(first);
   }
   return 0;
 }

@@ -345,6 +345,7 @@ long clone_call(const long* a, greg_t* registers) {
   Thread* me = self();
   Thread* child = make_thread();
   child->mask = me->mask;
+  child->cpu = me->cpu;
   child->clear_child_tid =
       (flags & CLONE_CHILD_CLEARTID) != 0 ? reinterpret_cast<int32_t*>(a[3]) : nullptr;
   child->state = ThreadState::kRunnable;

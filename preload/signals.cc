@@ -210,6 +210,16 @@ bool is_file_owner(int type, int id) {
 
 // --- system calls ---
 
+namespace {
+
+constexpr unsigned long kExposeTagBits = 0x800;    // SA_EXPOSE_TAGBITS
+constexpr unsigned long kHasRestorer = 0x4000000;  // SA_RESTORER
+constexpr unsigned long kKnownFlags =
+    SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | SA_ONSTACK | SA_RESTART | SA_NODEFER |
+    static_cast<unsigned>(SA_RESETHAND) | kExposeTagBits | kHasRestorer;
+
+}  // namespace
+
 long call_sigaction(int number, const void* action, void* old_action, size_t set_size) {
   if (number < 1 || number > kSignals || set_size != sizeof(SignalSet)) {
     return -EINVAL;
@@ -225,6 +235,7 @@ long call_sigaction(int number, const void* action, void* old_action, size_t set
     }
     signals.actions[number] = wanted;
     signals.actions[number].mask &= ~kUnblockable;
+    signals.actions[number].flags &= kKnownFlags;  // by which programs find out which are
     if (is_ignored(number)) {
       pending_discard(number);
     }

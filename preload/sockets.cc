@@ -254,6 +254,58 @@ long do_recvmsg(long, const long* a) {
   return is_told ? result : -EFAULT;
 }
 
+// Several messages, each as if it came by itself (net/socket.c).
+long do_sendmmsg(long number, const long* a) {
+  FTRUN_REQUIRE_SOCKET(a[0]);
+  auto* messages = at<mmsghdr>(a[1]);
+  const auto wanted = static_cast<uint32_t>(a[2]);
+  const int count = static_cast<int>(wanted < kIovecCountMax ? wanted : kIovecCountMax);
+  long result = 0;
+  int done = 0;
+  while (done < count) {
+    const long one[3] = {a[0], reinterpret_cast<long>(&messages[done].msg_hdr), a[3]};
+    result = do_sendmsg(number, one);
+    if (result >= 0 && !put_out(&messages[done].msg_len, static_cast<unsigned>(result))) {
+      result = -EFAULT;
+    }
+    if (result < 0) {
+      break;
+    }
+    ++done;
+  }
+  return done > 0 ? done : result;
+}
+long do_recvmmsg(long number, const long* a) {
+  int64_t timeout_ns = kNoTimeout;
+  const int64_t start_ns = virtual_now_ns();
+  if (const long error = read_timeout(a[4], &timeout_ns)) {
+    return error;
+  }
+  FTRUN_REQUIRE_SOCKET(a[0]);
+  auto* messages = at<mmsghdr>(a[1]);
+  const auto count = static_cast<uint32_t>(a[2]);
+  long flags = a[3] & ~long{MSG_WAITFORONE};
+  long result = 0;
+  uint32_t done = 0;
+  // The time is looked at after each message only, as the kernel does.
+  while (done < count && (timeout_ns < 0 || done == 0 || left_of(start_ns, timeout_ns) > 0)) {
+    const long one[3] = {a[0], reinterpret_cast<long>(&messages[done].msg_hdr), flags};
+    result = do_recvmsg(number, one);
+    if (result >= 0 && !put_out(&messages[done].msg_len, static_cast<unsigned>(result))) {
+      result = -EFAULT;
+    }
+    if (result < 0) {
+      break;
+    }
+    ++done;
+    flags |= (a[3] & MSG_WAITFORONE) != 0 ? MSG_DONTWAIT : 0;
+  }
+  if (done > 0) {
+    write_time_left(a[4], start_ns, timeout_ns);
+  }
+  return done > 0 ? done : result;
+}
+
 long do_pipe2(long, const long* a) {
   int fds[2];
   return descriptors_out(net_pipe(fds, number_of(a[1])), fds, a[0]);

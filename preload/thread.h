@@ -73,6 +73,8 @@ struct Thread {
   SignalSet waited_signals;  // rt_sigtimedwait
   siginfo_t pending_info[kSignals];
 
+  uint32_t cpu;  // on which it runs as far as it can see
+
   // At exit.
   int32_t* clear_child_tid;
   void* robust_list;

@@ -3,6 +3,7 @@
 // choices. Runs in the application on the shim's stack with the token held; no libc.
 #include <errno.h>
 #include <sys/time.h>
+#include <sys/timex.h>
 #include <time.h>
 
 #include "preload/calls.h"
@@ -10,6 +11,7 @@
 #include "preload/env.h"
 #include "preload/guarded.h"
 #include "preload/raw.h"
+#include "preload/start.h"
 #include "preload/times.h"
 
 namespace ftrun::shim {
@@ -65,6 +67,41 @@ long do_clock_getres(long number, const long* a) {
     return choose_time(number, a);
   }
   return a[1] == 0 || put_out(at<void>(a[1]), to_timespec(coarse ? 4'000'000 : 1)) ? 0 : -EFAULT;
+}
+
+namespace {
+
+// What the kernel says of its clock, with the time of the virtual one.
+long choose_adjustment(long number, const long* a, int which) {
+  struct timex clock = {};
+  if (!get_in(&clock, at<void>(a[which]))) {
+    return -EFAULT;
+  }
+  constexpr unsigned kOffsetRead = ADJ_OFFSET_SS_READ;
+  if (clock.modes != 0 && clock.modes != kOffsetRead) {
+    shim_notice("refused: setting the host's clock (adjtimex): answered EPERM\n");
+    return -EPERM;
+  }
+  const long result = choose(number, &clock, sizeof(clock), [&] {
+    return which == 0 ? raw(number, &clock) : raw(number, a[0], &clock);
+  });
+  if (result < 0) {
+    return result;
+  }
+  const int64_t now = doors_clock_ns() + realtime_offset_ns();
+  clock.time.tv_sec = now / kNsPerSecond;
+  clock.time.tv_usec = now % kNsPerSecond / ((clock.status & STA_NANO) != 0 ? 1 : 1000);
+  return put_out(at<void>(a[which]), clock) ? result : -EFAULT;
+}
+
+}  // namespace
+
+long do_adjtimex(long number, const long* a) {
+  return choose_adjustment(number, a, 0);
+}
+long do_clock_adjtime(long number, const long* a) {
+  return is_realtime(a[0]) ? choose_adjustment(number, a, 1)
+                           : choose(number, [&] { return raw(number, a[0], a[1]); });
 }
 
 namespace {

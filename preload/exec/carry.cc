@@ -121,6 +121,7 @@ void carry_all(Carry& carry) {
   identity_carry(carry);
   tcp_carry(carry);
   limits_carry(carry);
+  prctl_carry(carry);
   carry.saves() ? save_descriptors(carry) : restore_descriptors(carry);
   inodes_carry(carry);  // ORDER: after the descriptors, which take numbers when they are made
 }

@@ -51,6 +51,7 @@ void identity_carry(Carry& carry);  // inode numbers of state files
 void inodes_carry(Carry& carry);    // those of virtual objects
 void tcp_carry(Carry& carry);       // which ids were given
 void limits_carry(Carry& carry);    // those that the shim moves in the kernel
+void prctl_carry(Carry& carry);     // what the process has said of itself
 
 // All of it. Saving: false if it is too much. Restoring: in the new image, before its trap is
 // armed.

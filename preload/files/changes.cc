@@ -117,6 +117,24 @@ long do_utimes(long n, const long* a) {
 long do_futimesat(long n, const long* a) {
   return a[1] == 0 && a[0] != AT_FDCWD ? change_descriptor(n, a) : at_path_of(n, a, Change::kAlter);
 }
+long do_setxattr(long n, const long* a) {
+  return at_path(n, a, Change::kAlter);
+}
+long do_lsetxattr(long n, const long* a) {
+  return at_path(n, a, Change::kAlterLink);
+}
+long do_fsetxattr(long n, const long* a) {
+  return change_descriptor(n, a);
+}
+long do_removexattr(long n, const long* a) {
+  return at_path(n, a, Change::kAlter);
+}
+long do_lremovexattr(long n, const long* a) {
+  return at_path(n, a, Change::kAlterLink);
+}
+long do_fremovexattr(long n, const long* a) {
+  return change_descriptor(n, a);
+}
 long do_rename(long n, const long* a) {
   return give_name(n, AT_FDCWD, a[0], AT_FDCWD, a[1], Change::kAlterLink,
                    [&] { return FTRUN_RAW6(n); });

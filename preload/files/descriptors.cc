@@ -16,6 +16,20 @@
 
 namespace ftrun::shim {
 
+namespace {
+
+void refuse_ioctl(int fd, unsigned request) {
+  static unsigned told = 0;  // the last one
+  if (fd_kind(fd) == FdKind::kNative && request != told) {
+    told = request;
+    Text text;
+    text.add("ioctl(").hex(request).add(") answered ENOTTY: not supported on files\n");
+    shim_notice(text.c_str());
+  }
+}
+
+}  // namespace
+
 long do_ioctl(long number, const long* a) {
   if (is_virtual(a[0])) {
     return net_ioctl(static_cast<int>(a[0]), static_cast<unsigned long>(a[1]),
@@ -38,9 +52,14 @@ long do_ioctl(long number, const long* a) {
     }
     case FIONREAD:
       return choose_out(number, a, a[2], sizeof(int));
+    case TCGETS:
+    case TIOCGWINSZ:
+    case TIOCGPGRP:
+      break;  // whether it is a terminal
     default:
-      return fd_kind(static_cast<int>(a[0])) == FdKind::kFree ? -EBADF : -ENOTTY;
+      refuse_ioctl(static_cast<int>(a[0]), static_cast<unsigned>(a[1]));
   }
+  return fd_kind(static_cast<int>(a[0])) == FdKind::kFree || is_place_only(a[0]) ? -EBADF : -ENOTTY;
 }
 
 // The result of a dup of a virtual descriptor.

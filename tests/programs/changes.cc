@@ -233,6 +233,25 @@ void attributes() {
   say("none", getxattr("attributes", "user.none", value, sizeof(value)));
   say("list", listxattr("attributes", value, sizeof(value)));
   say("how long", listxattr("attributes", nullptr, 0));
+  say("set", setxattr("attributes", "user.one", "1", 1, 0));
+  say("to be new", setxattr("attributes", "user.one", "2", 1, XATTR_CREATE));
+  say("to be there", setxattr("attributes", "user.two", "2", 1, XATTR_REPLACE));
+  say("unknown flag", setxattr("attributes", "user.one", "1", 1, 8));
+  say("set anew", lsetxattr("attributes", "user.one", "three", 5, XATTR_REPLACE));
+  const int fd = open("attributes", O_RDONLY);
+  say("of the descriptor", fsetxattr(fd, "user.two", "2", 1, 0));
+  say("get", fgetxattr(fd, "user.one", value, sizeof(value)));
+  printf("%.5s\n", value);
+  say("short of room", getxattr("attributes", "user.one", value, 2));
+  say("how many", listxattr("attributes", nullptr, 0));
+  say("removed", removexattr("attributes", "user.one"));
+  say("removed again", lremovexattr("attributes", "user.one"));
+  say("removed by descriptor", fremovexattr(fd, "user.two"));
+  say("left", listxattr("attributes", nullptr, 0));
+  say("no such kind", setxattr("attributes", "nowhere.x", "1", 1, 0));
+  say("of none", setxattr("none", "user.one", "1", 1, 0));
+  say("nowhere", syscall(SYS_setxattr, "attributes", "user.one", 8, 1, 0));
+  close(fd);
   unlink("attributes");
 }
 

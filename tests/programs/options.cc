@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
@@ -312,6 +313,58 @@ void flags_of_messages() {
   close(fd);
 }
 
+// Several messages in one call.
+void many_messages() {
+  for (const int kind : {SOCK_STREAM, SOCK_SEQPACKET, SOCK_DGRAM}) {
+    int s[2];
+    (void)!socketpair(AF_UNIX, kind, 0, s);
+    char text[] = "one two three";
+    iovec out[3] = {{text, 3}, {text + 3, 4}, {text + 7, 6}};
+    mmsghdr messages[3] = {};
+    for (int i = 0; i < 3; ++i) {
+      messages[i].msg_hdr.msg_iov = out + i;
+      messages[i].msg_hdr.msg_iovlen = 1;
+    }
+    say("sendmmsg", sendmmsg(s[0], messages, 3, 0));
+    printf("%u %u %u\n", messages[0].msg_len, messages[1].msg_len, messages[2].msg_len);
+    char in[5][4] = {};
+    iovec room[5];
+    mmsghdr got[5] = {};
+    for (int i = 0; i < 5; ++i) {
+      room[i] = {in[i], 4};
+      got[i].msg_hdr.msg_iov = room + i;
+      got[i].msg_hdr.msg_iovlen = 1;
+    }
+    say("recvmmsg", recvmmsg(s[1], got, 5, MSG_WAITFORONE, nullptr));
+    for (int i = 0; i < 5; ++i) {
+      printf("%u %x %.4s\n", got[i].msg_len, static_cast<unsigned>(got[i].msg_hdr.msg_flags),
+             in[i]);
+    }
+    timespec time = {0, 0};
+    (void)!write(s[0], "x", 1);
+    say("until now", recvmmsg(s[1], got, 5, 0, &time));
+    time = {100, 0};
+    (void)!write(s[0], "x", 1);
+    say("some", recvmmsg(s[1], got, 1, 0, &time));
+    printf("left: %d\n", time.tv_sec >= 99);
+    time = {-1, 0};
+    say("wrong time", recvmmsg(s[1], got, 1, 0, &time));
+    say("nothing there", recvmmsg(s[1], got, 1, MSG_DONTWAIT, nullptr));
+    say("none wanted", recvmmsg(s[1], got, 0, 0, nullptr));
+    say("none to send", sendmmsg(s[1], messages, 0, 0));
+    say("nowhere", syscall(SYS_recvmmsg, s[1], 8, 1, MSG_DONTWAIT, nullptr));
+    say("nowhere", syscall(SYS_sendmmsg, s[1], 8, 1, 0));
+    messages[1].msg_hdr.msg_iov = reinterpret_cast<iovec*>(8);
+    say("one, then a bad address", sendmmsg(s[1], messages, 3, 0));
+    close(s[1]);
+    say("nobody there", sendmmsg(s[0], messages, 3, MSG_NOSIGNAL));
+    close(s[0]);
+  }
+  mmsghdr message = {};
+  say("not a socket", sendmmsg(0, &message, 1, 0));
+  say("not open", recvmmsg(700, &message, 1, 0, nullptr));
+}
+
 }  // namespace
 
 int main() {
@@ -336,5 +389,6 @@ int main() {
   internet(AF_INET6);
   credentials();
   flags_of_messages();
+  many_messages();
   return 0;
 }

@@ -36,7 +36,6 @@ const Call kCalls[] = {
     {"inotify_init1", SYS_inotify_init1, {0}},
     {"signalfd4", SYS_signalfd4, {-1, 0, 8, 0}},
     {"timer_create", SYS_timer_create, {0, 0, 0}},
-    {"sendmmsg", SYS_sendmmsg, {0, 0, 0, 0}},
     {"seccomp", SYS_seccomp, {0, 0, 0}},
     {"keyctl", SYS_keyctl, {0, -3, 0, 0}},
     {"kcmp", SYS_kcmp, {0, 0, 0, 0}},

@@ -7,13 +7,17 @@
 #include <linux/capability.h>
 #include <linux/mempolicy.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/timex.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <initializer_list>
@@ -50,6 +54,61 @@ void scheduling() {
   say("disks", syscall(SYS_ioprio_set, 1, 0, kBestEffort | 6));
   say("is", syscall(SYS_ioprio_get, 1, 0));
   say("disks, wrongly", syscall(SYS_ioprio_set, 1, 0, 7 << 13));
+}
+
+// Where a thread runs, as it has asked for.
+void processors() {
+  cpu_set_t all;
+  say("affinity", sched_getaffinity(0, sizeof(all), &all));
+  for (int i = 0; i < CPU_SETSIZE; ++i) {
+    if (CPU_ISSET(i, &all)) {
+      cpu_set_t one;
+      CPU_ZERO(&one);
+      CPU_SET(i, &one);
+      say("one processor", sched_setaffinity(0, sizeof(one), &one));
+      unsigned cpu = 9999;
+      syscall(SYS_getcpu, &cpu, nullptr, nullptr);
+      printf("there: %d %d\n", static_cast<int>(cpu) == i, sched_getcpu() == i);
+    }
+  }
+  cpu_set_t none;
+  CPU_ZERO(&none);
+  say("none", sched_setaffinity(0, sizeof(none), &none));
+  say("of nobody", sched_setaffinity(12345, sizeof(all), &all));
+  say("all", sched_setaffinity(0, sizeof(all), &all));
+}
+
+// What the host's clock is like; changing it is not tried.
+void clock_state() {
+  timex state = {};
+  const int result = adjtimex(&state);
+  timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  printf("clock: %d, time agrees: %d\n", result >= 0, now.tv_sec - state.time.tv_sec <= 1);
+  state = {};
+  say("clock_adjtime", clock_adjtime(CLOCK_REALTIME, &state) >= 0);
+  say("of another clock", clock_adjtime(CLOCK_MONOTONIC, &state));
+  say("nowhere", syscall(SYS_adjtimex, 8));
+}
+
+void identities() {
+  say("personality", personality(0xffffffff));
+  say("no randomness", personality(ADDR_NO_RANDOMIZE));
+  say("is", personality(0xffffffff));
+  say("as before", personality(0));
+  rlimit limit;
+  say("own limit", prlimit(getpid(), RLIMIT_CORE, nullptr, &limit));
+  say("nobody's limit", prlimit(12345, RLIMIT_CORE, nullptr, &limit));
+  // Unknown flags are gone when they are read back.
+  struct {
+    void* handler;
+    unsigned long flags;
+    void* restorer;
+    unsigned long mask;
+  } action = {nullptr, 0x7fffffff & ~0x4000000UL, nullptr, 0};
+  say("all flags", syscall(SYS_rt_sigaction, SIGUSR1, &action, nullptr, 8));
+  say("read back", syscall(SYS_rt_sigaction, SIGUSR1, nullptr, &action, 8));
+  printf("%lx\n", action.flags);
 }
 
 void memory() {
@@ -125,6 +184,9 @@ void users() {
 
 int main() {
   scheduling();
+  processors();
+  clock_state();
+  identities();
   memory();
   links();
   sessions();
