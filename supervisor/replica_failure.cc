@@ -20,7 +20,8 @@
 namespace ftrun {
 
 namespace {
-constexpr int kKillDeadlineMs = 10'000;  // for a killed process to be gone
+constexpr int kKillDeadlineMs = 10'000;  // for a killed process to be gone,
+constexpr int kHarmlessMs = 1'000;       // where nothing depends on it
 constexpr int kLastFlushMs = 1'000;      // for the last frames at the end
 constexpr int kStopGraceMs = 50;         // for a stopped application to be continued
 constexpr int kLostMsMax = 1'000;        // for a lost unit's last output
@@ -37,21 +38,22 @@ void Replica::peer_lost(link::Peer* peer, const std::string& why) {
 
 // We have won a view without `replica`. ORDER: its supervisor is dead and our end of its link is
 // closed before any position is read from the kernel (nothing that it relayed can be read twice);
-// its keeper is dead before a socket is used (we are the only owner then); everything is gone
-// before the core hears of it.
+// its keeper has been killed before a socket is used, and everything before the core hears of it.
+// Only the supervisor must be gone: a keeper or an init that the kernel takes long to end runs no
+// more code; all that waits for it is the end of connections that we close meanwhile.
 void Replica::exclude(unit::ReplicaId replica, bool take_connections) {
   link::Peer* peer = peers_.find(replica);
   FTRUN_ASSERT(peer != nullptr);
   peer->suspected = true;
   use_memory_reserve();
-  const auto must_end = [this](const process::Descriptor& process, const char* what) {
-    const Result<void> ended = edge::kill_and_wait(process.get(), kKillDeadlineMs);
+  const auto end = [this](const process::Descriptor& process, const char* what, int patience_ms) {
+    const Result<void> ended = edge::kill_and_wait(process.get(), patience_ms);
     if (!ended.ok()) {
       event("trouble", fmt::format("the excluded replica's {}: {}", what, ended.error().message));
     }
     return ended.ok();
   };
-  if (!must_end(peer->supervisor, "supervisor")) {
+  if (!end(peer->supervisor, "supervisor", kKillDeadlineMs)) {
     // It may still write to clients: nothing may be touched. The unit cannot go on here.
     exit_code_ = 1;
     done_ = true;
@@ -67,12 +69,12 @@ void Replica::exclude(unit::ReplicaId replica, bool take_connections) {
     if (!sockets.ok()) {
       event("trouble", "no sockets from the dead sender's keeper: " + sockets.error().message);
     }
-    must_end(peer->keeper, "keeper");
+    end(peer->keeper, "keeper", kHarmlessMs);
     adopted = edge_->take(sockets.ok() ? std::move(*sockets) : std::vector<edge::TakenSocket>());
   } else {
-    must_end(peer->keeper, "keeper");
+    end(peer->keeper, "keeper", kHarmlessMs);
   }
-  must_end(peer->init, "init");
+  end(peer->init, "init", kHarmlessMs);
   if (take_connections) {
     event("takeover", fmt::format("{} connections, {} listeners", adopted.connections.size(),
                                   adopted.listeners.size()));

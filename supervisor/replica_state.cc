@@ -2,7 +2,6 @@
 // A replica's copies of the state directories: made before the application starts and marked while
 // it runs (their end: replica_failure.cc). See replica.h and process/state_dirs.h. Supervisor only.
 #include <fmt/format.h>
-#include <poll.h>
 
 #include "supervisor/process/state_dirs.h"
 #include "supervisor/replica.h"
@@ -38,8 +37,7 @@ void Replica::note_state() {
 // removed. Waits a while; at a clean end all end together.
 bool Replica::peers_have_ended() {
   for (const link::Peer& peer : peers_.all()) {
-    pollfd gone{peer.init.get(), POLLIN, 0};
-    if (poll(&gone, 1, kPeerEndMs) != 1) {
+    if (!edge::wait_for_end(peer.init.get(), kPeerEndMs)) {
       event("trouble", fmt::format("replica {} has not ended; all copies of state directories stay",
                                    arbiter::replica_name(peer.replica)));
       return false;

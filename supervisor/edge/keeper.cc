@@ -19,11 +19,14 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <fstream>
 #include <new>
 #include <numeric>
 #include <string>
 
 #include "supervisor/edge/outside_locks.h"
+#include "supervisor/link/peers.h"
+#include "supervisor/liveness.h"
 #include "supervisor/process/proc_info.h"
 
 namespace ftrun::edge {
@@ -31,9 +34,23 @@ namespace ftrun::edge {
 namespace {
 
 constexpr int kKeeperLookMs = 1'000;
+constexpr int kEndLookMs = 20;
 
 int open_pidfd(pid_t pid) {
   return static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+}
+
+// 0 where /proc does not say.
+pid_t process_of(int pidfd) {
+  std::ifstream file("/proc/self/fdinfo/" + std::to_string(pidfd));
+  pid_t pid = 0;
+  for (std::string word; file >> word;) {
+    if (word == "Pid:") {
+      file >> pid;
+      break;
+    }
+  }
+  return pid;
 }
 
 // All that may be open in `pid`, where /proc does not say: asking for one that is not costs little.
@@ -202,19 +219,33 @@ Result<std::vector<TakenSocket>> take_sockets(pid_t keeper, int keeper_pidfd) {
   return sockets;
 }
 
-Result<void> kill_and_wait(int pidfd, int timeout_ms) {
+bool wait_for_end(int pidfd, int patience_ms) {
+  const pid_t pid = process_of(pidfd);
+  int64_t left_ns = int64_t{patience_ms} * 1'000'000;
+  for (;;) {
+    const int64_t before_ns = link::monotonic_ns();
+    pollfd gone{pidfd, POLLIN, 0};
+    if (poll(&gone, 1, left_ns > 0 ? kEndLookMs : 0) > 0) {
+      return true;
+    }
+    if (left_ns <= 0) {
+      return false;
+    }
+    // Longer than asked for: it was us who did not run.
+    const int64_t waited_ns =
+        std::min(link::monotonic_ns() - before_ns, int64_t{kEndLookMs} * 1'000'000);
+    const process::ProcessLook look = process::look_at_process(pid);
+    left_ns -= look.runnable || look.waits_for_disk ? waited_ns / kStarvedPatience : waited_ns;
+  }
+}
+
+Result<void> kill_and_wait(int pidfd, int patience_ms) {
   if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0) != 0 && errno != ESRCH) {
     return system_error("pidfd_send_signal", errno);
   }
-  pollfd gone{pidfd, POLLIN, 0};
-  const int ready = poll(&gone, 1, timeout_ms);
-  if (ready < 0 && errno != EINTR) {
-    return system_error("poll of a pidfd", errno);
-  }
-  if (ready <= 0) {
-    return Error{"a killed process did not end in time", ETIMEDOUT};
-  }
-  return {};
+  return wait_for_end(pidfd, patience_ms)
+             ? Result<void>()
+             : Error{"a killed process did not end in time", ETIMEDOUT};
 }
 
 Result<uint64_t> process_start_time(pid_t pid) {

@@ -57,8 +57,12 @@ Result<pid_t> start_keeper(const KeeperWatch& watch);
 // holds, without its help: it may be stopped. The table's other owner must be dead already.
 Result<std::vector<TakenSocket>> take_sockets(pid_t keeper, int keeper_pidfd);
 
-// Sends SIGKILL by pidfd and waits until the process is gone.
-Result<void> kill_and_wait(int pidfd, int timeout_ms);
+// Waits until the process of `pidfd` is gone; false: it was not for so long. Signals are no reason
+// to stop waiting (SIGURG comes at any time), and only time counts in which it could have ended:
+// not while we did not run ourselves, and a tenth while it waits for a CPU or a disk.
+bool wait_for_end(int pidfd, int patience_ms);
+// Sends SIGKILL by pidfd and waits as above.
+Result<void> kill_and_wait(int pidfd, int patience_ms);
 
 // Field 22 of /proc/<pid>/stat, and a pidfd to exactly that process. Refuses one of another user:
 // whoever names a process may have it killed.

@@ -105,7 +105,11 @@ Result<void> Peers::hear_hello(Peer* peer, const Hello& self, int64_t deadline_n
   };
   while (!answer) {
     pollfd readable{peer->link.fd(), POLLIN, 0};
-    if (poll(&readable, 1, remaining_ms(deadline_ns)) <= 0) {
+    const int ready = poll(&readable, 1, remaining_ms(deadline_ns));
+    if (ready < 0 && errno == EINTR) {
+      continue;
+    }
+    if (ready <= 0) {
       return Error{
           "link: replica " + arbiter::replica_name(peer->replica) + " did not say hello in time",
           ETIMEDOUT};

@@ -4,7 +4,9 @@
 #include "supervisor/edge/keeper.h"
 
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 #include "edge_fixture.h"
@@ -115,6 +117,45 @@ TEST_F(KeeperTest, SocketsAreTakenFromAStoppedKeeper) {
   ::close(*keeper);
   ::close(report_pipe[0]);
   ::close(report_pipe[1]);
+}
+
+// SIGURG reaches a supervisor at any time. A killed process takes some milliseconds to give back
+// its memory.
+TEST(KillAndWait, GoesOnWaitingThroughSignals) {
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  sigaction(SIGALRM, &action, nullptr);
+  constexpr size_t kBytes = 256u << 20;
+  int ready[2];
+  ASSERT_EQ(pipe(ready), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    void* memory = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    [[maybe_unused]] const ssize_t said = write(ready[1], &memory, 1);
+    pause();
+  }
+  char go = 0;
+  ASSERT_EQ(read(ready[0], &go, 1), 1);
+  const int pidfd = static_cast<int>(syscall(SYS_pidfd_open, child, 0));
+  const itimerval often{{0, 200}, {0, 200}};
+  setitimer(ITIMER_REAL, &often, nullptr);
+  const Result<void> ended = kill_and_wait(pidfd, 10'000);
+  const itimerval never{};
+  setitimer(ITIMER_REAL, &never, nullptr);
+  EXPECT_TRUE(ended.ok()) << ended.error().message;
+  EXPECT_EQ(waitpid(child, nullptr, WNOHANG), child);
+  close(pidfd);
+  close(ready[0]);
+  close(ready[1]);
+}
+
+TEST(WaitForEnd, IsNotForEver) {
+  const int self = static_cast<int>(syscall(SYS_pidfd_open, getppid(), 0));
+  const int64_t before_ns = link::monotonic_ns();
+  EXPECT_FALSE(wait_for_end(self, 100));
+  EXPECT_GE(link::monotonic_ns() - before_ns, 100'000'000);
+  close(self);
 }
 
 TEST(OpenEndedProcess, IsGoneAtOnce) {
