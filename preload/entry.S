@@ -4,6 +4,7 @@
 //
 // Rule: no C++ code of the shim runs on an application stack (its residue would differ between
 // replicas, and stacks may be tiny). Each way in switches to the thread's shim stack first.
+#include "preload/forget.inc"
 #include "preload/layout.h"
 
 // ---- the gate: copied to FTRUN_GATE_ADDRESS; position independent -------------------------------
@@ -46,21 +47,6 @@ ftrun_clone_return:
         movq    FTRUN_THREAD_STACK(%rdi), %rsp
         call    shim_clone_child
         ud2
-
-// What the shim leaves in the registers that a function may change differs between replicas, and
-// handlers and later saved contexts show it. All but the result (%rax) and %ecx become zero.
-        .macro  FORGET
-        xorl    %edx, %edx
-        xorl    %esi, %esi
-        xorl    %edi, %edi
-        xorl    %r8d, %r8d
-        xorl    %r9d, %r9d
-        xorl    %r10d, %r10d
-        xorl    %r11d, %r11d
-        .irp    n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
-        pxor    %xmm\n, %xmm\n
-        .endr
-        .endm
 
 // ---- calls through the PLT ----------------------------------------------------------------------
 // %eax = number, arguments in C ABI registers.

@@ -22,7 +22,9 @@
 // itself. What a secondary copies out of the log instead goes through copy_out.
 //
 // Both sides of a copy are guarded, so a wrong pointer of the shim's own shows as EFAULT too.
-// A fault costs 2 us (a signal); without one, 16 bytes cost 3 ns where memcpy needs 2.
+// Measured by bench-guarded on an AMD EPYC (family 26, model 2, a virtual machine): without a fault
+// 16 bytes cost 1.2 ns, by memcpy 1.7; with one, 25 us (two signals), where any page fault
+// takes 14.
 #pragma once
 
 #include <stddef.h>
