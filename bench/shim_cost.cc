@@ -2,10 +2,11 @@
 // What calls cost inside the shim, in ns of this process' CPU time: bench/run runs it natively and
 // under ftrun. An ordinary program; CPU clocks are true values in both, other clocks are virtual
 // under ftrun and would not do.
-//   bench-shim-cost PORT [filtered]    listens there for one client, which sends kRoundBytes per
-//                                      round and reads as many back
+//   bench-shim-cost PORT [filtered|walled]  listens there for one client, which sends kRoundBytes
+//                                           per round and reads as many back
 // filtered: with Syscall User Dispatch armed, as under the shim, but for no address. What the
-// kernel takes for that is part of every call that the shim makes.
+// kernel takes for that is part of every call that the shim makes. walled: with the filter of
+// supervisor/process/call_wall.h besides.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -23,6 +24,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
+
+#include "supervisor/process/call_wall.h"
 
 namespace {
 
@@ -39,6 +43,20 @@ int64_t cpu_ns() {
   timespec now;
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
   return now.tv_sec * 1'000'000'000 + now.tv_nsec;
+}
+
+void raise_wall() {
+  const auto program = ftrun::process::build_call_wall();
+  if (!program.ok() || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
+    std::fprintf(stderr, "no filter of system calls\n");
+    std::exit(1);
+  }
+  std::vector<sock_filter> rules = *program;
+  const sock_fprog wall{static_cast<unsigned short>(rules.size()), rules.data()};
+  if (ftrun::process::raise_call_wall(wall) != 0) {
+    std::perror("seccomp");
+    std::exit(1);
+  }
 }
 
 void arm_dispatch() {
@@ -118,10 +136,11 @@ void measure_connection(int fd) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const bool filtered = argc == 3 && std::strcmp(argv[2], "filtered") == 0;
+  const bool walled = argc == 3 && std::strcmp(argv[2], "walled") == 0;
+  const bool filtered = walled || (argc == 3 && std::strcmp(argv[2], "filtered") == 0);
   const int port = argc < 2 ? 0 : std::atoi(argv[1]);
   if (argc != 2 + (filtered ? 1 : 0) || port <= 0 || port > 65535) {
-    std::fprintf(stderr, "usage: bench-shim-cost PORT [filtered]\n");
+    std::fprintf(stderr, "usage: bench-shim-cost PORT [filtered|walled]\n");
     return 2;
   }
   if (pipe(pipe_fds) != 0) {
@@ -130,6 +149,9 @@ int main(int argc, char** argv) {
   }
   if (filtered) {
     arm_dispatch();
+  }
+  if (walled) {
+    raise_wall();
   }
   measure_connection(accept_client(port));
   timespec now;

@@ -55,13 +55,14 @@ def run(command, port):
 
 
 def measure(build):
-    """[{operation, native_ns, filtered_ns, shim_ns}] in the program's order; filtered: natively, under
-    the kernel's dispatch as the shim arms it."""
+    """[{operation, native_ns, filtered_ns, walled_ns, shim_ns}] in the program's order; filtered:
+    natively, under the kernel's dispatch as the shim arms it; walled: and the filter besides."""
     program = os.path.join(build, "bench-shim-cost")
     with tempfile.TemporaryDirectory(prefix="ftrun-bench-") as directory:
         recorder = [os.path.join(build, "ftrun-record-replay"), "--log",
                     os.path.join(directory, "log"), "--"]
-        ways = {"native_ns": ([], []), "filtered_ns": ([], ["filtered"]), "shim_ns": (recorder, [])}
+        ways = {"native_ns": ([], []), "filtered_ns": ([], ["filtered"]),
+                "walled_ns": ([], ["walled"]), "shim_ns": (recorder, [])}
         runs = {way: [] for way in ways}
         for _ in range(REPEATS):
             for way, (before, after) in ways.items():
@@ -72,7 +73,7 @@ def measure(build):
 
 
 def print_table(costs):
-    print(f"{'one call, ns of CPU time':36} {'native':>9} {'dispatched':>15} {'in the shim':>12}")
+    print(f"{'one call, ns of CPU time':36} {'native':>9} {'dispatched':>15} {'and filtered':>13} {'in the shim':>12}")
     for cost in costs:
         print(f"{cost['operation']:36} {cost['native_ns']:9,.0f} {cost['filtered_ns']:15,.0f} "
-              f"{cost['shim_ns']:12,.0f}")
+              f"{cost['walled_ns']:13,.0f} {cost['shim_ns']:12,.0f}")

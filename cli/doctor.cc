@@ -12,6 +12,7 @@
 
 #include "cli/options.h"
 #include "fmt/format.h"
+#include "supervisor/process/call_wall.h"
 #include "supervisor/process/program_check.h"
 
 namespace ftrun::cli {
@@ -92,7 +93,17 @@ std::string cost_of_root() {
                           "(EINVAL)";
 }
 
+std::string cost_of_wall() {
+  const Result<void> found = process::probe_call_wall();
+  return found.ok()
+             ? ""
+             : found.error().message +
+                   ": units start with --no-filter only; nothing but the shim keeps a program "
+                   "from calls that it must not make";
+}
+
 constexpr Comfort kComforts[] = {
+    {"call filter", &cost_of_wall},
     {"processor cores", &cost_of_cores},
     {"socket buffers", &cost_of_buffers},
     {"address space", &cost_of_address_space},

@@ -46,6 +46,8 @@ void describe(CLI::App* app, RunOptions* options) {
                   "how input and log travel between the replicas: memory (default) lets the "
                   "sender's supervisor read the primary's rings, tcp sends frames")
       ->check(CLI::IsMember({"memory", "tcp"}));
+  app->add_flag("--no-filter", options->no_filter,
+                "leave out the filter that refuses system calls beside the shim, too");
   app->add_flag("--recover", options->recover,
                 "after an unclean end: go on with the newest copy of the state directories");
   app->add_option("--record-log", options->record_log, "also write the log to this file");

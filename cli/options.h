@@ -31,6 +31,7 @@ struct RunOptions {
   double spin_limit_seconds = 0;  // 0: none
   double stop_grace_seconds = kStopGraceSecondsDefault;
   std::string transport = "memory";  // or "tcp"
+  bool no_filter = false;            // no second wall (process/call_wall.h)
   bool recover = false;
   std::string record_log;
   bool check = false;                // `ftrun check`: one replica, watched

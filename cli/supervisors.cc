@@ -85,7 +85,9 @@ std::vector<std::string> supervisor_arguments(const std::string& path, const Run
                                         "--spin-limit",
                                         milliseconds(options.spin_limit_seconds),
                                         "--stop-grace",
-                                        milliseconds(options.stop_grace_seconds)};
+                                        milliseconds(options.stop_grace_seconds),
+                                        "--filter",
+                                        options.no_filter ? "off" : "on"};
   for (const std::string& directory : options.state_dirs) {
     arguments.insert(arguments.end(), {"--state-dir", directory});
   }

@@ -52,6 +52,10 @@ void describe(CLI::App* app, Parsed* parsed) {
   app->add_option("--stop-grace", options.stop_grace_ms,
                   "ms in which an application that makes no calls may still take a signal to end")
       ->check(CLI::NonNegativeNumber);
+  app->add_option_function<std::string>(
+         "--filter", [&options](const std::string& word) { options.filter = word == "on"; },
+         "whether the program's system calls are filtered as well: on or off")
+      ->check(CLI::IsMember({"on", "off"}));
   app->add_option("--record-log", options.record_log, "file that gets the log");
   app->add_option("--preload", options.preload, "libftpreload.so (default: as installed)");
   // One value each: a greedy option would take the "--" before the program for its own end.

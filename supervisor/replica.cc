@@ -91,6 +91,7 @@ Result<void> Replica::start_application(process::Inheritance inheritance) {
   plan.arguments = options_.inherited.program;
   plan.preload_path = options_.preload;
   plan.inheritance = std::move(inheritance);
+  plan.filter = options_.filter;
   plan.region_fd = region_.fd();
   plan.doorbell_fd = doorbell_.get();
   plan.control = region_.control();

@@ -49,6 +49,7 @@ struct ReplicaOptions {
   int quarantine_hold_ms = 5000;  // how long its address is kept away then
   int spin_limit_ms = 0;          // without a call, then the application is given up; 0: none
   int stop_grace_ms = 2000;       // for a program that makes no calls to take a signal to end
+  bool filter = true;             // the program's system calls (process/call_wall.h)
   std::string record_log;         // file that gets all published turns, or empty
   std::string preload;            // libftpreload.so
   std::string program;            // what execve is given

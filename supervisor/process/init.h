@@ -11,6 +11,7 @@
 // Messages travel over a SOCK_SEQPACKET pair to the supervisor, one struct each.
 #pragma once
 
+#include <linux/filter.h>
 #include <sys/resource.h>
 #include <sys/types.h>
 
@@ -48,6 +49,7 @@ enum class InitStep : uint32_t {
   kSecureExec,  // AT_SECURE: the loader would ignore LD_PRELOAD
   kDiedEarly,   // the application died before exec; `value` is its wait status
   kStaticExec,  // no loader that could preload the shim
+  kWall,        // the filter of system calls
 };
 
 inline constexpr uint32_t kInitMessageVersion = 0x46540001;  // "FT", version 1
@@ -79,8 +81,9 @@ struct InitPlan {
   const rlimit* limits = nullptr;   // RLIM_NLIMITS of them, as the application gets them
   rlim_t descriptors_hard_max = 0;  // the caller's hard limit, used while placing descriptors
   mode_t mask = 022;
-  int status_fd = -1;      // the init's end of the pair
-  int supervisor_fd = -1;  // pidfd of the supervisor
+  const sock_fprog* wall = nullptr;  // call_wall.h; nullptr: none
+  int status_fd = -1;                // the init's end of the pair
+  int supervisor_fd = -1;            // pidfd of the supervisor
   int region_fd = -1;
   int doorbell_fd = -1;
   int early_output_fd = -1;  // standard output and error until the shim virtualizes them

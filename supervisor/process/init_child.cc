@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "eventlog/shared_region.h"
+#include "supervisor/process/call_wall.h"
 #include "supervisor/process/init.h"
 
 namespace ftrun::process {
@@ -99,6 +100,12 @@ void become_application(const InitPlan& plan) {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
+  // ORDER: last; until here this process does what the filter forbids, and the program's image is
+  // the first that must not.
+  if (const int error = plan.wall == nullptr ? 0 : raise_call_wall(*plan.wall)) {
+    errno = error;
+    fail(kStatusFd, InitStep::kWall);
+  }
   execve(plan.path, plan.arguments, plan.environment);
   fail(kStatusFd, InitStep::kExec);
 }

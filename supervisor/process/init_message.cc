@@ -14,7 +14,7 @@ bool is_known(const InitMessage& message) {
   const bool about_signal =
       message.kind == InitMessageKind::kStopped || message.kind == InitMessageKind::kContinued;
   return message.version == kInitMessageVersion && message.kind >= InitMessageKind::kHello &&
-         message.kind <= InitMessageKind::kHostProc && message.step <= InitStep::kStaticExec &&
+         message.kind <= InitMessageKind::kHostProc && message.step <= InitStep::kWall &&
          (!about_signal || (message.value >= 1 && message.value < NSIG));
 }
 

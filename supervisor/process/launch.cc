@@ -18,6 +18,7 @@
 #include <cstring>
 
 #include "fmt/format.h"
+#include "supervisor/process/call_wall.h"
 #include "supervisor/process/environment.h"
 #include "supervisor/process/init.h"
 #include "supervisor/process/init_message.h"
@@ -51,6 +52,8 @@ struct Prepared {
   std::string uid_map;
   std::string gid_map;
   Limits limits;
+  std::vector<sock_filter> filter;
+  sock_fprog wall{};
   Descriptor supervisor;
   InitPlan plan;
 };
@@ -102,6 +105,14 @@ Result<void> prepare(const LaunchPlan& plan, Prepared* prepared) {
   prepared->environment_pointers = pointers(prepared->environment);
   for (const Mount& mount : plan.mounts) {
     prepared->mounts.push_back({mount.source.c_str(), mount.target.c_str()});
+  }
+  if (plan.filter) {
+    auto filter = build_call_wall();
+    FTRUN_TRY(filter);
+    prepared->filter = std::move(*filter);
+    prepared->wall = {static_cast<unsigned short>(prepared->filter.size()),
+                      prepared->filter.data()};
+    prepared->plan.wall = &prepared->wall;
   }
   prepared->supervisor = Descriptor(pidfd_open(getpid()));
   if (!prepared->supervisor.valid()) {

@@ -66,6 +66,7 @@ struct LaunchPlan {
   std::string preload_path;            // libftpreload.so, absolute
   Inheritance inheritance;             // environment without the shim's additions
   std::vector<Mount> mounts;           // state directories
+  bool filter = true;                  // with the second wall (call_wall.h)
   int region_fd = -1;                  // the memfd of eventlog/shared_region.h; stays the caller's
   int doorbell_fd = -1;                // the supervisor's eventfd; stays the caller's
   // The mapped control page: at_random is read, doorbell_fd is written (the number that the

@@ -43,6 +43,8 @@ Error launch_error(const LaunchPlan& plan, const InitMessage& message) {
       return failed(fmt::format("working directory {}", plan.inheritance.directory));
     case InitStep::kPersonality:
       return failed("switching off address space randomisation (personality)");
+    case InitStep::kWall:
+      return failed("filtering the program's system calls (--no-filter goes without)");
     case InitStep::kExec:
       return failed(fmt::format("executing {}", plan.path));
     case InitStep::kPatch:

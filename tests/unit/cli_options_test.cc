@@ -81,7 +81,7 @@ TEST(RunOptions, HelpAndVersionAreNoMisuse) {
 TEST(SupervisorArguments, SayEverything) {
   const auto parsed =
       parse({"--state-dir", "/s", "--on-crash", "retry", "--quarantine-hold", "70", "--transport",
-             "tcp", "--spin-limit", "1.5", "--record-log", "/log", "server", "-x"});
+             "tcp", "--spin-limit", "1.5", "--no-filter", "--record-log", "/log", "server", "-x"});
   const Words expected = {"/sup",   "--unit",
                           "server", "--run-dir",
                           "/run/u", "--replica",
@@ -92,7 +92,8 @@ TEST(SupervisorArguments, SayEverything) {
                           "70",     "--transport",
                           "tcp",    "--spin-limit",
                           "1500",   "--stop-grace",
-                          "2000",   "--state-dir",
+                          "2000",   "--filter",
+                          "off",    "--state-dir",
                           "/s",     "--record-log",
                           "/log.b"};
   EXPECT_EQ(supervisor_arguments("/sup", parsed.options, "/run/u", "b"), expected);

@@ -19,6 +19,7 @@
 #include <sstream>
 
 #include "fmt/format.h"
+#include "supervisor/process/call_wall.h"
 
 namespace ftrun::process {
 namespace {
@@ -109,6 +110,33 @@ TEST_F(Launch, TheApplicationIsPid2UnderAnInit) {
   expect_line(text, "pid 2 ppid 1 sid 2");
   expect_line(text, "preloaded 1");
   EXPECT_GT(application_.application_pid, 2);
+}
+
+TEST_F(Launch, TheSecondWallAnswersAndKillsNobody) {
+  start(plan({"walled", file()}));
+  EXPECT_EQ(describe_wait_status(next_event().value), "exit code 0");
+  std::istringstream lines(content());
+  size_t walled = 0;
+  for (std::string name, which, result; lines >> name;) {
+    if (name == "walled") {
+      lines >> which >> result;
+      EXPECT_EQ(result, "EPERM") << "system call " << which;
+      ++walled;
+    }
+  }
+  EXPECT_EQ(walled, std::size(kWalledCalls));
+  expect_line(content(), "ptrace EPERM");
+  expect_line(content(), "user EPERM");
+  expect_line(content(), "traceme done");
+  EXPECT_EQ(content().find("readv EPERM"), std::string::npos);
+}
+
+TEST_F(Launch, TheSecondWallCanBeLeftOut) {
+  for (const bool filter : {true, false}) {
+    LaunchPlan walled = plan({"report", file()});
+    walled.filter = filter;
+    expect_line(report(walled), filter ? "seccomp 2" : "seccomp 0");
+  }
 }
 
 TEST_F(Launch, DescriptorsAreExactlyTheSixOnes) {

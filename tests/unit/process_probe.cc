@@ -4,21 +4,26 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/auxv.h>
 #include <sys/personality.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
 
 #include "eventlog/shared_region.h"
+#include "supervisor/process/call_wall.h"
 
 extern char** environ;
 
@@ -79,12 +84,33 @@ int report(const char* path) {
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
   std::fprintf(out, "nofile %lu %lu\n", limit.rlim_cur, limit.rlim_max);
+  std::fprintf(out, "seccomp %d\n", prctl(PR_GET_SECCOMP));
   std::fprintf(out, "preloaded %d\n", dlsym(RTLD_DEFAULT, "ftrun_stub_preloaded") != nullptr);
   for (char** entry = environ; *entry != nullptr; ++entry) {
     std::fprintf(out, "env %s\n", *entry);
   }
   std::fclose(out);
   return 7;
+}
+
+// Makes calls that the second wall refuses, and some like them that it lets through, with arguments
+// that do nothing. Their errnos go into the file.
+int walled(const char* path) {
+  FILE* out = std::fopen(path, "we");
+  const auto call = [out](const char* name, long number, long a = -1, long b = -1, long c = -1) {
+    errno = 0;
+    const long result = syscall(number, a, b, c, -1, -1, -1);
+    std::fprintf(out, "%s %s\n", name, result >= 0 ? "done" : strerrorname_np(errno));
+  };
+  for (const int number : ftrun::process::kWalledCalls) {
+    call(("walled " + std::to_string(number)).c_str(), number);
+  }
+  call("ptrace", SYS_ptrace, PTRACE_ATTACH, 0);
+  call("traceme", SYS_ptrace, PTRACE_TRACEME, 0);
+  call("user", SYS_clone, CLONE_NEWUSER | CLONE_VM, 0, 0);
+  call("readv", SYS_process_vm_readv, 0, 0, 0);
+  std::fclose(out);
+  return 0;
 }
 
 // The parent ends at once; its child must not be taken for the application.
@@ -125,6 +151,9 @@ int main(int argc, char** argv) {
     raise(ftrun::kExecFailedSignal);
     raise(SIGCONT);  // does nothing, unless this process is still traced
     return 8;
+  }
+  if (mode == "walled") {
+    return walled(argv[2]);
   }
   if (mode == "abort") {
     std::abort();

@@ -21,6 +21,7 @@ namespace ftrun::shim {
 }  // namespace ftrun::shim
 
 #include "preload/table.cc"
+#include "supervisor/process/call_wall.h"
 
 namespace ftrun::shim {
 namespace {
@@ -38,6 +39,17 @@ std::vector<Row> rows() {
 #include "preload/table.def"
 #undef FTRUN_SYSCALL
   };
+}
+
+// The filter of supervisor/process/call_wall.h must not stand in the shim's way.
+TEST(Table, WhatTheSecondWallRefusesTheShimNeverAsksFor) {
+  std::map<long, Row> by_number;
+  for (const Row& row : rows()) {
+    by_number[row.number] = row;
+  }
+  for (const int number : process::kWalledCalls) {
+    EXPECT_EQ(by_number.at(number).call_class, "Denied") << by_number.at(number).name;
+  }
 }
 
 // name -> number, from the text of the installed header.
