@@ -29,8 +29,7 @@ inline constexpr int kWalledCalls[] = {
     // the host
     SYS_init_module, SYS_finit_module, SYS_delete_module, SYS_kexec_load, SYS_kexec_file_load,
     SYS_reboot, SYS_swapon, SYS_swapoff, SYS_acct, SYS_quotactl, SYS_sethostname, SYS_setdomainname,
-    SYS_settimeofday, SYS_clock_settime, SYS_adjtimex, SYS_clock_adjtime, SYS_iopl, SYS_ioperm,
-    SYS_syslog, SYS_vhangup,
+    SYS_settimeofday, SYS_clock_settime, SYS_iopl, SYS_ioperm, SYS_syslog, SYS_vhangup,
     // the pinned view of the world
     SYS_mount, SYS_umount2, SYS_pivot_root, SYS_chroot, SYS_unshare, SYS_setns, SYS_fsopen,
     SYS_fsconfig, SYS_fsmount, SYS_fspick, SYS_move_mount, SYS_open_tree, SYS_mount_setattr,
