@@ -54,8 +54,8 @@ std::vector<pid_t> find_keepers(const std::string& run_dir) {
 
 // The names that supervisors and ftrun give in a run directory.
 bool is_ours(const std::string& name) {
-  for (const char* start : {"unit.json", "view.", ".view.", "sup.", "console.", "report.",
-                            "events.jsonl", "exit_status", "signals"}) {
+  for (const char* start : {"unit.json", "view.", ".view.", "sup.", "console.", "last_words.",
+                            "report.", "events.jsonl", "exit_status", "signals"}) {
     if (name.starts_with(start)) {
       return true;
     }

@@ -124,8 +124,9 @@ TEST_F(UnitDir, AForeignDirectoryIsNotEmptied) {
 
 // What a dead unit left is no reason not to start, whatever a power failure made of it.
 TEST_F(UnitDir, DamagedFilesOfADeadUnitAreRemovedWithANote) {
-  const std::vector<std::string> names = {"unit.json", "sup.a.json",   "sup.b.json",  "view.1",
-                                          "view.2",    "events.jsonl", "exit_status", "console.a"};
+  const std::vector<std::string> names = {
+      "unit.json",   "sup.a.json", "sup.b.json",   "view.1",     "view.2",   "events.jsonl",
+      "exit_status", "console.a",  "last_words.a", "report.1.a", "sup.a.log"};
   for (const std::string text : {"", "[", "{\"supervisor\":\"x\"}", "\xff\xfe"}) {
     for (const std::string& name : names) {
       ASSERT_EQ(refusal(claim_run_directory(run_dir_, "u", &notes_)), "(accepted)");
