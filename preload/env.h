@@ -25,6 +25,7 @@ struct Thread;  // scheduler.h
 // dispatcher turns it into a restart or into -EINTR. Calls that never restart (epoll_wait, poll,
 // select, nanosleep, a wait with a socket time-out) return -EINTR themselves.
 inline constexpr int kErrRestart = -512;
+inline constexpr int kErrRestartAlways = -513;  // whatever the handler asks for (ERESTARTNOINTR)
 inline constexpr int64_t kNoDeadline = -1;
 
 // Threads waiting for one thing, first come first served. A thread waits in at most one queue.

@@ -175,10 +175,13 @@ int signals_next_handler(Thread* thread) {
 long signals_finish_call(Thread* thread, long result, bool* restart) {
   const int number = signals_next_handler(thread);
   thread->deliver = static_cast<uint32_t>(number);
-  *restart = result == kErrRestart;
+  *restart = result == kErrRestart || result == kErrRestartAlways;
   if (number == 0) {
     restore_temporary_mask(thread);
     return result;
+  }
+  if (result == kErrRestartAlways) {
+    return -EINTR;
   }
   if (result == kErrRestart) {
     *restart = (signals.actions[number].flags & SA_RESTART) != 0 && !thread->restore_mask;

@@ -189,6 +189,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void stop_application(std::string_view why) override;
   void edge_bind(uint32_t socket, uint32_t flags, const Address& address) override;
   void edge_listen(uint32_t socket, int backlog) override;
+  void edge_accepted(ConnectionId connection) override;
   void edge_unlisten(uint32_t socket) override;
   void edge_option(uint32_t id, int level, int name, unit::Bytes value) override;
   void edge_write(ConnectionId connection, uint64_t position, unit::Bytes data) override;

@@ -75,6 +75,9 @@ void Replica::edge_bind(uint32_t socket, uint32_t flags, const Address& address)
 void Replica::edge_listen(uint32_t socket, int backlog) {
   edge_->listen(socket, backlog);
 }
+void Replica::edge_accepted(ConnectionId connection) {
+  edge_->accepted(connection);
+}
 void Replica::edge_unlisten(uint32_t socket) {
   edge_->unlisten(socket);
 }

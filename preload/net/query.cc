@@ -292,6 +292,10 @@ long name_in(int family, const struct sockaddr* address, socklen_t length, socka
 QuerySocket* as_query(File* file) {
   return file->ops->type == FileType::kQuery ? static_cast<QuerySocket*>(file) : nullptr;
 }
+QuerySocket* query_of(int fd) {
+  File* file = virtual_file(fd);
+  return file != nullptr ? as_query(file) : nullptr;
+}
 
 bool query_can(int domain, int kind, int protocol) {
   switch (domain) {

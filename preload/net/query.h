@@ -16,6 +16,7 @@ struct QuerySocket;
 
 // nullptr: it is another kind of file.
 QuerySocket* as_query(File* file);
+QuerySocket* query_of(int fd);  // nullptr: not such a socket
 
 // Whether socket(2) with these arguments (`kind`: the type without flags) makes one of these
 // sockets.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Life of a virtual TCP socket: socket, bind, listen, accept, connect, shutdown, close, names.
-// Reading and writing: tcp_io.cc; what the world does to it: tcp_arrivals.cc.
+// Life of a virtual TCP socket: socket, accept, connect, shutdown, close, names. Bind and listen:
+// tcp_listen.cc; reading and writing: tcp_io.cc; what the world does to it: tcp_arrivals.cc.
 // Runs in the application with the token held; no libc, no system calls.
 #include "preload/net/tcp.h"
 
@@ -16,39 +16,11 @@
 namespace ftrun::shim {
 namespace {
 
-constexpr int kBacklogMax = 4096;        // net.core.somaxconn
-constexpr socklen_t kIn6LengthMin = 24;  // SIN6_LEN_RFC2133
-
 constinit Pool<TcpSocket> g_sockets;
 constinit IdTable<TcpSocket, &TcpSocket::connection_id> g_connections;
 constinit IdTable<TcpSocket, &TcpSocket::socket_id> g_named_sockets;
 constinit uint32_t g_last_socket_id = 0;
 constinit uint32_t g_highest_connection_id = 0;
-
-void emit_plain(OutputKind kind, uint32_t id, uint64_t value) {
-  Output entry;
-  entry.kind = kind;
-  entry.id = id;
-  entry.value = value;
-  emit_output(entry);
-}
-
-// nullptr: not such a socket.
-QuerySocket* query_file(int fd) {
-  File* file = virtual_file(fd);
-  return file != nullptr ? as_query(file) : nullptr;
-}
-
-TcpSocket* tcp_file(int fd, long* error) {
-  File* file = socket_file(fd, error);
-  TcpSocket* socket = file != nullptr ? as_tcp(file) : nullptr;
-  if (file != nullptr && socket == nullptr) {
-    // unix_listen(), unix_accept(): one that has no name, or does not listen.
-    const bool listens = as_socket(file)->family == AF_UNIX && as_socket(file)->kind != SOCK_DGRAM;
-    *error = listens ? -EINVAL : -EOPNOTSUPP;
-  }
-  return socket;
-}
 
 // move_addr_to_user(): 0 or -errno.
 long copy_address_out(const Address& from, struct sockaddr* to, socklen_t* length) {
@@ -63,69 +35,8 @@ long copy_address_out(const Address& from, struct sockaddr* to, socklen_t* lengt
   return copy_out(to, from.bytes, n) == n && put_out(length, from.length) ? 0 : -EFAULT;
 }
 
-// The address that an unbound socket shows.
-Address unspecified_address(sa_family_t family) {
-  Address address;
-  address.length = family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
-  __builtin_memcpy(address.bytes, &family, sizeof(family));
-  return address;
-}
-
-// Checks an address as inet_bind does; 0 or -errno.
-long check_bind_address(sa_family_t family, const struct sockaddr* address, socklen_t length) {
-  if (length < (family == AF_INET ? sizeof(sockaddr_in) : kIn6LengthMin)) {
-    return -EINVAL;
-  }
-  if (address->sa_family == family) {
-    return 0;
-  }
-  const bool any = reinterpret_cast<const sockaddr_in*>(address)->sin_addr.s_addr == INADDR_ANY;
-  return family == AF_INET && address->sa_family == AF_UNSPEC && any ? 0 : -EAFNOSUPPORT;
-}
-
-uint64_t bind_flags(const TcpSocket* socket) {
-  const int* value = socket->options.value;
-  return (value[kOptReuseAddress] != 0 ? kBindReuseAddress : 0) |
-         (value[kOptReusePort] != 0 ? kBindReusePort : 0) |
-         (socket->family == AF_INET6 && value[kOptV6Only] != 0 ? kBindV6Only : 0);
-}
-
-// Asks the edge for the address and waits for its answer. A signal interrupts the wait but not the
-// bind: the call that is then made again (by a restart, or by the application) joins it.
-long bind_at_edge(TcpSocket* socket, const Address& address) {
-  FileHold hold(socket);
-  if (socket->bind_pending == BindPending::kNo) {
-    socket->state = TcpState::kBinding;
-    socket->bind_pending = BindPending::kAsked;
-    Output entry;
-    entry.kind = OutputKind::kBind;
-    entry.id = socket->socket_id;
-    entry.value = bind_flags(socket);
-    entry.address = address;
-    emit_output(entry);
-  }
-  while (socket->bind_pending == BindPending::kAsked) {
-    const int error = sched_wait(&socket->readers, kNoDeadline);
-    if (error != 0 && socket->bind_pending == BindPending::kAsked) {
-      return error;
-    }
-  }
-  socket->bind_pending = BindPending::kNo;
-  return -static_cast<long>(socket->bind_result);
-}
-
 void emit_close(const TcpSocket* connection) {
-  emit_plain(OutputKind::kClose, connection->connection_id, connection->consumed);
-}
-
-// inet_csk_listen_stop(): nobody will accept these.
-void drop_accept_queue(TcpSocket* listener) {
-  while (listener->accept_first != nullptr) {
-    TcpSocket* connection = listener->accept_first;
-    listener->accept_first = connection->accept_next;
-    tcp_turn_away(connection);
-  }
-  listener->accept_last = nullptr;
+  tcp_emit(OutputKind::kClose, connection->connection_id, connection->consumed);
 }
 
 TcpSocket* take_accepted(TcpSocket* listener) {
@@ -138,17 +49,45 @@ TcpSocket* take_accepted(TcpSocket* listener) {
   return connection;
 }
 
-// shutdown() of a listener: it stops listening but keeps its port.
-void unlisten(TcpSocket* socket) {
-  emit_plain(OutputKind::kUnlisten, socket->socket_id, 0);
-  drop_accept_queue(socket);
-  socket->state = TcpState::kBound;
-  socket->unlistened = true;
-}
-
 }  // namespace
 
 constexpr FileOps kTcpOps = {FileType::kTcp, tcp_poll, tcp_read, tcp_write, tcp_room, tcp_release};
+
+void tcp_emit(OutputKind kind, uint32_t id, uint64_t value) {
+  Output entry;
+  entry.kind = kind;
+  entry.id = id;
+  entry.value = value;
+  emit_output(entry);
+}
+
+TcpSocket* tcp_file(int fd, long* error) {
+  File* file = socket_file(fd, error);
+  TcpSocket* socket = file != nullptr ? as_tcp(file) : nullptr;
+  if (file != nullptr && socket == nullptr) {
+    // unix_listen(), unix_accept(): one that has no name, or does not listen.
+    const bool listens = as_socket(file)->family == AF_UNIX && as_socket(file)->kind != SOCK_DGRAM;
+    *error = listens ? -EINVAL : -EOPNOTSUPP;
+  }
+  return socket;
+}
+
+Address tcp_unspecified(sa_family_t family) {
+  Address address;
+  address.length = family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+  __builtin_memcpy(address.bytes, &family, sizeof(family));
+  return address;
+}
+
+// inet_csk_listen_stop(): nobody will accept these.
+void tcp_drop_accept_queue(TcpSocket* listener) {
+  while (listener->accept_first != nullptr) {
+    TcpSocket* connection = listener->accept_first;
+    listener->accept_first = connection->accept_next;
+    tcp_turn_away(connection);
+  }
+  listener->accept_last = nullptr;
+}
 
 void tcp_carry(Carry& carry) {
   carry.value(g_last_socket_id);
@@ -160,7 +99,7 @@ TcpSocket* tcp_new(sa_family_t family, int status_flags) {
   file_init(socket, &kTcpOps, status_flags);
   socket->family = family;
   socket->protocol = IPPROTO_TCP;
-  socket->local = unspecified_address(family);
+  socket->local = tcp_unspecified(family);
   return socket;
 }
 
@@ -182,6 +121,12 @@ uint32_t tcp_new_socket_id() {
     shim_fail("socket ids are used up");
   }
   return ++g_last_socket_id;
+}
+
+void tcp_rename(TcpSocket* socket) {
+  g_named_sockets.remove(socket);
+  socket->socket_id = tcp_new_socket_id();
+  g_named_sockets.insert(socket);
 }
 
 void tcp_name_connection(TcpSocket* socket, uint32_t id) {
@@ -254,9 +199,9 @@ void tcp_release(File* file) {
                          socket->state == TcpState::kListening ||
                          socket->state == TcpState::kBinding;
     if (at_edge && !socket->unlistened) {
-      emit_plain(OutputKind::kUnlisten, socket->socket_id, 0);
+      tcp_emit(OutputKind::kUnlisten, socket->socket_id, 0);
     }
-    drop_accept_queue(socket);
+    tcp_drop_accept_queue(socket);
     g_named_sockets.remove(socket);
   }
   socket->input.clear();
@@ -269,7 +214,7 @@ void tcp_turn_away(TcpSocket* connection) {
 }
 
 void net_end() {
-  g_named_sockets.for_each(drop_accept_queue);
+  g_named_sockets.for_each(tcp_drop_accept_queue);
   g_connections.for_each(emit_close);
 }
 
@@ -284,57 +229,6 @@ long tcp_socket(sa_family_t family, int type_flags) {
     file_release(socket);
   }
   return fd;
-}
-
-long net_bind(int fd, const struct sockaddr* address, socklen_t length) {
-  if (QuerySocket* query = query_file(fd)) {
-    return query_bind(query, address, length);
-  }
-  long error = 0;
-  TcpSocket* socket = tcp_file(fd, &error);
-  if (socket == nullptr) {
-    return error == -EOPNOTSUPP ? -EINVAL : error;
-  }
-  error = check_bind_address(socket->family, address, length);
-  if (error < 0) {
-    return error;
-  }
-  if (socket->state != TcpState::kFresh && socket->bind_pending == BindPending::kNo) {
-    return -EINVAL;
-  }
-  Address wanted = unspecified_address(socket->family);
-  const size_t n = length < wanted.length ? length : wanted.length;
-  __builtin_memcpy(wanted.bytes, address, n);
-  __builtin_memcpy(wanted.bytes, &socket->family, sizeof(socket->family));
-  if (socket->family == AF_INET) {
-    __builtin_memset(wanted.bytes + 8, 0, 8);  // sin_zero
-  }
-  return bind_at_edge(socket, wanted);
-}
-
-long net_listen(int fd, int backlog) {
-  long error = 0;
-  TcpSocket* socket = tcp_file(fd, &error);
-  if (socket == nullptr) {
-    return error;
-  }
-  if (socket->state == TcpState::kFresh || socket->unlistened ||
-      socket->bind_pending != BindPending::kNo) {
-    error = bind_at_edge(socket,
-                         socket->unlistened ? socket->local : unspecified_address(socket->family));
-    if (error < 0) {
-      return error;
-    }
-  }
-  if (socket->state != TcpState::kBound && socket->state != TcpState::kListening) {
-    return -EINVAL;
-  }
-  socket->state = TcpState::kListening;
-  socket->shut = 0;
-  const bool above = backlog < 0 || backlog > kBacklogMax;
-  emit_plain(OutputKind::kListen, socket->socket_id,
-             static_cast<uint64_t>(above ? kBacklogMax : backlog));
-  return 0;
 }
 
 long net_accept(int fd, struct sockaddr* address, socklen_t* length, int flags) {
@@ -358,6 +252,7 @@ long net_accept(int fd, struct sockaddr* address, socklen_t* length, int flags) 
     const long new_fd = install_file(connection, 0, (flags & SOCK_CLOEXEC) != 0);
     if (new_fd >= 0) {
       take_accepted(listener);
+      tcp_emit(OutputKind::kAccepted, connection->connection_id, 0);
       connection->status_flags |= (flags & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0;
       const long error =
           address != nullptr ? copy_address_out(connection->peer, address, length) : 0;
@@ -379,7 +274,7 @@ long net_accept(int fd, struct sockaddr* address, socklen_t* length, int flags) 
 
 // Outbound connections need the edge to dial; until it can, the network is unreachable.
 long net_connect(int fd, const struct sockaddr* address, socklen_t length) {
-  if (QuerySocket* query = query_file(fd)) {
+  if (QuerySocket* query = query_of(fd)) {
     FileHold hold(virtual_file(fd));
     return query_connect(query, address, length);
   }
@@ -448,14 +343,14 @@ long tcp_shutdown(TcpSocket* socket, int how) {
   long result = 0;
   if (socket->state == TcpState::kListening) {
     if ((bits & kShutReceive) != 0) {
-      unlisten(socket);
+      tcp_unlisten(socket);
     }
   } else {
     result = socket->state == TcpState::kOpen ? 0 : -ENOTCONN;
     const bool first = (bits & kShutSend) != 0 && (socket->shut & kShutSend) == 0;
     socket->shut |= bits;
     if (socket->state == TcpState::kOpen && first) {
-      emit_plain(OutputKind::kShutdown, socket->connection_id, 0);
+      tcp_emit(OutputKind::kShutdown, socket->connection_id, 0);
     }
     tcp_close_if_done(socket);
   }

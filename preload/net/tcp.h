@@ -20,9 +20,9 @@ enum class TcpState : uint8_t {
   kClosed,     // was connected: reset, or closed in both directions
 };
 
-// A bind that the edge was asked for: its answer comes as an arrival and is told by the call that
-// waits for it.
-enum class BindPending : uint8_t { kNo, kAsked, kAnswered };
+// A bind or listen that the edge was asked for: its answer comes as an arrival and is told by the
+// call that waits for it.
+enum class Pending : uint8_t { kNo, kAsked, kAnswered };
 
 // The kernel's urg_data; the byte comes with the news of it, so it is never waited for.
 enum class Urgent : uint8_t { kNone, kUnread, kRead };
@@ -38,6 +38,7 @@ struct TcpSocket : Socket {
   bool input_ended = false;    // FIN ingested, after all data
   bool wants_room = false;     // SOCK_NOSPACE: tell when there is room to write
   bool unlistened = false;     // shutdown() took the port from the edge; bind anew to listen
+  bool any_port = false;       // the edge has chosen the port
   uint32_t socket_id = 0;      // of a socket that the application made, else 0
   uint32_t connection_id = 0;  // while connected, and after; else 0
   Address local;
@@ -57,8 +58,9 @@ struct TcpSocket : Socket {
   TcpSocket* accept_first = nullptr;
   TcpSocket* accept_last = nullptr;
   TcpSocket* accept_next = nullptr;
-  uint64_t bind_result = 0;  // errno
-  BindPending bind_pending = BindPending::kNo;
+  uint64_t edge_result = 0;  // errno
+  Pending pending = Pending::kNo;
+  bool asked_to_listen = false;  // else to bind
 };
 
 extern const FileOps kTcpOps;
@@ -106,6 +108,15 @@ void tcp_close_if_done(TcpSocket* socket);
 
 // Ends a connection that the application never accepted: its peer is reset.
 void tcp_turn_away(TcpSocket* connection);
+void tcp_drop_accept_queue(TcpSocket* listener);
+// shutdown() of a listener: it stops listening.
+void tcp_unlisten(TcpSocket* listener);
+
+void tcp_emit(OutputKind kind, uint32_t id, uint64_t value);
+Address tcp_unspecified(sa_family_t family);  // that an unbound socket shows
+
+// The socket at a descriptor, or nullptr; `*error`: -errno, of listen() for another kind of socket.
+TcpSocket* tcp_file(int fd, long* error);
 
 // Names. A connection is found until its socket is released; then its id is known as closed.
 TcpSocket* tcp_new(sa_family_t family, int status_flags);
@@ -114,6 +125,7 @@ TcpSocket* tcp_find_socket(uint32_t id);
 void tcp_name_connection(TcpSocket* socket, uint32_t id);
 bool tcp_connection_was_seen(uint32_t id);
 bool tcp_socket_was_seen(uint32_t id);
-uint32_t tcp_new_socket_id();  // of whatever the edge is asked for
+void tcp_rename(TcpSocket* socket);  // gives it a new id
+uint32_t tcp_new_socket_id();        // of whatever the edge is asked for
 
 }  // namespace ftrun::shim

@@ -123,21 +123,28 @@ void apply_credit(TcpSocket* socket, uint64_t position) {
 
 void apply_bound(const Arrival& item) {
   TcpSocket* socket = tcp_find_socket(item.id);
-  if (socket == nullptr || socket->state != TcpState::kBinding) {
+  if (socket == nullptr || socket->pending != Pending::kAsked) {
     if (!edge_lock_answered(item) && !tcp_socket_was_seen(item.id)) {
       shim_fail("the answer to a bind that was never asked", item.id);
     }
     return;
   }
-  socket->bind_result = item.value;
-  socket->bind_pending = BindPending::kAnswered;
+  socket->edge_result = item.value;
+  socket->pending = Pending::kAnswered;
+  wake(&socket->readers, kWakeAll);
+  if (socket->asked_to_listen) {
+    if (item.value == 0) {
+      socket->state = TcpState::kListening;
+      socket->shut = 0;
+    }
+    return;
+  }
   socket->state = item.value == 0 ? TcpState::kBound : TcpState::kFresh;
   if (item.value == 0) {
     socket->local = item.local;
     socket->unlistened = false;
     options_emit_pending(socket);
   }
-  wake(&socket->readers, kWakeAll);
 }
 
 }  // namespace

@@ -30,6 +30,7 @@ struct Edge::Connection {
   bool hangup = false;      // read until the end is seen, also after a short read
   bool input_done = false;  // FIN or reset reported, or the application has closed it
   int reset_error = 0;      // the connection is broken
+  bool unaccepted = false;  // by the application: counts against the listener's backlog
 
   // Urgent data (edge_urgent.cc).
   uint64_t mark = kNoPosition;        // position of the urgent byte that was reported last
@@ -75,8 +76,11 @@ struct Edge::Listener {
   Address address;
   bool listening = false;
   bool waiting = false;     // has connections to accept (or had no descriptor for them)
+  bool full = false;        // of connections that the application has not accepted
   bool starved = false;     // out of descriptors; tried again when one is freed, and now and then
   bool complained = false;  // an event says so
+  unsigned unaccepted = 0;  // connections that the application has not accepted yet
+  unsigned unaccepted_max = 1;  // as many are accepted for it
 };
 
 }  // namespace ftrun::edge

@@ -145,9 +145,18 @@ void Edge::wait_for_room(Listener* listener, const std::string& why) {
 }
 
 void Edge::accept_from(Listener* listener) {
-  listener->waiting = false;
   const uint32_t socket = listener->socket;
+  listener->waiting = false;
+  // ORDER: the answer to the listen comes before the connections.
+  report_answers();
+  if (!listeners_.contains(socket)) {
+    return;
+  }
   for (unsigned i = 0; i < kAcceptBatchMax; ++i) {
+    if (listener->unaccepted >= listener->unaccepted_max) {
+      listener->full = true;  // set_accepted() goes on
+      return;
+    }
     if (is_full()) {
       pollfd next{listener->fd, POLLIN, 0};
       if (poll(&next, 1, 0) != 1) {
@@ -200,6 +209,7 @@ void Edge::accept_one(Listener* listener, int fd, const Address& peer) {
     return;
   }
   Connection* connection = add(fd, listener->socket);
+  set_unaccepted(connection);
   name(connection, sink_->edge_open(listener->socket, *local, peer));
   connection->cookie = socket_cookie(fd);
   table_.set(fd, connection->cookie, SocketKind::kConnection, connection->id, listener->socket, 0);
@@ -327,7 +337,7 @@ void Edge::pause(bool paused) {
   paused_ = paused;
 }
 
-void Edge::report() {
+void Edge::report_answers() {
   while (!bound_.empty()) {
     std::vector<Bound> bound;
     bound.swap(bound_);
@@ -335,6 +345,10 @@ void Edge::report() {
       sink_->edge_bound(answer.socket, answer.error, answer.address);
     }
   }
+}
+
+void Edge::report() {
+  report_answers();
   working_.swap(reports_);
   for (Connection* connection : working_) {
     connection->in_reports = false;

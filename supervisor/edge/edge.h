@@ -104,7 +104,10 @@ class Edge {
 
   // --- called by the core (unit::Host) ---
   void bind(uint32_t socket, uint32_t flags, const Address& address);
+  // Also to be called for a listener that was taken over: until then one connection is accepted.
   void listen(uint32_t socket, int backlog);
+  // The application has accepted the connection: it counts against the backlog no more.
+  void accepted(ConnectionId connection);
   void unlisten(uint32_t socket);
   void option(uint32_t id, int level, int name, Bytes value);
   void write(ConnectionId connection, uint64_t position, Bytes data);
@@ -153,6 +156,9 @@ class Edge {
   bool is_full() const;
   void wait_for_room(Listener* listener, const std::string& why);
   void accept_again();
+  void report_answers();
+  void set_unaccepted(Connection* connection);
+  void set_accepted(Connection* connection);
   void accept_from(Listener* listener);
   void accept_one(Listener* listener, int fd, const Address& peer);
   void read_input(Connection* connection);

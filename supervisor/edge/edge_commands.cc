@@ -21,6 +21,7 @@ namespace {
 
 constexpr uint64_t kListenerBit = uint64_t{1} << 40;
 constexpr int kFailedDropsMax = 100;
+constexpr int kUnacceptedMax = 64;  // connections accepted for an application, for one listener
 constexpr size_t kOptionValueBytesMax = sizeof(linger);
 constexpr linger kNoLinger{0, 0};
 
@@ -122,14 +123,23 @@ void Edge::bind(uint32_t socket, uint32_t flags, const Address& address) {
 void Edge::listen(uint32_t socket, int backlog) {
   const auto found = listeners_.find(socket);
   if (found == listeners_.end()) {
-    sink_->edge_trouble("listen on a socket that could not be bound");
+    bound_.push_back({socket, EINVAL, Address{}});
     return;
   }
   Listener* listener = found->second.get();
   table_.line(listener->fd).flags.store(kSocketListening, std::memory_order_release);
-  if (::listen(listener->fd, backlog) != 0) {
-    sink_->edge_trouble(system_error("listen", errno).message);
+  // One more than the backlog may wait (inet_csk(9)): some in the kernel, some in the application.
+  const int waiting_max = std::max(backlog, 0) + 1;
+  const int unaccepted_max = std::clamp(waiting_max / 2, 1, kUnacceptedMax);
+  if (::listen(listener->fd, std::max(waiting_max - unaccepted_max - 1, 0)) != 0) {
+    bound_.push_back({socket, errno, listener->address});
     return;
+  }
+  bound_.push_back({socket, 0, listener->address});
+  listener->unaccepted_max = static_cast<unsigned>(unaccepted_max);
+  if (listener->full) {  // of what a smaller backlog allowed, perhaps
+    listener->full = false;
+    listener->waiting = accept_pending_ = true;
   }
   if (!listener->listening) {
     listener->listening = true;
@@ -141,6 +151,34 @@ void Edge::retry_locks() {
   locks_.retry([this](uint32_t id, int error, const Address& address) {
     bound_.push_back({id, error, address});
   });
+}
+
+void Edge::accepted(ConnectionId id) {
+  Connection* connection = find(id);
+  if (connection != nullptr) {
+    set_accepted(connection);
+  }
+}
+
+void Edge::set_accepted(Connection* connection) {
+  const auto found = listeners_.find(connection->listener);
+  if (connection->unaccepted && found != listeners_.end()) {
+    Listener* listener = found->second.get();
+    --listener->unaccepted;  // wraps around where the application uses a socket's number again
+    if (listener->full && listener->unaccepted < listener->unaccepted_max) {
+      listener->full = false;
+      listener->waiting = accept_pending_ = true;
+    }
+  }
+  connection->unaccepted = false;
+}
+
+void Edge::set_unaccepted(Connection* connection) {
+  const auto found = listeners_.find(connection->listener);
+  if (found != listeners_.end()) {
+    ++found->second->unaccepted;
+    connection->unaccepted = true;
+  }
 }
 
 void Edge::unlisten(uint32_t socket) {
@@ -314,6 +352,7 @@ void Edge::close(ConnectionId id, uint64_t consumed, unit::Ending ending) {
   if (connection == nullptr) {
     return;
   }
+  set_accepted(connection);  // or turned away
   connection->close_wanted = true;
   connection->consumed = consumed;
   connection->input_done = true;

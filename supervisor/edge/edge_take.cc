@@ -136,6 +136,7 @@ void Edge::adopt(uint64_t handle, ConnectionId id) {
   Connection* connection = slots_[handle - 1].get();
   FTRUN_ASSERT(connection->fd >= 0 && connection->id == 0);
   name(connection, id);
+  set_unaccepted(connection);
   table_.set(connection->fd, connection->cookie, SocketKind::kConnection, id, connection->listener,
              connection->shut_done ? kSocketShut : 0);
 }

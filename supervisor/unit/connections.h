@@ -50,12 +50,13 @@ struct Connection {
   bool fin_logged : 1 = false;
   bool reset_seen : 1 = false;
   bool reset_logged : 1 = false;
-  bool shut : 1 = false;     // the application's shutdown was released
-  bool closed : 1 = false;   // the application's close was released
-  bool at_edge : 1 = false;  // this supervisor's edge has the socket
-  bool gone : 1 = false;     // no edge has the socket any more
-  bool held : 1 = false;     // kept from the application (core_quarantine.cc)
-  bool offered : 1 = false;  // a promotion needs to offer nothing of it: it is the suspect
+  bool shut : 1 = false;      // the application's shutdown was released
+  bool closed : 1 = false;    // the application's close was released
+  bool accepted : 1 = false;  // by the application
+  bool at_edge : 1 = false;   // this supervisor's edge has the socket
+  bool gone : 1 = false;      // no edge has the socket any more
+  bool held : 1 = false;      // kept from the application (core_quarantine.cc)
+  bool offered : 1 = false;   // a promotion needs to offer nothing of it: it is the suspect
   bool in_sent_list : 1 = false;
   bool in_held_list : 1 = false;
 };
@@ -65,13 +66,14 @@ struct Socket {
   uint32_t id = 0;
   uint32_t bind_flags = 0;
   Address wanted;  // as given to bind
-  Address bound;   // as answered
+  Address bound;   // as answered, if `is_bound`
   int error = 0;   // as answered
   int backlog = 0;
-  bool answered = false;
+  bool is_bound = false;
+  bool listening = false;  // or asked to listen
+  bool answered = false;   // what was asked last: the listen, if `listening`, else the bind
   bool answer_logged = false;
-  bool listening = false;
-  bool rebinding = false;  // bound anew after a takeover: the application has its answer already
+  unsigned answers_known = 0;  // to come from the edge, after a takeover, that the application has
   std::vector<SocketOption> options;
 };
 

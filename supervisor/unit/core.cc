@@ -120,6 +120,7 @@ void UnitCore::Impl::flush() {
     }
   }
   sent_list_.clear();
+  flush_held();
   deliver();
   if (!primary_ && has_primary() && !serves_primary() &&
       mark_position_ - reported_position_ >= config_.progress_report_bytes) {

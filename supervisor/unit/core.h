@@ -113,7 +113,10 @@ class Host {
 
   // --- the edge (only while sender) ---
   virtual void edge_bind(uint32_t socket, uint32_t flags, const Address& address) = 0;
+  // Answered by on_edge_bound(), as edge_bind() is.
   virtual void edge_listen(uint32_t socket, int backlog) = 0;
+  // The application has accepted the connection: it counts against its listener's backlog no more.
+  virtual void edge_accepted(ConnectionId connection) = 0;
   virtual void edge_unlisten(uint32_t socket) = 0;
   // `id` is a connection, or a socket | kOptionOfSocket.
   virtual void edge_option(uint32_t id, int level, int name, Bytes value) = 0;
@@ -184,7 +187,12 @@ enum class Mutation : uint8_t {
   kForgetResets,            // nor unlogged resets
   kForgetSignals,           // nor unlogged signals
   kDropLateSignals,         // take a signal for a repetition when a later one was heard of
-  kForgetBound,             // nor unlogged answers to bind
+  kForgetBound,             // nor unlogged answers to bind and listen
+  kBoundAfterOpens,         // offer these after the connections that came of them
+  kBoundAfterAdopted,       // nor tell of a listen whose sender died before its connections
+  kForgetBacklog,           // do not tell a new edge how many clients may wait
+  kForgetAccepted,          // nor the edge which of them the application has accepted
+  kForgetAcceptedBefore,    // nor a new edge
   kReleaseOutputUnchecked,  // write output before its turn is known to be held and equal
   kIgnoreDigest,            // do not compare digests
   kReleaseInputUnlogged,    // let the kernel forget input as soon as it was relayed

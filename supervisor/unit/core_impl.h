@@ -73,6 +73,7 @@ struct UnitCore::Impl {
   void on_edge_sent(ConnectionId id, uint64_t position);
   void on_edge_closed(ConnectionId id);
   void on_edge_bound(uint32_t socket, int error, const Address& address);
+  void note_answer(Socket& socket, int error, const Address& address);
   void on_signal(uint32_t sequence, int number);
   void on_input_frame(ReplicaId from, const Frame& frame);
   void on_signal_frame(ReplicaId from, const Frame& frame);
@@ -120,6 +121,7 @@ struct UnitCore::Impl {
   void on_replica_gone(ReplicaId replica);
   void promote();
   void reoffer(Connection& connection);
+  void reoffer_answers();
   void feed_signals(bool again);
   void on_edge_adopted(const std::vector<AdoptedConnection>& connections,
                        const std::vector<AdoptedListener>& listeners);
@@ -142,6 +144,8 @@ struct UnitCore::Impl {
   // Takes the suspect's connection out of what a promotion offers again.
   void quarantine_suspect();
   bool is_quarantined(const Address& peer) const;
+  void hold(Connection& connection);
+  void flush_held();
   void on_quarantine_over();
 
   Socket* find_socket(uint32_t id);
@@ -158,8 +162,9 @@ struct UnitCore::Impl {
   bool dying_was_sender_ = false;
   bool dying_was_primary_ = false;
 
-  ConnectionId suspect_ = 0;  // whose input has crashed the dying primary; 0: nobody's
-  Address quarantined_;       // where it came from; length 0: nowhere
+  ConnectionId suspect_ = 0;             // whose input has crashed the dying primary; 0: nobody's
+  Address quarantined_;                  // where it came from; length 0: nowhere
+  std::vector<ConnectionId> held_anew_;  // of which the edge is to be told by flush()
 
   ConnectionTable connections_;
   std::vector<Socket> sockets_;

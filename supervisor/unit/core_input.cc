@@ -72,8 +72,9 @@ ConnectionId UnitCore::Impl::on_edge_open(uint32_t listener, const Address& loca
   connection.local = local;
   connection.peer = peer;
   connection.at_edge = true;
-  connection.held = is_quarantined(peer);
-  if (!connection.held) {
+  if (is_quarantined(peer)) {
+    hold(connection);
+  } else {
     put_open(connection);
   }
   return id;
@@ -204,8 +205,8 @@ void UnitCore::Impl::on_edge_bound(uint32_t id, int error, const Address& addres
   if (socket == nullptr) {
     return;  // closed meanwhile
   }
-  if (socket->rebinding) {
-    socket->rebinding = false;
+  if (socket->answers_known > 0) {
+    --socket->answers_known;
     if (error != 0) {
       const bool lock = (socket->bind_flags & kBindLock) != 0;
       event("listener_lost", fmt::format("{} {} could not be {} again: errno {}",
@@ -214,15 +215,25 @@ void UnitCore::Impl::on_edge_bound(uint32_t id, int error, const Address& addres
     }
     return;
   }
-  socket->answered = true;
-  socket->error = error;
-  socket->bound = address;
+  note_answer(*socket, error, address);
   Arrival item;
   item.kind = ArrivalKind::kBound;
   item.id = id;
   item.value = static_cast<uint64_t>(error);
   item.local = address;
   put(item);
+}
+
+// The answer to a listen, if that was asked, else to a bind.
+void UnitCore::Impl::note_answer(Socket& socket, int error, const Address& address) {
+  socket.answered = true;
+  socket.error = error;
+  if (socket.listening) {
+    socket.listening = error == 0;
+  } else {
+    socket.is_bound = error == 0;
+    socket.bound = address;
+  }
 }
 
 void UnitCore::Impl::on_signal(uint32_t sequence, int number) {
@@ -369,9 +380,7 @@ bool UnitCore::Impl::accept_bound(const Arrival& item, bool* feed, std::string* 
   Socket* socket = find_socket(item.id);
   *feed = socket != nullptr;
   if (socket != nullptr) {
-    socket->answered = true;
-    socket->error = static_cast<int>(item.value);
-    socket->bound = item.local;
+    note_answer(*socket, static_cast<int>(item.value), item.local);
   } else if (item.id > socket_id_max_) {
     *problem = fmt::format("an answer for socket {}, which was never bound", item.id);
   }

@@ -179,6 +179,12 @@ void UnitCore::Impl::apply_to_connection(const Output& entry) {
         host_->edge_shutdown(entry.id);
       }
       return;
+    case OutputKind::kAccepted:
+      connection->accepted = true;
+      if (connection->at_edge && !mutated(Mutation::kForgetAccepted)) {
+        host_->edge_accepted(entry.id);
+      }
+      return;
     case OutputKind::kConsumed:
     case OutputKind::kClose:
       if (entry.value > connection->logged || entry.value < connection->consumed) {
@@ -278,14 +284,15 @@ void UnitCore::Impl::apply_to_socket(const Output& entry) {
   if (entry.kind == OutputKind::kBind) {
     socket->bind_flags = static_cast<uint32_t>(entry.value);
     socket->wanted = entry.address;
-    socket->answered = false;  // a bind that failed may be tried again on the same socket
-    socket->answer_logged = false;
+    socket->is_bound = socket->listening = false;  // one that failed may be tried again
+    socket->answered = socket->answer_logged = false;
     if (sender_) {
       host_->edge_bind(socket->id, socket->bind_flags, socket->wanted);
     }
     return;
   }
   socket->listening = true;
+  socket->answered = socket->answer_logged = false;
   socket->backlog = static_cast<int>(std::min<uint64_t>(entry.value, INT32_MAX));
   if (sender_) {
     host_->edge_listen(socket->id, socket->backlog);

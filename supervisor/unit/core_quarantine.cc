@@ -37,8 +37,9 @@ bool UnitCore::Impl::is_quarantined(const Address& peer) const {
 }
 
 // The reset is an arrival like any other: it is logged, and every replica closes the connection at
-// the same point. The application has it before it goes live: its last shipped turn may have logged
-// the poison, without reading it.
+// the same point. ORDER: the application has it before all else, and before it goes live: its last
+// shipped turn may have logged the poison, without reading it. A suspect that the log does not know
+// has its turn among the opens: its listener may have yet to hear that it listens.
 void UnitCore::Impl::quarantine_suspect() {
   Connection* suspect = connections_.find(suspect_);
   suspect_ = 0;
@@ -46,22 +47,38 @@ void UnitCore::Impl::quarantine_suspect() {
     return;
   }
   quarantined_ = suspect->peer;
-  suspect->offered = true;
+  suspect->offered = suspect->open_logged;
   if (!suspect->closed) {
-    if (!suspect->open_logged) {
-      put_open(*suspect);
-    }
     suspect->reset_seen = true;
     suspect->reset_error = kResetAndDiscard;
+  }
+  if (!suspect->closed && suspect->offered) {
     put(ArrivalKind::kReset, suspect->id, kResetAndDiscard);
     deliver();
   }
   host_->edge_quarantine(suspect->id, suspect->received);
   const ConnectionId id = suspect->id;
   connections_.for_each([this, id](Connection& connection) {
-    connection.held =
-        connection.id != id && !connection.open_logged && is_quarantined(connection.peer);
+    if (connection.id != id && !connection.open_logged && is_quarantined(connection.peer)) {
+      hold(connection);
+    }
   });
+}
+
+// Does not count against its listener's backlog: others are served meanwhile.
+void UnitCore::Impl::hold(Connection& connection) {
+  connection.held = true;
+  held_anew_.push_back(connection.id);  // its edge may be in the middle of naming it
+}
+
+void UnitCore::Impl::flush_held() {
+  for (const ConnectionId id : held_anew_) {
+    const Connection* connection = connections_.find(id);
+    if (connection != nullptr && connection->at_edge && !connection->closed) {
+      host_->edge_accepted(id);
+    }
+  }
+  held_anew_.clear();
 }
 
 void UnitCore::Impl::on_quarantine_over() {

@@ -121,15 +121,9 @@ void UnitCore::Impl::promote() {
   arrivals_.clear();
   quarantine_suspect();
   host_->go_live();
-  for (const Socket& socket : sockets_) {
-    if (socket.answered && !socket.answer_logged && !mutated(Mutation::kForgetBound)) {
-      Arrival item;
-      item.kind = ArrivalKind::kBound;
-      item.id = socket.id;
-      item.value = static_cast<uint64_t>(socket.error);
-      item.local = socket.bound;
-      put(item);
-    }
+  // ORDER: a socket that does not know yet that it listens would turn its connections away.
+  if (!mutated(Mutation::kBoundAfterOpens)) {
+    reoffer_answers();
   }
   std::vector<Connection*> opens;  // in the order in which they came
   connections_.for_each([&opens](Connection& connection) {
@@ -144,6 +138,9 @@ void UnitCore::Impl::promote() {
       put_open(*connection);
     }
   }
+  if (mutated(Mutation::kBoundAfterOpens)) {
+    reoffer_answers();
+  }
   // What comes from the suspect's address comes last.
   for (const bool quarantined : {false, true}) {
     connections_.for_each([this, quarantined](Connection& connection) {
@@ -154,6 +151,19 @@ void UnitCore::Impl::promote() {
     });
   }
   feed_signals(true);
+}
+
+void UnitCore::Impl::reoffer_answers() {
+  for (const Socket& socket : sockets_) {
+    if (socket.answered && !socket.answer_logged && !mutated(Mutation::kForgetBound)) {
+      Arrival item;
+      item.kind = ArrivalKind::kBound;
+      item.id = socket.id;
+      item.value = static_cast<uint64_t>(socket.error);
+      item.local = socket.bound;
+      put(item);
+    }
+  }
 }
 
 // Passes on the pending signals, or those of them that nobody has passed on before.
@@ -196,7 +206,10 @@ void UnitCore::Impl::on_edge_adopted(const std::vector<AdoptedConnection>& conne
   FTRUN_ASSERT(state_ == State::kTakingOver && !adopted_);
   adopted_ = true;
   sender_ = true;
-  adopt_listeners(listeners);
+  // ORDER: the answers to a listen before the connections, as in promote().
+  if (!mutated(Mutation::kBoundAfterAdopted)) {
+    adopt_listeners(listeners);
+  }
   // Ids first: a connection that has none must not get one that another socket has.
   for (const AdoptedConnection& adopted : connections) {
     next_id_ = std::max(next_id_, adopted.id + 1);
@@ -205,6 +218,9 @@ void UnitCore::Impl::on_edge_adopted(const std::vector<AdoptedConnection>& conne
     adopt_connection(adopted);
   }
   adopt_missing();
+  if (mutated(Mutation::kBoundAfterAdopted)) {
+    adopt_listeners(listeners);
+  }
   feed_signals(false);
 }
 
@@ -247,6 +263,9 @@ void UnitCore::Impl::adopt_known(Connection& connection, const AdoptedConnection
   }
   connection.at_edge = true;
   host_->edge_adopt(adopted.handle, connection.id);
+  if (connection.accepted && !mutated(Mutation::kForgetAcceptedBefore)) {
+    host_->edge_accepted(connection.id);
+  }
   for (const SocketOption& option : connection.options) {
     host_->edge_option(connection.id, option.level, option.name, {option.value, option.length});
   }
@@ -328,18 +347,24 @@ void UnitCore::Impl::restore_socket(Socket& socket, const AdoptedListener* adopt
                        {option.value, option.length});
   }
   socket.options = {};
-  if (adopted == nullptr && !socket.answered) {
-    host_->edge_bind(socket.id, socket.bind_flags, socket.wanted);
-  } else if (adopted == nullptr && socket.error == 0) {
+  // What the application has an answer for is done again silently.
+  if (adopted == nullptr && socket.is_bound) {
     // A lock must not wait: the program thinks that it has it, and its next request would end the
     // wait, whose answer is then taken for that request's.
-    socket.rebinding = true;
+    ++socket.answers_known;
     host_->edge_bind(socket.id, lock ? socket.bind_flags & ~kBindLockWait : socket.bind_flags,
                      socket.bound);
-  } else if (adopted != nullptr && !socket.answered) {
+  } else if (adopted == nullptr && (!socket.answered || socket.listening)) {
+    host_->edge_bind(socket.id, socket.bind_flags, socket.wanted);
+  } else if (adopted != nullptr && !socket.is_bound && !socket.answered) {
     on_edge_bound(socket.id, 0, adopted->address);  // bound, but the answer died with the sender
   }
-  if (socket.listening && (adopted == nullptr || !adopted->listening)) {
+  if (socket.listening && !socket.answered && adopted != nullptr && adopted->listening) {
+    on_edge_bound(socket.id, 0, adopted->address);  // this answer died with the sender as well
+  }
+  // Also where it listens already: the new edge learns of the backlog.
+  if (socket.listening && !mutated(Mutation::kForgetBacklog)) {
+    socket.answers_known += socket.answered ? 1 : 0;
     host_->edge_listen(socket.id, socket.backlog);
   }
 }

@@ -64,34 +64,46 @@ void SmallEdge::answer_bind(uint32_t id, int error, const Address& address) {
   append(bound, &early_);
 }
 
+void SmallEdge::bind_socket(const Output& entry) {
+  if ((entry.value & kBindLock) != 0) {
+    const auto flags = static_cast<uint32_t>(entry.value);
+    if (const auto error = locks_.request(entry.id, flags, entry.address)) {
+      answer_bind(entry.id, *error, entry.address);
+    }
+    return;
+  }
+  sockaddr_storage storage = {};
+  std::memcpy(&storage, entry.address.bytes, entry.address.length);
+  const int fd = socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const int one = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+  if ((entry.value & kBindV6Only) != 0) {
+    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+  }
+  const int rc = bind(fd, reinterpret_cast<sockaddr*>(&storage), entry.address.length);
+  const int error = rc == 0 ? 0 : errno;
+  sockets_[entry.id] = fd;
+  answer_bind(entry.id, error, name_of(fd, false));
+}
+
+void SmallEdge::listen_on(uint32_t socket, int backlog) {
+  const int fd = sockets_[socket];
+  const int error = listen(fd, backlog) == 0 ? 0 : errno;
+  if (error == 0) {
+    watch(fd, kListenerTag | socket);
+  }
+  answer_bind(socket, error, name_of(fd, false));
+}
+
 void SmallEdge::output(const Output& entry) {
   const auto found = connections_.find(entry.id);
   Connection* connection = found == connections_.end() ? nullptr : &found->second;
   switch (entry.kind) {
-    case OutputKind::kBind: {
-      if ((entry.value & kBindLock) != 0) {
-        const auto flags = static_cast<uint32_t>(entry.value);
-        if (const auto error = locks_.request(entry.id, flags, entry.address)) {
-          answer_bind(entry.id, *error, entry.address);
-        }
-        break;
-      }
-      sockaddr_storage storage = {};
-      std::memcpy(&storage, entry.address.bytes, entry.address.length);
-      const int fd = socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-      const int one = 1;
-      setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-      if ((entry.value & kBindV6Only) != 0) {
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-      }
-      const int rc = bind(fd, reinterpret_cast<sockaddr*>(&storage), entry.address.length);
-      sockets_[entry.id] = fd;
-      answer_bind(entry.id, rc == 0 ? 0 : errno, name_of(fd, false));
+    case OutputKind::kBind:
+      bind_socket(entry);
       break;
-    }
     case OutputKind::kListen:
-      listen(sockets_[entry.id], static_cast<int>(entry.value));
-      watch(sockets_[entry.id], kListenerTag | entry.id);
+      listen_on(entry.id, static_cast<int>(entry.value));
       break;
     case OutputKind::kUnlisten:
       if (!locks_.release(entry.id)) {
@@ -100,6 +112,7 @@ void SmallEdge::output(const Output& entry) {
       }
       break;
     case OutputKind::kWrite:
+    case OutputKind::kUrgent:
       if (connection != nullptr) {
         connection->queue.append(reinterpret_cast<const char*>(entry.data), entry.length);
         write_some(entry.id, connection);

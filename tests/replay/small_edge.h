@@ -37,6 +37,8 @@ class SmallEdge {
   void take_early(std::vector<uint8_t>* arrivals);
   void watch(int fd, uint64_t tag);
 
+  void bind_socket(const Output& entry);
+  void listen_on(uint32_t socket, int backlog);
   void answer_bind(uint32_t id, int error, const Address& address);
 
   int epoll_fd_;

@@ -67,6 +67,7 @@ struct KernelListener {
   bool listening = false;
   bool closed = false;
   std::deque<int> backlog;  // connections established, not accepted
+  size_t backlog_max = 0;
 };
 
 // A lock of the unit on the one file outside, by its description.
@@ -79,10 +80,11 @@ struct KernelLock {
 
 class Kernel {
  public:
-  // A client's connect. nullptr: refused.
+  // A client's connect. nullptr: refused, or there is no room for it now.
   KernelConnection* connect(uint16_t port, uint64_t send_buffer, const Address& peer) {
     for (KernelListener& listener : listeners) {
-      if (listener.port == port && listener.listening && !listener.closed) {
+      if (listener.port == port && listener.listening && !listener.closed &&
+          listener.backlog.size() <= listener.backlog_max) {
         connections.push_back(std::make_unique<KernelConnection>());
         KernelConnection& connection = *connections.back();
         connection.number = static_cast<int>(connections.size()) - 1;

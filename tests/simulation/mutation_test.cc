@@ -53,6 +53,11 @@ INSTANTIATE_TEST_SUITE_P(
                     Named{"ForgetSignals", unit::Mutation::kForgetSignals},
                     Named{"DropLateSignals", unit::Mutation::kDropLateSignals},
                     Named{"ForgetBound", unit::Mutation::kForgetBound},
+                    Named{"BoundAfterOpens", unit::Mutation::kBoundAfterOpens},
+                    Named{"BoundAfterAdopted", unit::Mutation::kBoundAfterAdopted},
+                    Named{"ForgetBacklog", unit::Mutation::kForgetBacklog},
+                    Named{"ForgetAccepted", unit::Mutation::kForgetAccepted},
+                    Named{"ForgetAcceptedBefore", unit::Mutation::kForgetAcceptedBefore},
                     Named{"ReleaseOutputUnchecked", unit::Mutation::kReleaseOutputUnchecked},
                     Named{"IgnoreDigest", unit::Mutation::kIgnoreDigest},
                     Named{"ReleaseInputUnlogged", unit::Mutation::kReleaseInputUnlogged},
@@ -72,6 +77,12 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(PlantedBugOfTheHost, SkippedKillIsFound) {
   Options options;
   options.skip_kill = true;
+  EXPECT_TRUE(found(options));
+}
+
+TEST(PlantedBugOfTheHost, EarlyAcceptIsFound) {
+  Options options;
+  options.accept_early = true;
   EXPECT_TRUE(found(options));
 }
 

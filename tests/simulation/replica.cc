@@ -17,7 +17,8 @@ Replica::Replica(World* world, unit::ReplicaId id, const unit::CoreConfig& confi
     : world_(world),
       id_(id),
       core_(std::make_unique<unit::UnitCore>(config, this)),
-      app_(config.view.replicas.front() == id, world->random.next(), world->turns_clients_away()) {
+      app_(config.view.replicas.front() == id, world->random.next(), world->turns_clients_away(),
+           world->backlog()) {
   if (core_->trails()) {
     app_.input().begin_trail();
     app_.log_out().begin_trail();

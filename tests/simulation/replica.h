@@ -7,6 +7,7 @@
 
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -62,6 +63,7 @@ class Replica : public unit::Host {
   void stop_application(std::string_view why) override;
   void edge_bind(uint32_t socket, uint32_t flags, const Address& address) override;
   void edge_listen(uint32_t socket, int backlog) override;
+  void edge_accepted(ConnectionId connection) override;
   void edge_unlisten(uint32_t socket) override;
   void edge_option(uint32_t id, int level, int name, unit::Bytes value) override;
   void edge_write(ConnectionId connection, uint64_t position, unit::Bytes data) override;
@@ -88,6 +90,7 @@ class Replica : public unit::Host {
     std::vector<uint8_t> unsent;
     uint64_t offered = 0;  // position after `unsent`
     uint64_t urgent_end = 0;
+    bool unaccepted = true;  // by the application
     bool fin_reported = false;
     bool reset_reported = false;
     bool shutdown = false;
@@ -112,6 +115,7 @@ class Replica : public unit::Host {
   void serve_own_rings();
   void step_edge();
   void step_accept();
+  bool may_accept(const KernelListener& listener) const;
   void step_watch();
   void report_app_end();
   void edge_read(EdgeConnection& connection);
@@ -128,6 +132,8 @@ class Replica : public unit::Host {
   std::unique_ptr<unit::UnitCore> core_;
   ToyApp app_;
   std::deque<std::function<void()>> deferred_;
+  int answers_due_ = 0;                        // to listens, in deferred_
+  std::map<uint32_t, size_t> unaccepted_max_;  // of listeners
   std::vector<EdgeConnection> edge_;
   std::vector<KernelConnection*> untagged_;  // accepted, not yet told to the core
   std::deque<Mark> marks_;                   // of live turns, not shipped

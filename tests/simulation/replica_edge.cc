@@ -132,7 +132,8 @@ bool Replica::edge_finish(EdgeConnection& connection) {
 }
 
 void Replica::step_accept() {
-  if (done()) {
+  // ORDER: as in the edge, the answer to a listen comes first.
+  if (done() || (answers_due_ > 0 && !world_->options.accept_early)) {
     return;
   }
   if (!untagged_.empty()) {
@@ -147,7 +148,8 @@ void Replica::step_accept() {
     return;
   }
   for (KernelListener& listener : world_->kernel.listeners) {
-    if (listener.holder == id_ && listener.listening && !listener.backlog.empty()) {
+    if (listener.holder == id_ && listener.listening && !listener.backlog.empty() &&
+        may_accept(listener)) {
       KernelConnection& socket = *world_->kernel.connections[listener.backlog.front()];
       listener.backlog.pop_front();
       socket.accepted = true;
@@ -155,6 +157,15 @@ void Replica::step_accept() {
       untagged_.push_back(&socket);
     }
   }
+}
+
+bool Replica::may_accept(const KernelListener& listener) const {
+  const auto most = unaccepted_max_.find(listener.socket);
+  size_t count = untagged_.size();
+  for (const EdgeConnection& connection : edge_) {
+    count += connection.unaccepted && connection.socket->listener == listener.socket ? 1 : 0;
+  }
+  return count < (most == unaccepted_max_.end() ? 1 : most->second);
 }
 
 std::string Replica::describe() const {
@@ -224,19 +235,32 @@ void Replica::edge_bind(uint32_t socket, uint32_t flags, const Address& address)
   const uint16_t port = port_of(address);
   const int error = world_->kernel.port_in_use(port) ? EADDRINUSE : 0;
   if (error == 0) {
-    world_->kernel.listeners.push_back({socket, id_, port, false, false, {}});
+    world_->kernel.listeners.push_back({socket, id_, port, false, false, {}, 0});
   } else {
     world_->fail("the port is in use");
   }
   defer([this, socket, error, port] { core_->on_edge_bound(socket, error, make_address(port)); });
 }
 
-void Replica::edge_listen(uint32_t socket, int) {
+void Replica::edge_listen(uint32_t socket, int backlog) {
   KernelListener* listener = world_->kernel.find_listener(id_, socket);
   if (listener == nullptr) {
     return world_->fail("listen on a socket that is not bound");
   }
   listener->listening = true;
+  const size_t waiting_max = static_cast<size_t>(backlog) + 1;
+  unaccepted_max_[socket] = std::max<size_t>(waiting_max / 2, 1);
+  listener->backlog_max = std::max<size_t>(waiting_max - waiting_max / 2, 1) - 1;
+  const uint16_t port = listener->port;
+  ++answers_due_;
+  defer([this, socket, port] {
+    --answers_due_;
+    core_->on_edge_bound(socket, 0, make_address(port));
+  });
+}
+
+void Replica::edge_accepted(ConnectionId id) {
+  find(id).unaccepted = false;
 }
 
 void Replica::edge_unlisten(uint32_t socket) {
@@ -277,6 +301,7 @@ void Replica::edge_shutdown(ConnectionId id) {
 void Replica::edge_close(ConnectionId id, uint64_t consumed, unit::Ending ending) {
   EdgeConnection& connection = find(id);
   connection.close = true;
+  connection.unaccepted = false;
   connection.reset = ending == unit::Ending::kReset;
   connection.consumed = consumed;
   if (consumed > connection.socket->in.size()) {

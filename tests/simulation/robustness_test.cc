@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "supervisor/unit/core.h"
+#include "tests/simulation/kernel.h"
 #include "tests/simulation/random.h"
 
 namespace ftrun::sim {
@@ -27,6 +28,7 @@ class IdleHost : public unit::Host {
   void stop_application(std::string_view) override { ++stopped; }
   void edge_bind(uint32_t, uint32_t, const Address&) override {}
   void edge_listen(uint32_t, int) override {}
+  void edge_accepted(ConnectionId connection) override { accepted.push_back(connection); }
   void edge_unlisten(uint32_t) override {}
   void edge_option(uint32_t, int, int, Bytes) override {}
   void edge_write(ConnectionId, uint64_t, Bytes) override {}
@@ -51,6 +53,7 @@ class IdleHost : public unit::Host {
   uint64_t input_fed = 0;
   uint64_t released = 0;
   uint64_t reoffered = 0;
+  std::vector<ConnectionId> accepted;
   unit::ReplicaId killed = unit::kNoReplica;
   unit::View proposed;
   std::string events;
@@ -363,6 +366,27 @@ TEST(Primary, ExcludesASenderThatSendsNonsense) {
   EXPECT_EQ(host.killed, unit::kNoReplica);  // not before the view is won
   core.on_view(host.proposed);
   EXPECT_EQ(host.killed, kB);
+}
+
+// Else a few clients from the suspect's address would keep all others waiting.
+TEST(Quarantine, WhoIsKeptAwayDoesNotCountAgainstTheBacklog) {
+  IdleHost host;
+  unit::UnitCore core(config_for(kB), &host);
+  EXPECT_NE(core.on_edge_open(1, make_address(7000), make_peer(1)), 0u);
+  EXPECT_NE(core.on_edge_open(1, make_address(7000), make_peer(1)), 0u);
+  EXPECT_NE(core.on_edge_open(1, make_address(7000), make_peer(2)), 0u);
+  unit::Frame frame;
+  frame.kind = unit::FrameKind::kAppFailed;
+  frame.epoch = 1;
+  frame.number = 1;
+  core.on_frame(kA, frame);
+  core.on_view(host.proposed);
+  core.on_replica_gone(kA);
+  EXPECT_NE(core.on_edge_open(1, make_address(7000), make_peer(1)), 0u);
+  EXPECT_NE(core.on_edge_open(1, make_address(7000), make_peer(2)), 0u);
+  EXPECT_TRUE(host.accepted.empty());  // not while the edge gives them their numbers
+  core.flush();
+  EXPECT_EQ(host.accepted, (std::vector<ConnectionId>{2, 4}));
 }
 
 TEST(Views, LoserStopsAndKillsNobody) {

@@ -255,6 +255,8 @@ void ToyApp::apply(const Arrival& item) {
   ToyState::Conn* conn = find(item.id);
   switch (item.kind) {
     case ArrivalKind::kOpen: {
+      // A shim would turn the client away, as it does with those of a listener that was closed.
+      FTRUN_ASSERT(item.listener != kToySocket || state_.bind_stage == 3);
       if (turns_clients_away_ && !state_.conns.empty() && state_.turned_away < kTurnedAwayMax) {
         ++state_.turned_away;
         ToyState::Conn unwelcome;
@@ -262,31 +264,14 @@ void ToyApp::apply(const Arrival& item) {
         return emit_close(unwelcome);
       }
       state_.conns.emplace_back().id = item.id;
-      Output option;  // TCP_NODELAY
-      option.kind = OutputKind::kOption;
-      option.id = item.id;
-      option.value = 6;
-      option.value2 = 1;
-      const uint8_t on = 1;
-      emit(option, &on, 1);
       return;
     }
     case ArrivalKind::kSignal:
       state_.signals.push_back(item.id);
       state_.exiting |= item.value == 15;
       return;
-    case ArrivalKind::kBound: {
-      if (item.id >= kToyLockSocket) {
-        return answer_lock(item);
-      }
-      Output listen;
-      listen.kind = OutputKind::kListen;
-      listen.id = item.id;
-      listen.value = 128;
-      emit(listen);
-      (item.id == kToySocket ? state_.bind_stage : state_.extra_stage) = 2;
-      return;
-    }
+    case ArrivalKind::kBound:
+      return item.id >= kToyLockSocket ? answer_lock(item) : answer_bound(item);
     default:
       break;
   }
@@ -313,7 +298,7 @@ void ToyApp::apply(const Arrival& item) {
 }
 
 bool ToyApp::can_work(const ToyState::Conn& conn) const {
-  if (conn.reset) {
+  if (conn.reset || !conn.accepted) {
     return true;
   }
   if (!conn.out.empty()) {
@@ -335,6 +320,7 @@ void ToyApp::process() {
     bind(kToySocket, kToyPort);
     state_.bind_stage = 1;
   }
+  accept_one();
   work_left_ = kRequestsPerTurn;
   for (ToyState::Conn& conn : state_.conns) {
     process_connection(conn);
@@ -346,7 +332,7 @@ void ToyApp::process() {
 }
 
 void ToyApp::process_connection(ToyState::Conn& conn) {
-  if (conn.reset || !write_out(conn)) {
+  if (conn.reset || !conn.accepted || !write_out(conn)) {
     return;
   }
   while (work_left_ > 0 && suspect_ == 0 && !conn.quit && conn.out.empty() &&
@@ -428,7 +414,7 @@ void ToyApp::close_finished() {
                                conn.in.size() >= kRequestBytes + (read_u32(&conn.in[4]) >> 8);
     const bool done =
         conn.reset || (conn.out.empty() && (conn.quit || (conn.fin && !request_waits)));
-    if (!done) {
+    if (!done || !conn.accepted) {
       return false;
     }
     if (!conn.reset && conn.id % 2 == 0) {  // some shut down first

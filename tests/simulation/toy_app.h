@@ -88,6 +88,7 @@ struct ToyState {
     uint64_t produced = 0;
     uint64_t credited = 0;
     uint32_t requests = 0;
+    bool accepted = false;
     bool fin = false;
     bool quit = false;
     bool reset = false;
@@ -97,7 +98,7 @@ struct ToyState {
   uint64_t hash = 0;  // of all chosen values: replicas that chose differently answer differently
   std::vector<uint32_t> signals;  // sequence numbers seen
   int turned_away = 0;
-  int bind_stage = 0;         // 0: nothing yet, 1: asked, 2: listening
+  int bind_stage = 0;         // 0: nothing yet, 1: asked, 2: asked to listen, 3: listening
   uint32_t extra_socket = 0;  // the second listener's socket; a new one each time
   int extra_stage = 0;        // as bind_stage
   ToyLock lock = ToyLock::kFree;
@@ -107,8 +108,8 @@ struct ToyState {
 
 class ToyApp {
  public:
-  ToyApp(bool primary, uint64_t seed, bool turns_clients_away)
-      : random_(seed), turns_clients_away_(turns_clients_away), live_(primary) {}
+  ToyApp(bool primary, uint64_t seed, bool turns_clients_away, int backlog)
+      : random_(seed), turns_clients_away_(turns_clients_away), backlog_(backlog), live_(primary) {}
 
   // One step of the process: part of a turn is published, or nothing can be done (false).
   bool step();
@@ -146,6 +147,7 @@ class ToyApp {
   bool can_work(const ToyState::Conn& conn) const;
   void apply(const Arrival& item);
   void process();
+  void accept_one();
   void process_connection(ToyState::Conn& conn);
   void answer(ToyState::Conn& conn);
   bool write_out(ToyState::Conn& conn);
@@ -155,6 +157,7 @@ class ToyApp {
   void configure();
   void lock();
   void answer_lock(const Arrival& item);
+  void answer_bound(const Arrival& item);
   void exit_all();
   void end_turn();
   uint64_t choose();
@@ -165,6 +168,7 @@ class ToyApp {
 
   Random random_;
   const bool turns_clients_away_;  // the first few that come while another one is served
+  const int backlog_;
   bool live_;
   bool go_live_ = false;
   bool dead_ = false;

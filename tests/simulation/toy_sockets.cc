@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The toy server's listeners, and its lock on a file that strangers lock too. Test program only.
+#include <algorithm>
+
 #include "eventlog/locks.h"
+#include "supervisor/result.h"
 #include "tests/simulation/toy_app.h"
 
 namespace ftrun::sim {
@@ -16,11 +19,45 @@ void ToyApp::bind(uint32_t socket, uint16_t port) {
   emit(bind);
 }
 
+void ToyApp::answer_bound(const Arrival& item) {
+  int& stage = item.id == kToySocket ? state_.bind_stage : state_.extra_stage;
+  FTRUN_ASSERT(stage == 1 || stage == 2);  // an answer is told once
+  if (stage == 1) {
+    Output listen;
+    listen.kind = OutputKind::kListen;
+    listen.id = item.id;
+    listen.value = static_cast<uint64_t>(backlog_);
+    emit(listen);
+  }
+  ++stage;
+}
+
+// One in a turn: others wait meanwhile.
+void ToyApp::accept_one() {
+  const auto next = std::find_if(state_.conns.begin(), state_.conns.end(),
+                                 [](const ToyState::Conn& conn) { return !conn.accepted; });
+  if (next == state_.conns.end()) {
+    return;
+  }
+  next->accepted = true;
+  Output accepted;
+  accepted.kind = OutputKind::kAccepted;
+  accepted.id = next->id;
+  emit(accepted);
+  Output option;  // TCP_NODELAY
+  option.kind = OutputKind::kOption;
+  option.id = next->id;
+  option.value = 6;
+  option.value2 = 1;
+  const uint8_t on = 1;
+  emit(option, &on, 1);
+}
+
 void ToyApp::configure() {
   if (state_.extra_stage == 0) {
     bind(++state_.extra_socket, kToyExtraPort);
     state_.extra_stage = 1;
-  } else if (state_.extra_stage == 2) {
+  } else if (state_.extra_stage == 3) {
     Output unlisten;
     unlisten.kind = OutputKind::kUnlisten;
     unlisten.id = state_.extra_socket;

@@ -26,6 +26,7 @@ World::World(const Options& chosen) : options(chosen), random(chosen.seed) {
   config.mutation = options.mutation;
   config.sender_serves_primary = random.one_in(2);
   turns_clients_away_ = random.one_in(8);
+  backlog_ = static_cast<int>(random.one_in(2) ? 128 : random.below(4));
   if (random.one_in(3)) {  // small enough to matter
     config.log_run_ahead_bytes_max = random.between(64, 4096);
     config.progress_report_bytes = config.log_run_ahead_bytes_max / 2;
@@ -246,9 +247,9 @@ bool World::may_stop() const {
   return !patient_ || std::all_of(replicas_.begin(), replicas_.end(), [&](const auto& replica) {
     const ToyState& state = replica->app().state();
     return replica->done() || !replica->app().live() ||
-           (state.conns.size() == staying && state.extra_stage != 1 &&
+           (state.conns.size() == staying && (state.extra_stage == 0 || state.extra_stage == 3) &&
             state.lock != ToyLock::kAsked && state.lock != ToyLock::kAskedBack &&
-            kernel.port_in_use(kToyExtraPort) == (state.extra_stage == 2));
+            kernel.port_in_use(kToyExtraPort) == (state.extra_stage == 3));
   });
 }
 

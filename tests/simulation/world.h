@@ -31,7 +31,8 @@ enum class Fault : uint8_t {
 struct Options {
   uint64_t seed = 1;
   unit::Mutation mutation = unit::Mutation::kNone;
-  bool skip_kill = false;  // a planted bug of the I/O layer: takes sockets from the living
+  bool skip_kill = false;     // a planted bug of the I/O layer: takes sockets from the living
+  bool accept_early = false;  // another: accepts before it answers that it listens
   bool trace = false;
 };
 
@@ -63,6 +64,7 @@ class World {
   void note_request() { ++requests_made_; }
   void forget_requests(uint32_t count) { requests_made_ -= count; }
   bool turns_clients_away() const { return turns_clients_away_; }
+  int backlog() const { return backlog_; }
   bool doomed() const { return doomed_; }
   bool lose_a_socket() { return loses_sockets_ && random.one_in(3); }
 
@@ -101,6 +103,7 @@ class World {
   bool stopping_ = false;
   bool patient_ = true;         // the operator waits until the server has forgotten who has left
   bool loses_sockets_ = false;  // a takeover does not get all sockets
+  int backlog_ = 0;
   bool turns_clients_away_ = false;  // the server closes some connections without reading
 };
 

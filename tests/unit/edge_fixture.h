@@ -11,10 +11,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "supervisor/edge/edge.h"
 #include "supervisor/link/peers.h"
@@ -74,6 +77,38 @@ class Client {
   bool connected_ = false;
 };
 
+// A client that does not wait for its connection.
+class Waiting {
+ public:
+  explicit Waiting(uint16_t port)
+      : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(port);
+    connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address));
+  }
+  Waiting(Waiting&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  ~Waiting() {
+    if (fd_ >= 0) {
+      ::close(fd_);
+    }
+  }
+  bool connected() const {
+    sockaddr_in peer{};
+    socklen_t length = sizeof(peer);
+    return getpeername(fd_, reinterpret_cast<sockaddr*>(&peer), &length) == 0;
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+inline int connected(const std::vector<Waiting>& clients) {
+  return static_cast<int>(std::count_if(clients.begin(), clients.end(),
+                                        [](const Waiting& one) { return one.connected(); }));
+}
+
 class EdgeFixture : public ::testing::Test, public EdgeSink {
  protected:
   static constexpr uint32_t kSocket = 1;
@@ -100,8 +135,15 @@ class EdgeFixture : public ::testing::Test, public EdgeSink {
     ASSERT_TRUE(edge.ok()) << edge.error().message;
     edge_ = std::move(*edge);
   }
+  // Answers as the edge does: 0 or errno.
+  int listen_again(int backlog) {
+    bound_error_ = -1;
+    edge_->listen(kSocket, backlog);
+    run_until([this] { return bound_error_ >= 0; });
+    return bound_error_;
+  }
   // Binds and listens on a free port.
-  uint16_t listen() {
+  uint16_t listen(int backlog = 128) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -111,7 +153,7 @@ class EdgeFixture : public ::testing::Test, public EdgeSink {
     edge_->bind(kSocket, kBindReuseAddress, bound);
     run_until([this] { return bound_error_ >= 0; });
     EXPECT_EQ(bound_error_, 0);
-    edge_->listen(kSocket, 128);
+    EXPECT_EQ(listen_again(backlog), 0);
     uint16_t port = 0;
     std::memcpy(&port, bound_address_.bytes + 2, sizeof(port));
     return ntohs(port);

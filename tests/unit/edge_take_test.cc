@@ -235,9 +235,36 @@ TEST_F(EdgeTakeTest, StreamsGoOnExactlyAfterATakeover) {
   say(1, "ghi");
   EXPECT_EQ(hear(&peer, 3), "ghi");
   // New connections come to the new owner.
+  EXPECT_EQ(listen_again(128), 0);
   Client other = client(port);
   other.say("hi");
   run_until([this] { return seen_[2].input == "hi"; });
+}
+
+TEST_F(EdgeTakeTest, WhatWaitsInTheApplicationCountsAfterATakeover) {
+  const uint16_t port = listen(3);  // two for the application, two for the kernel
+  Client first = client(port);
+  Client second = client(port);
+  Client third(port);
+  ASSERT_TRUE(third.connected());
+  iterate(1);
+  ASSERT_EQ(last_id_, 2u);
+  std::vector<TakenSocket> sockets = sockets_on(port, 0);
+  uint32_t id = 0;
+  for (TakenSocket& socket : sockets) {
+    socket.id = socket.kind == SocketKind::kConnection ? ++id : socket.id;
+  }
+  ASSERT_EQ(id, 2u);
+  const Edge::Adopted adopted = take_over(std::move(sockets));
+  ASSERT_EQ(adopted.connections.size(), 2u);
+  for (const unit::AdoptedConnection& connection : adopted.connections) {
+    edge_->adopt(connection.handle, connection.id);
+  }
+  EXPECT_EQ(listen_again(3), 0);
+  iterate(1);
+  EXPECT_EQ(last_id_, 2u);
+  edge_->accepted(1);
+  run_until([this] { return last_id_ == 3; });
 }
 
 // What was released before the edge knows how far the connection had been read, or before it reads

@@ -43,6 +43,58 @@ TEST_F(EdgeTest, BindToATakenPortAnswersTheError) {
   EXPECT_EQ(bound_error_, EADDRINUSE);
 }
 
+TEST_F(EdgeTest, ListenOnATakenPortAnswersTheError) {
+  const uint16_t port = listen();
+  const int one = 1;
+  const int other = socket(AF_INET, SOCK_STREAM, 0);
+  ASSERT_EQ(setsockopt(other, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)), 0);
+  edge_->unlisten(kSocket);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(port);
+  ASSERT_EQ(::bind(other, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  Address taken;
+  taken.length = sizeof(address);
+  std::memcpy(taken.bytes, &address, sizeof(address));
+  bound_error_ = -1;
+  edge_->bind(kSocket, kBindReuseAddress, taken);
+  run_until([this] { return bound_error_ >= 0; });
+  ASSERT_EQ(bound_error_, 0);
+  ASSERT_EQ(::listen(other, 1), 0);
+  EXPECT_EQ(listen_again(5), EADDRINUSE);
+  ::close(other);
+  EXPECT_EQ(listen_again(5), 0);
+  EXPECT_TRUE(client(port).connected());
+}
+
+TEST_F(EdgeTest, TheBacklogBoundsWhatWaitsInTheApplicationAndInTheKernel) {
+  const uint16_t port = listen(7);
+  std::vector<Waiting> clients;
+  for (int i = 0; i < 20; ++i) {
+    clients.emplace_back(port);
+    iterate(1);
+  }
+  EXPECT_EQ(connected(clients), 8);  // backlog + 1
+  EXPECT_EQ(last_id_, 4u);
+  iterate(1);
+  EXPECT_EQ(last_id_, 4u);
+  // One that is accepted makes room for one; told again, for no more.
+  edge_->accepted(1);
+  edge_->accepted(1);
+  run_until([this] { return last_id_ == 5; });
+  iterate(1);
+  EXPECT_EQ(last_id_, 5u);
+  // So does one that is turned away.
+  edge_->close(2, 0, unit::Ending::kReset);
+  run_until([this] { return last_id_ == 6; });
+  // And a larger backlog.
+  EXPECT_EQ(listen_again(15), 0);
+  run_until([this] { return last_id_ >= 8; });
+  edge_->unlisten(kSocket);
+  EXPECT_LE(last_id_, 10u);
+}
+
 TEST_F(EdgeTest, LimitHoldsInputBackAndLiftsIt) {
   const uint16_t port = listen();
   Client peer = client(port);

@@ -192,6 +192,12 @@ size_t emit_output(const Output& entry) {
   }
   environment.outputs.push_back(
       {entry.kind, entry.id, entry.value, entry.value2, std::move(data), entry.address});
+  if (entry.kind == OutputKind::kListen && environment.answer_binds) {
+    fake::QueuedArrival answer;
+    answer.item.kind = ArrivalKind::kBound;
+    answer.item.id = entry.id;
+    environment.arrivals.push_back(answer);
+  }
   if (entry.kind == OutputKind::kBind && environment.answer_binds) {
     fake::QueuedArrival answer;
     answer.item.kind = ArrivalKind::kBound;

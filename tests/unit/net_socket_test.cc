@@ -48,78 +48,6 @@ class NetSocketTest : public testing::Test {
   uint32_t listener_id_ = 0;
 };
 
-TEST_F(NetSocketTest, BindAsksTheEdgeAndListenAnnounces) {
-  const auto binds = fake::outputs_of(OutputKind::kBind);
-  ASSERT_EQ(binds.size(), 1u);
-  EXPECT_EQ(binds[0].value, 0u);
-  const auto listens = fake::outputs_of(OutputKind::kListen);
-  ASSERT_EQ(listens.size(), 1u);
-  EXPECT_EQ(listens[0].id, listener_id_);
-  EXPECT_EQ(listens[0].value, 128u);
-  sockaddr_in name = {};
-  socklen_t length = sizeof(name);
-  EXPECT_EQ(net_getsockname(listener_, reinterpret_cast<sockaddr*>(&name), &length), 0);
-  EXPECT_EQ(length, sizeof(name));
-  EXPECT_NE(ntohs(name.sin_port), 0);
-}
-
-TEST_F(NetSocketTest, BindErrorsComeFromTheEdge) {
-  const int fd = static_cast<int>(net_socket(AF_INET, SOCK_STREAM, 0));
-  env().answer_binds = false;
-  env().when_idle = [] {
-    fake::QueuedArrival answer;
-    answer.item.kind = ArrivalKind::kBound;
-    answer.item.id = fake::last_bound_socket();
-    answer.item.value = EADDRINUSE;
-    env().arrivals.push_back(answer);
-    return true;
-  };
-  sockaddr_in in = {};
-  in.sin_family = AF_INET;
-  EXPECT_EQ(net_bind(fd, reinterpret_cast<sockaddr*>(&in), sizeof(in)), -EADDRINUSE);
-  env().when_idle = nullptr;
-  env().answer_binds = true;
-  EXPECT_EQ(net_bind(fd, reinterpret_cast<sockaddr*>(&in), sizeof(in)), 0);
-  EXPECT_EQ(net_bind(fd, reinterpret_cast<sockaddr*>(&in), sizeof(in)), -EINVAL);
-  EXPECT_EQ(net_bind(fd, reinterpret_cast<sockaddr*>(&in), 4), -EINVAL);
-  in.sin_family = AF_INET6;
-  EXPECT_EQ(net_bind(fd, reinterpret_cast<sockaddr*>(&in), sizeof(in)), -EAFNOSUPPORT);
-  EXPECT_EQ(net_close(fd), 0);
-  EXPECT_EQ(fake::outputs_of(OutputKind::kUnlisten).size(), 1u);
-}
-
-TEST_F(NetSocketTest, AnInterruptedBindIsJoinedNotRepeated) {
-  const int fd = static_cast<int>(net_socket(AF_INET, SOCK_STREAM, 0));
-  sockaddr_in in = {};
-  in.sin_family = AF_INET;
-  env().interrupt_next_wait = kErrRestart;
-  EXPECT_EQ(net_bind(fd, reinterpret_cast<sockaddr*>(&in), sizeof(in)), kErrRestart);
-  fake::apply_arrivals();  // answered while nobody waits
-  EXPECT_EQ(net_bind(fd, reinterpret_cast<sockaddr*>(&in), sizeof(in)), 0);
-  EXPECT_EQ(net_bind(fd, reinterpret_cast<sockaddr*>(&in), sizeof(in)), -EINVAL);
-  EXPECT_EQ(fake::outputs_of(OutputKind::kBind).size(), 2u);  // the listener's and this one
-  net_close(fd);
-}
-
-TEST_F(NetSocketTest, ListenWithoutBindTakesAnyPort) {
-  const int fd = static_cast<int>(net_socket(AF_INET6, SOCK_STREAM, IPPROTO_TCP));
-  const int one = 1;
-  EXPECT_EQ(net_setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)), 0);
-  EXPECT_EQ(net_setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)), 0);
-  EXPECT_EQ(net_setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one)), 0);
-  EXPECT_TRUE(fake::outputs_of(OutputKind::kOption).empty());
-  EXPECT_EQ(net_listen(fd, -1), 0);
-  const auto binds = fake::outputs_of(OutputKind::kBind);
-  EXPECT_EQ(binds.back().value, kBindReuseAddress | kBindV6Only);
-  EXPECT_EQ(binds.back().address.length, sizeof(sockaddr_in6));
-  const auto options = fake::outputs_of(OutputKind::kOption);
-  ASSERT_EQ(options.size(), 1u);
-  EXPECT_EQ(options[0].id, fake::last_bound_socket() | kOptionOfSocket);
-  EXPECT_EQ(options[0].value2, static_cast<uint64_t>(SO_KEEPALIVE));
-  EXPECT_EQ(fake::outputs_of(OutputKind::kListen).back().value, 4096u);
-  EXPECT_EQ(net_close(fd), 0);
-}
-
 TEST_F(NetSocketTest, RefusesOtherFamiliesWithANotice) {
   EXPECT_EQ(net_socket(AF_VSOCK, SOCK_STREAM, 0), -EAFNOSUPPORT);
   EXPECT_EQ(net_socket(AF_NETLINK, SOCK_RAW, NETLINK_KOBJECT_UEVENT), -EAFNOSUPPORT);
@@ -197,19 +125,6 @@ TEST_F(NetSocketTest, BlockingAcceptIsRestartedOrTimedOut) {
   const int64_t before = env().now_ns;
   EXPECT_EQ(net_accept(listener_, nullptr, nullptr, 0), -EAGAIN);
   EXPECT_EQ(env().now_ns - before, 500000000);
-}
-
-TEST_F(NetSocketTest, ShutdownOfAListenerEndsBlockedAccepts) {
-  net_fcntl(listener_, F_SETFL, 0);
-  long result = 0;
-  fake::spawn([&] { result = net_accept(listener_, nullptr, nullptr, 0); });
-  fake::run_threads();
-  EXPECT_EQ(net_shutdown(listener_, SHUT_RD), 0);
-  fake::run_threads();
-  EXPECT_EQ(result, -EINVAL);
-  EXPECT_EQ(fake::outputs_of(OutputKind::kUnlisten).size(), 1u);
-  EXPECT_EQ(net_listen(listener_, 5), 0);  // asks for its port again
-  EXPECT_EQ(fake::outputs_of(OutputKind::kBind).size(), 2u);
 }
 
 TEST_F(NetSocketTest, DataIsReadInOrder) {

@@ -176,12 +176,18 @@ class RingEcho {
     out.id = item.id;
     switch (item.kind) {
       case ArrivalKind::kBound:
+        if (listening_) {
+          break;
+        }
+        listening_ = true;
         out.kind = OutputKind::kListen;
         out.value = 1024;
         emit(out);
         break;
       case ArrivalKind::kOpen:
         connections_[item.id] = EchoConnection{};
+        out.kind = OutputKind::kAccepted;
+        emit(out);
         break;
       case ArrivalKind::kData:
         take(item);
@@ -408,6 +414,7 @@ class RingEcho {
   uint64_t lsn_ = 0;
   uint64_t lines_ = 0;
   std::map<uint32_t, EchoConnection> connections_;
+  bool listening_ = false;  // or asked to
 };
 
 }  // namespace ftrun
