@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Calls that every kind of virtual file has: read, write, their socket forms, shutdown, ioctl,
-// fstat, lseek. Each finds the file and hands over to its type.
+// Calls that every kind of virtual file has: read, write, ioctl, fstat, lseek. Each finds the file
+// and hands over to its type; those of sockets: socket.cc.
 // Runs in the application with the token held; no libc, no system calls.
 #include <asm/ioctls.h>
 #include <linux/sockios.h>
@@ -9,10 +9,9 @@
 #include "preload/net/constant_names.h"
 #include "preload/net/descriptors.h"
 #include "preload/net/owner.h"
-#include "preload/net/pair.h"
 #include "preload/net/pipe.h"
 #include "preload/net/query.h"
-#include "preload/net/tcp.h"
+#include "preload/net/socket.h"
 
 namespace ftrun::shim {
 namespace {
@@ -30,64 +29,16 @@ long write_file(File* file, const struct iovec* iov, size_t length, int flags) {
   return file->ops->write(file, &from, flags);
 }
 
-long receive(File* file, struct msghdr* message, long length, int flags, int* out_flags) {
-  TcpSocket* socket = as_tcp(file);
-  if ((flags & MSG_OOB) != 0) {
-    IoCursor to(message->msg_iov, static_cast<size_t>(length));
-    return socket != nullptr ? tcp_read_urgent(socket, &to, flags, out_flags) : -EOPNOTSUPP;
-  }
-  return socket != nullptr ? read_file(file, message->msg_iov, static_cast<size_t>(length), flags)
-                           : pair_receive(file, message, length, flags, out_flags);
-}
-
-long refuse_control(const struct msghdr* message) {
-  if (message->msg_control != nullptr && message->msg_controllen > 0) {
-    Notice().text("sendmsg with control data answered EINVAL: descriptors cannot be passed").emit();
-    return -EINVAL;
-  }
-  return 0;
-}
-
-// The name of a receiver, given with a message to a connected Unix socket: 0 or -errno.
-long check_receiver(const Socket* socket, const struct msghdr* message) {
-  switch (socket->kind) {
-    case SOCK_STREAM:
-      return -EISCONN;
-    case SOCK_DGRAM:
-      return query_unix_name("sending", static_cast<const sockaddr*>(message->msg_name),
-                             message->msg_namelen);
-    default:
-      return 0;  // not looked at
-  }
-}
-
-long fion_read(File* file) {
-  const TcpSocket* socket = as_tcp(file);
-  if (socket != nullptr) {
-    return socket->state == TcpState::kListening ? -EINVAL : tcp_input_bytes(socket);
-  }
-  if (file->ops->type == FileType::kPair) {
-    return static_cast<long>(pair_bytes(file));
-  }
-  if (QuerySocket* query = as_query(file)) {
-    return query_bytes(query);
+long input_bytes(File* file) {
+  if (is_socket(file)) {
+    return file->ops->socket->input_bytes(as_socket(file));
   }
   return file->ops->type == FileType::kPipe ? static_cast<long>(pipe_bytes(file)) : -ENOTTY;
 }
 
-long fion_unsent(File* file) {
-  const TcpSocket* socket = as_tcp(file);
-  if (socket == nullptr) {
-    return -ENOTTY;
-  }
-  return socket->state == TcpState::kListening
-             ? -EINVAL
-             : static_cast<long>(socket->written - socket->credited);
-}
-
-// Of a socket that the host's network knows; 0: another file.
-int socket_family(File* file) {
-  return is_socket(file) && file->ops->type != FileType::kPair ? as_socket(file)->family : 0;
+// An ioctl of sockets that have it.
+long ask_socket(File* file, long (*function)(const Socket*)) {
+  return function != nullptr ? function(as_socket(file)) : -ENOTTY;
 }
 
 long store_int(long value, unsigned long argument) {
@@ -107,11 +58,6 @@ long set_nonblocking(File* file, unsigned long argument) {
 }
 
 }  // namespace
-
-long net_check_socket(int fd) {
-  long error = 0;
-  return socket_file(fd, &error) != nullptr ? 0 : error;
-}
 
 long net_readv(int fd, const struct iovec* iov, int count, int flags) {
   File* file = virtual_file(fd);
@@ -168,81 +114,6 @@ long net_wait_input(int fd, int flags) {
       [&]() -> long { return (file->ops->poll(file, kKeyReadable) & kEnough) != 0 ? 0 : -EAGAIN; });
 }
 
-long net_recvmsg(int fd, struct msghdr* message, int flags) {
-  long error = 0;
-  File* file = socket_file(fd, &error);
-  if (file == nullptr) {
-    return error;
-  }
-  if (message->msg_iovlen > 1024) {
-    return -EMSGSIZE;
-  }
-  const long length = check_iovec(message->msg_iov, static_cast<int>(message->msg_iovlen));
-  if (length < 0) {
-    return length;
-  }
-  if ((flags & MSG_ERRQUEUE) != 0 && socket_family(file) != 0 &&
-      as_socket(file)->family != AF_NETLINK && as_socket(file)->family != AF_UNIX) {
-    return -EAGAIN;  // others do not know the flag
-  }
-  if (QuerySocket* query = as_query(file)) {
-    FileHold hold(file);
-    IoCursor to(message->msg_iov, static_cast<size_t>(length));
-    return query_receive(query, &to, message, flags);
-  }
-  FileHold hold(file);
-  int out_flags = 0;
-  const long result = receive(file, message, length, flags, &out_flags);
-  if (result >= 0) {
-    if (message->msg_name != nullptr) {
-      message->msg_namelen = 0;  // streams tell no sender
-    }
-    message->msg_controllen = 0;
-    message->msg_flags = out_flags | (flags & MSG_CMSG_CLOEXEC);
-  }
-  return result;
-}
-
-long net_sendmsg(int fd, const struct msghdr* message, int flags) {
-  long error = 0;
-  File* file = socket_file(fd, &error);
-  if (file == nullptr) {
-    return error;
-  }
-  if (message->msg_iovlen > 1024) {
-    return -EMSGSIZE;
-  }
-  error = refuse_control(message);
-  const long length = check_iovec(message->msg_iov, static_cast<int>(message->msg_iovlen));
-  if (error < 0 || length < 0) {
-    return error < 0 ? error : length;
-  }
-  if (message->msg_name != nullptr && message->msg_namelen > 0 &&
-      file->ops->type == FileType::kPair) {
-    error = check_receiver(as_socket(file), message);
-  }
-  if (error < 0) {
-    return error;
-  }
-  return write_file(file, message->msg_iov, static_cast<size_t>(length), flags);
-}
-
-long net_shutdown(int fd, int how) {
-  long error = 0;
-  File* file = socket_file(fd, &error);
-  if (file == nullptr) {
-    return error;
-  }
-  if (how < SHUT_RD || how > SHUT_RDWR) {
-    return -EINVAL;
-  }
-  if (QuerySocket* query = as_query(file)) {
-    return query_shutdown(query);
-  }
-  TcpSocket* socket = as_tcp(file);
-  return socket != nullptr ? tcp_shutdown(socket, how) : pair_shutdown(file, how);
-}
-
 long net_ioctl(int fd, unsigned long request, unsigned long argument) {
   File* file = virtual_file(fd);
   if (file == nullptr) {
@@ -282,13 +153,13 @@ long net_ioctl(int fd, unsigned long request, unsigned long argument) {
     case FIONCLEX:
       return net_fcntl(fd, F_SETFD, request == FIOCLEX ? FD_CLOEXEC : 0);
     case FIONREAD:
-      return store_int(fion_read(file), argument);
+      return store_int(input_bytes(file), argument);
     case SIOCOUTQ:
-      return store_int(fion_unsent(file), argument);
-    case SIOCATMARK: {
-      const TcpSocket* socket = as_tcp(file);
-      return store_int(socket != nullptr ? is_at_mark(socket) : -ENOTTY, argument);
-    }
+      return store_int(
+          is_socket(file) ? ask_socket(file, file->ops->socket->output_bytes) : -ENOTTY, argument);
+    case SIOCATMARK:
+      return store_int(is_socket(file) ? ask_socket(file, file->ops->socket->at_mark) : -ENOTTY,
+                       argument);
     case TCGETS:
     case TIOCGWINSZ:
     case TIOCGPGRP:
@@ -298,8 +169,8 @@ long net_ioctl(int fd, unsigned long request, unsigned long argument) {
         return -EINVAL;
       }
       const long result =
-          socket_family(file) != 0
-              ? interface_ioctl(socket_family(file), request, reinterpret_cast<void*>(argument))
+          is_socket(file) && file->ops->type != FileType::kPair
+              ? interface_ioctl(as_socket(file)->family, request, reinterpret_cast<void*>(argument))
               : -ENOTTY;
       if (result != -ENOTTY) {
         return result;

@@ -24,6 +24,7 @@
 namespace ftrun::shim {
 
 struct File;
+struct SocketOps;  // socket.h
 
 enum class FileType : uint8_t {
   kTcp,
@@ -47,6 +48,7 @@ struct FileOps {
   void (*release)(File*);          // the last reference is gone; gives the object back to its pool
   void (*stat)(const File*, struct stat*) = nullptr;  // null: what the type says
   void (*last_close)(File*, int fd) = nullptr;        // before the last number is given back
+  const SocketOps* socket = nullptr;                  // what only sockets do; null: none is
 };
 
 enum class WatchKind : uint8_t { kEpollItem, kPoller };
@@ -82,8 +84,7 @@ struct File {
 };
 
 inline bool is_socket(const File* file) {
-  return file->ops->type == FileType::kTcp || file->ops->type == FileType::kPair ||
-         file->ops->type == FileType::kQuery;
+  return file->ops->socket != nullptr;
 }
 inline bool is_nonblocking(const File* file, int flags) {
   return (file->status_flags & O_NONBLOCK) != 0 || (flags & MSG_DONTWAIT) != 0;

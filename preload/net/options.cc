@@ -11,9 +11,6 @@
 #include "preload/net/constant_names.h"
 #include "preload/net/descriptors.h"
 #include "preload/net/option_table.h"
-#include "preload/net/pair.h"
-#include "preload/net/query.h"
-#include "preload/net/tcp.h"
 #include "preload/times.h"
 
 namespace ftrun::shim {
@@ -24,10 +21,6 @@ constexpr int kReceiveTimeoutNew = 66;
 constexpr int kSendTimeoutNew = 67;
 constexpr int kTcpSendBufferBytes = 16384;      // net.ipv4.tcp_wmem
 constexpr int kTcpReceiveBufferBytes = 131072;  // net.ipv4.tcp_rmem
-
-bool is_internet(const Socket* socket) {
-  return socket->family == AF_INET || socket->family == AF_INET6;
-}
 
 // Where a time-out of the socket is kept; nullptr: another option.
 int64_t* timeout_of(Socket* socket, int name) {
@@ -72,8 +65,8 @@ long set_linger(Socket* socket, const void* value, socklen_t length) {
   struct linger* linger = &socket->options.linger;
   linger->l_onoff = wanted.l_onoff != 0 ? 1 : 0;
   linger->l_linger = wanted.l_onoff != 0 ? wanted.l_linger : linger->l_linger;
-  if (TcpSocket* tcp = as_tcp(socket)) {
-    tcp_linger_changed(tcp);
+  if (socket_ops(socket)->linger_changed != nullptr) {
+    socket_ops(socket)->linger_changed(socket);
   }
   return 0;
 }
@@ -119,8 +112,8 @@ long set_integer(Socket* socket, int index, int name, int value) {
   if (is_foreign(socket, index) && value != 0) {
     return -EOPNOTSUPP;
   }
-  TcpSocket* tcp = as_tcp(socket);
-  long error = tcp != nullptr ? tcp_check_option(tcp, index) : 0;
+  const SocketOps* ops = socket_ops(socket);
+  long error = ops->check_option != nullptr ? ops->check_option(socket, index) : 0;
   if (error == 0) {
     error = store_option(socket, index, name, value);
   }
@@ -128,19 +121,10 @@ long set_integer(Socket* socket, int index, int name, int value) {
     const OptionSpec& spec = option_spec(index);
     return error == -ENOPROTOOPT ? unknown_option("setsockopt", spec.level, name) : error;
   }
-  if (tcp != nullptr) {
-    tcp_option_changed(tcp, index, value);
-  } else if (index == kOptSendBuffer && socket->ops->type == FileType::kPair) {
-    pair_room_changed(socket);
+  if (ops->option_changed != nullptr) {
+    ops->option_changed(socket, index, value);
   }
   return 0;
-}
-
-void give_credentials(const Socket* socket, struct ucred* out) {
-  *out = {0, static_cast<uid_t>(-1), static_cast<gid_t>(-1)};  // of whom nobody knows
-  if (socket->ops->type == FileType::kPair) {
-    *out = pair_credentials(socket);
-  }
 }
 
 // Options of SOL_SOCKET that are no plain integers, or cannot be set. False: none of these.
@@ -150,15 +134,15 @@ bool get_special(Socket* socket, int name, void* value, socklen_t* length, long*
     *result = give_option(&time, sizeof(time), value, length);
     return true;
   }
-  struct ucred credentials = {};
+  // Of the other end, whom nobody knows here.
+  const struct ucred nobody = {0, static_cast<uid_t>(-1), static_cast<gid_t>(-1)};
   int number = 0;
   switch (name) {
     case SO_LINGER:
       *result = give_option(&socket->options.linger, sizeof(socket->options.linger), value, length);
       return true;
     case SO_PEERCRED:
-      give_credentials(socket, &credentials);
-      *result = give_option(&credentials, sizeof(credentials), value, length);
+      *result = give_option(&nobody, sizeof(nobody), value, length);
       return true;
     case SO_ERROR:
       number = take_error(socket);
@@ -173,7 +157,7 @@ bool get_special(Socket* socket, int name, void* value, socklen_t* length, long*
       number = socket->protocol;
       break;
     case SO_ACCEPTCONN:
-      number = as_tcp(socket) != nullptr && as_tcp(socket)->state == TcpState::kListening ? 1 : 0;
+      number = 0;
       break;
     case SO_SNDLOWAT:
       number = 1;
@@ -249,18 +233,14 @@ long net_getsockopt(int fd, int level, int name, void* value, socklen_t* length)
   if (const long error = check_level(socket, level, false)) {
     return error;
   }
-  TcpSocket* tcp = as_tcp(file);
-  if ((level == SOL_SOCKET && get_special(socket, name, value, length, &result)) ||
-      (tcp != nullptr && tcp_get_special(tcp, level, name, value, length, &result))) {
+  const auto get = socket_ops(socket)->get_option;
+  if ((get != nullptr && get(socket, level, name, value, length, &result)) ||
+      (level == SOL_SOCKET && get_special(socket, name, value, length, &result))) {
     return result;
   }
-  if (level == SOL_NETLINK) {
-    const long known = query_option(as_query(file), name);
-    return known < 0 ? unknown_option("getsockopt", level, name)
-                     : give_int(static_cast<int>(known), value, length);
-  }
   const int index = find_option(socket, level, name);
-  if (index < 0 || name == SO_SNDBUFFORCE || name == SO_RCVBUFFORCE) {
+  const bool is_force = level == SOL_SOCKET && (name == SO_SNDBUFFORCE || name == SO_RCVBUFFORCE);
+  if (index < 0 || is_force) {
     return unknown_option("getsockopt", level, name);
   }
   return give_number(level, socket->options.value[index], value, length);
@@ -287,12 +267,13 @@ long net_setsockopt(int fd, int level, int name, const void* value, socklen_t le
   if (timeout_ns != nullptr) {
     return store_timeout(timeout_ns, value, length);
   }
-  int number = 0;
-  const int index = find_option(socket, level, name);
   if (level == SOL_SOCKET && is_read_only(name)) {
     return -ENOPROTOOPT;
   }
-  if (index < 0 && level != SOL_NETLINK) {
+  int number = 0;
+  const int index = find_option(socket, level, name);
+  const auto set = socket_ops(socket)->set_option;
+  if (index < 0 && set == nullptr) {
     return unknown_option("setsockopt", level, name);
   }
   error = number_of(level, value, length, &number);
@@ -302,7 +283,7 @@ long net_setsockopt(int fd, int level, int name, const void* value, socklen_t le
   if (index >= 0) {
     return set_integer(socket, index, name, number);
   }
-  error = query_set_option(as_query(file), name, number);
+  error = set(socket, level, name, number);
   return error != 0 ? unknown_option("setsockopt", level, name) : 0;
 }
 

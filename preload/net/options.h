@@ -66,7 +66,6 @@ static_assert(kOptionCount <= 64);
 inline constexpr int kSocketBufferBytes = 212992;
 
 struct Socket;
-struct TcpSocket;
 
 // REQUIRES: family, kind and protocol are set.
 void options_init(Socket* socket);
@@ -75,20 +74,5 @@ long give_option(const void* from, size_t bytes, void* value, socklen_t* length)
 inline long give_int(int from, void* value, socklen_t* length) {
   return give_option(&from, sizeof(from), value, length);
 }
-
-// --- TCP's own part (tcp_options.cc) ---
-
-// After a successful bind: tells the edge what was set before.
-void options_emit_pending(TcpSocket* socket);
-// Makes the edge reset this connection when it is closed, whatever was read of it.
-void options_emit_reset(TcpSocket* connection);
-// Whether an integer option may be changed now: 0 or -errno.
-long tcp_check_option(const TcpSocket* socket, int index);
-// An integer option has its new value; `given`: as the application gave it.
-void tcp_option_changed(TcpSocket* socket, int index, int given);
-void tcp_linger_changed(TcpSocket* socket);
-// Options that are no plain integers, and integers that depend on the state. False: none of these.
-bool tcp_get_special(TcpSocket* socket, int level, int name, void* value, socklen_t* length,
-                     long* result);
 
 }  // namespace ftrun::shim

@@ -1,341 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Socketpairs inside the process: see pair.h; the model is net/unix/af_unix.c of Linux 6. What is
-// written travels in messages (the kernel's sk_buffs), whose cost in memory decides how much fits
-// and whose end decides when the writer is told of room.
+// Life of a socketpair, and what only sockets can be asked: see pair.h. Messages: pair_io.cc.
 // Runs in the application with the token held; no libc, no system calls.
 #include "preload/net/pair.h"
 
 #include "preload/net/descriptors.h"
 #include "preload/net/pool.h"
+#include "preload/net/query.h"
 
 namespace ftrun::shim {
 namespace {
 
-constexpr size_t kPageBytes = 4096;
-constexpr size_t kSharedInfoBytes = 320;            // behind every sk_buff's data
-constexpr size_t kSkbBytes = 256;                   // the sk_buff itself
-constexpr size_t kPagedBytesMax = 17 * kPageBytes;  // MAX_SKB_FRAGS
-constexpr size_t kLinearBytesMax = kPageBytes - kSharedInfoBytes;
-constexpr size_t kMessageBytesMax = kLinearBytesMax + 32768;  // of a stream's message
-constexpr uint8_t kReceive = 1;
-constexpr uint8_t kSend = 2;
-constexpr uint8_t kBoth = 3;
-
-struct Message {
-  Message* next;
-  size_t left;  // bytes in it that are not taken yet
-  size_t cost;  // charged to the writer until the message is gone
-};
-
-struct Pair : Socket {
-  Pair* other = nullptr;  // nullptr once it is closed
-  uint8_t shut = 0;
-  bool wants_room = false;  // its owner is to be told of room (SOCKWQ_ASYNC_NOSPACE)
-  bool refused = false;     // datagrams: the closed peer was already reported
-  struct ucred made_by = {};
-  size_t charged = 0;        // cost of what this end wrote and the other has not taken
-  Message* first = nullptr;  // to be read here
-  Message* last = nullptr;
-  ByteQueue input;
-};
-
 constinit Pool<Pair> g_pairs;
-constinit Pool<Message> g_messages;
-
-bool is_stream(const Pair* end) {
-  return end->kind == SOCK_STREAM;
-}
-size_t send_buffer_bytes(const Pair* end) {
-  return static_cast<size_t>(end->options.value[kOptSendBuffer]);
-}
-bool has_room(const Pair* end) {
-  return end->charged < send_buffer_bytes(end);
-}
-bool is_pair_writable(const Pair* end) {
-  return (end->charged + 1) * 4 <= send_buffer_bytes(end);
-}
-
-// Memory that the kernel charges for a message of `length` bytes. Streams never ask for more than a
-// page in one piece, the others for up to four.
-size_t cost_of(const Pair* end, size_t length) {
-  const size_t whole = is_stream(end) ? kLinearBytesMax : 4 * kPageBytes - kSharedInfoBytes;
-  size_t paged = length > whole ? length - whole : 0;
-  paged = paged < kPagedBytesMax ? paged : kPagedBytesMax;
-  paged = (paged + kPageBytes - 1) / kPageBytes * kPageBytes;
-  paged = paged < length ? paged : length;
-  size_t linear = 512;
-  while (linear < length - paged + kSharedInfoBytes) {
-    linear *= 2;
-  }
-  return kSkbBytes + linear + (paged + kPageBytes - 1) / kPageBytes * kPageBytes;
-}
 
 void state_changed(Pair* end) {
   wake(&end->readers, kWakeAll);
   wake(&end->writers, kWakeAll);
   notify(end, kKeyAny);
-}
-
-// Its owner is told of room from now on, if it is one already (sk_set_bit).
-void note_no_room(Pair* end) {
-  end->wants_room |= (end->status_flags & O_ASYNC) != 0;
-}
-
-uint32_t pair_poll(File* file, uint32_t wanted) {
-  Pair* end = static_cast<Pair*>(file);
-  uint32_t events = 0;
-  events |= end->error != 0 ? EPOLLERR : 0u;
-  events |= end->shut == kBoth ? EPOLLHUP : 0u;
-  events |= (end->shut & kReceive) != 0 ? EPOLLRDHUP | EPOLLIN | EPOLLRDNORM : 0u;
-  events |= end->first != nullptr ? EPOLLIN | EPOLLRDNORM : 0u;
-  if (is_pair_writable(end)) {
-    return events | EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND;
-  }
-  // unix_dgram_poll() notes it where it is asked, unix_poll() never.
-  if (!is_stream(end) && (wanted & kKeyWritable) != 0) {
-    note_no_room(end);
-  }
-  return events;
-}
-
-void tell_room(Pair* writer) {
-  if (is_pair_writable(writer)) {
-    wake(&writer->writers, kWakeAll);
-    notify(writer, kKeyWritable);
-    if (writer->wants_room) {
-      writer->wants_room = false;
-      tell_owner(writer, POLL_OUT);
-    }
-  }
-}
-
-// The first message is used up: its writer has room again.
-void drop_first(Pair* end) {
-  Message* message = end->first;
-  end->input.take(nullptr, message->left);
-  end->first = message->next;
-  if (end->first == nullptr) {
-    end->last = nullptr;
-  }
-  Pair* writer = end->other;
-  if (writer != nullptr) {
-    writer->charged -= message->cost;
-    tell_room(writer);
-  }
-  g_messages.put(message);
-}
-
-// False: the application's memory cannot be read.
-bool append_message(Pair* end, IoCursor* from, size_t length) {
-  Pair* reader = end->other;
-  const size_t taken = reader->input.append_from(from, length);
-  if (from->has_fault()) {
-    return false;
-  }
-  Message* message = g_messages.get_raw();
-  message->next = nullptr;
-  message->left = taken;
-  message->cost = cost_of(end, length);
-  (reader->last != nullptr ? reader->last->next : reader->first) = message;
-  reader->last = message;
-  end->charged += message->cost;
-  tell_owner_of_input(reader, POLL_IN);
-  wake(&reader->readers, kWakeAll);
-  notify(reader, kKeyReadable);
-  return true;
-}
-
-// --- reading ---
-
-struct Receive {
-  Pair* end;
-  IoCursor* to;
-  int flags;
-  size_t done = 0;
-  bool truncated = false;
-};
-
-void take_stream(Receive* call) {
-  Pair* end = call->end;
-  if ((call->flags & MSG_PEEK) != 0) {
-    call->done += end->input.peek(call->to, call->done, call->to->left());
-    return;
-  }
-  while (end->first != nullptr && call->to->left() > 0 && !call->to->has_fault()) {
-    // Whole messages, or as much as there is room for: what has met a fault is not taken.
-    Message* message = end->first;
-    const size_t n = end->input.peek(call->to, 0, message->left);
-    if (call->to->has_fault()) {
-      return;
-    }
-    end->input.take(nullptr, n);
-    message->left -= n;
-    call->done += n;
-    if (message->left == 0) {
-      drop_first(end);
-    }
-  }
-}
-
-long receive_stream(Receive* call, size_t target) {
-  Pair* end = call->end;
-  if (call->to->left() == 0 && call->done == 0 && end->first != nullptr) {
-    return 0;  // a receive of no bytes where there are some
-  }
-  take_stream(call);
-  if (call->to->has_fault()) {
-    return after_fault(static_cast<long>(call->done));
-  }
-  if (call->done >= target) {
-    return static_cast<long>(call->done);
-  }
-  // Looking for more uses up a pending error, also when it is not reported (af_unix.c).
-  const int error = take_error(end);
-  if (error == 0 && (end->shut & kReceive) == 0) {
-    return -EAGAIN;
-  }
-  return call->done > 0 ? static_cast<long>(call->done) : -error;
-}
-
-// One whole message; what does not fit is lost.
-long receive_message(Receive* call) {
-  Pair* end = call->end;
-  if (end->error != 0) {
-    return -take_error(end);
-  }
-  Message* message = end->first;
-  if (message == nullptr) {
-    return end->kind == SOCK_SEQPACKET && (end->shut & kReceive) != 0 ? 0 : -EAGAIN;
-  }
-  const size_t length = message->left;
-  const size_t room = call->to->left();
-  const size_t taken = length < room ? length : room;
-  call->truncated = length > room;
-  if ((call->flags & MSG_PEEK) != 0) {
-    end->input.peek(call->to, 0, taken);
-  } else {
-    message->left -= end->input.take(call->to, taken);
-    drop_first(end);
-  }
-  if (call->to->has_fault()) {
-    return -EFAULT;  // and the message is lost
-  }
-  return static_cast<long>((call->flags & MSG_TRUNC) != 0 ? length : taken);
-}
-
-long receive(Receive* call) {
-  Pair* end = call->end;
-  const size_t length = call->to->left();
-  const auto low = static_cast<size_t>(end->options.value[kOptReceiveLow]);
-  const size_t wanted = (call->flags & MSG_WAITALL) != 0 || length < low ? length : low;
-  const size_t target = wanted > 0 ? wanted : 1;
-  const long result = attempt_or_wait(
-      end, &end->readers, is_nonblocking(end, call->flags), end->options.receive_timeout_ns,
-      [&] { return is_stream(end) ? receive_stream(call, target) : receive_message(call); });
-  return result < 0 && call->done > 0 ? static_cast<long>(call->done) : result;
-}
-
-long pair_read(File* file, IoCursor* to, int flags) {
-  Receive call = {static_cast<Pair*>(file), to, flags};
-  return receive(&call);
-}
-
-// --- writing ---
-
-bool can_send(const Pair* end) {
-  return (end->shut & kSend) == 0 && end->other != nullptr && (end->other->shut & kReceive) == 0;
-}
-
-long broken(int flags) {
-  if ((flags & MSG_NOSIGNAL) == 0) {
-    raise_sigpipe();
-  }
-  return -EPIPE;
-}
-
-long wait_for_room(Pair* end, int flags) {
-  return attempt_or_wait(end, &end->writers, is_nonblocking(end, flags),
-                         end->options.send_timeout_ns, [&]() -> long {
-                           if ((end->shut & kSend) != 0 || has_room(end)) {
-                             return 0;
-                           }
-                           note_no_room(end);
-                           return -EAGAIN;
-                         });
-}
-
-long write_stream(Pair* end, IoCursor* from, int flags) {
-  const size_t half = send_buffer_bytes(end) / 2 - 64;
-  const size_t piece_max = half < kMessageBytesMax ? half : kMessageBytesMax;
-  long done = 0;
-  for (;;) {
-    if (!can_send(end)) {
-      return done > 0 ? done : broken(flags);
-    }
-    if (from->left() == 0) {
-      return done;
-    }
-    if (has_room(end)) {
-      const size_t piece = from->left() < piece_max ? from->left() : piece_max;
-      if (!append_message(end, from, piece)) {
-        return after_fault(done);
-      }
-      done += static_cast<long>(piece);
-      continue;
-    }
-    const long error = wait_for_room(end, flags);
-    if (error < 0) {
-      return done > 0 ? done : error;
-    }
-  }
-}
-
-long write_message(Pair* end, IoCursor* from, int flags) {
-  const size_t length = from->left();
-  if (end->kind == SOCK_SEQPACKET && end->error != 0) {
-    return -take_error(end);
-  }
-  if (length > send_buffer_bytes(end) - 32) {
-    return -EMSGSIZE;
-  }
-  const long error = wait_for_room(end, flags);
-  if (error < 0) {
-    return error;
-  }
-  if ((end->shut & kSend) != 0) {
-    return -EPIPE;  // without a signal: only streams raise it
-  }
-  if (!can_send(end)) {
-    tell_room(end);  // the kernel has made the message by now, and gives it back
-    if (end->other != nullptr) {
-      return -EPIPE;
-    }
-    // unix_dgram_disconnected(): what the closed end had sent is lost with the first refusal.
-    while (!end->refused && end->first != nullptr) {
-      drop_first(end);
-    }
-    const bool told = end->refused;
-    end->refused = true;
-    return told ? -ENOTCONN : -ECONNREFUSED;
-  }
-  return append_message(end, from, length) ? static_cast<long>(length) : -EFAULT;
-}
-
-long pair_write(File* file, IoCursor* from, int flags) {
-  Pair* end = static_cast<Pair*>(file);
-  if ((flags & MSG_OOB) != 0) {
-    return -EOPNOTSUPP;
-  }
-  return is_stream(end) ? write_stream(end, from, flags) : write_message(end, from, flags);
-}
-
-long pair_room(File* file, int flags) {
-  Pair* end = static_cast<Pair*>(file);
-  const long error = wait_for_room(end, flags);
-  if (error < 0) {
-    return error;
-  }
-  return can_send(end) ? static_cast<long>(kLinearBytesMax) : broken(flags);
 }
 
 void pair_release(File* file) {
@@ -346,7 +26,7 @@ void pair_release(File* file) {
   const bool unread = first != nullptr && (first->left > 0 || first->next != nullptr);
   end->other = nullptr;
   while (end->first != nullptr) {
-    drop_first(end);
+    pair_drop_first(end);
   }
   const bool datagrams = end->kind == SOCK_DGRAM;
   g_pairs.put(end);
@@ -357,65 +37,110 @@ void pair_release(File* file) {
   const bool had_cost = other->charged > 0;
   other->charged = 0;
   if (!datagrams) {
-    other->shut = kBoth;
+    other->shut = kPairBoth;
     other->error = unread ? ECONNRESET : other->error;
     tell_owner_of_input(other, POLL_HUP);
     state_changed(other);
   }
   if (had_cost) {
-    tell_room(other);
+    pair_tell_room(other);
   }
 }
 
-constexpr FileOps kPairOps = {FileType::kPair, pair_poll, pair_read,
-                              pair_write,      pair_room, pair_release};
-
-}  // namespace
-
-long pair_receive(File* file, const struct msghdr* message, long length, int flags,
-                  int* out_flags) {
-  IoCursor to(message->msg_iov, static_cast<size_t>(length));
-  Receive call = {static_cast<Pair*>(file), &to, flags};
-  const long result = receive(&call);
-  *out_flags = call.truncated ? MSG_TRUNC : 0;
-  return result;
+long pair_check_receiver(const Socket* socket, const struct msghdr* message) {
+  switch (socket->kind) {
+    case SOCK_STREAM:
+      return -EISCONN;
+    case SOCK_DGRAM:
+      return query_unix_name("sending", static_cast<const sockaddr*>(message->msg_name),
+                             message->msg_namelen);
+    default:
+      return 0;  // not looked at
+  }
 }
 
-long pair_shutdown(File* file, int how) {
-  Pair* end = static_cast<Pair*>(file);
+// Both ends are unnamed.
+long pair_name(const Socket* socket, bool of_peer, Address* name) {
+  const sa_family_t family = AF_UNIX;
+  name->length = sizeof(family);
+  __builtin_memcpy(name->bytes, &family, sizeof(family));
+  return of_peer && to_pair(socket)->refused ? -ENOTCONN : 0;
+}
+
+long pair_shutdown(Socket* socket, int how) {
+  Pair* end = to_pair(socket);
   const uint8_t bits = static_cast<uint8_t>(how + 1);
   end->shut |= bits;
   state_changed(end);  // ORDER: this end first, as unix_shutdown does
   if (end->other != nullptr && end->kind != SOCK_DGRAM) {
-    end->other->shut |= static_cast<uint8_t>(((bits & kReceive) != 0 ? kSend : 0) |
-                                             ((bits & kSend) != 0 ? kReceive : 0));
-    if ((bits & kSend) != 0) {
-      tell_owner_of_input(end->other, bits == kBoth ? POLL_HUP : POLL_IN);
+    end->other->shut |= static_cast<uint8_t>(((bits & kPairReceive) != 0 ? kPairSend : 0) |
+                                             ((bits & kPairSend) != 0 ? kPairReceive : 0));
+    if ((bits & kPairSend) != 0) {
+      tell_owner_of_input(end->other, bits == kPairBoth ? POLL_HUP : POLL_IN);
     }
     state_changed(end->other);
   }
   return 0;
 }
 
-size_t pair_bytes(const File* file) {
-  const Pair* end = static_cast<const Pair*>(file);
+long pair_input_bytes(Socket* socket) {
+  const Pair* end = to_pair(socket);
   if (end->kind != SOCK_DGRAM) {
-    return end->input.size();
+    return static_cast<long>(end->input.size());
   }
-  return end->first != nullptr ? end->first->left : 0;
+  return end->first != nullptr ? static_cast<long>(end->first->left) : 0;
 }
 
-bool pair_is_connected(const File* file) {
-  return !static_cast<const Pair*>(file)->refused;
+long pair_output_bytes(const Socket* socket) {
+  return static_cast<long>(to_pair(socket)->charged);
 }
 
-struct ucred pair_credentials(const File* file) {
-  return static_cast<const Pair*>(file)->made_by;
+// There is no urgent data.
+long pair_at_mark(const Socket* socket) {
+  return socket->kind == SOCK_STREAM ? 0 : -EOPNOTSUPP;
 }
 
-void pair_room_changed(File* file) {
-  tell_room(static_cast<Pair*>(file));
+bool pair_get_option(Socket* socket, int level, int name, void* value, socklen_t* length,
+                     long* result) {
+  if (level != SOL_SOCKET || name != SO_PEERCRED) {
+    return false;
+  }
+  const struct ucred made_by = to_pair(socket)->made_by;
+  *result = give_option(&made_by, sizeof(made_by), value, length);
+  return true;
 }
+
+void pair_option_changed(Socket* socket, int index, int) {
+  if (index == kOptSendBuffer) {
+    pair_tell_room(to_pair(socket));
+  }
+}
+
+constexpr SocketOps kPairSocketOps = {
+    .bind = nullptr,
+    .listen = nullptr,
+    .accept = nullptr,
+    .connect = nullptr,
+    .name = pair_name,
+    .shutdown = pair_shutdown,
+    .receive = pair_receive,
+    .check_receiver = pair_check_receiver,
+    .input_bytes = pair_input_bytes,
+    .output_bytes = pair_output_bytes,
+    .at_mark = pair_at_mark,
+    .get_option = pair_get_option,
+    .option_changed = pair_option_changed,
+};
+
+constexpr FileOps kPairOps = {.type = FileType::kPair,
+                              .poll = pair_poll,
+                              .read = pair_read,
+                              .write = pair_write,
+                              .room = pair_room,
+                              .release = pair_release,
+                              .socket = &kPairSocketOps};
+
+}  // namespace
 
 long net_socketpair(int domain, int type, int protocol, int fds[2]) {
   if (const long error = check_socket(domain, type, protocol)) {

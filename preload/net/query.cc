@@ -25,7 +25,16 @@ struct QuerySocket : Socket {
   ByteQueue answers;              // of a netlink socket: whole messages
 };
 
+extern const FileOps kQueryOps;
+
 namespace {
+
+QuerySocket* to_query(File* file) {
+  return static_cast<QuerySocket*>(file);
+}
+const QuerySocket* to_query(const File* file) {
+  return static_cast<const QuerySocket*>(file);
+}
 
 constexpr size_t kAnswerBytesMax = 256 * 1024;  // of one question: about two thousand interfaces
 constexpr size_t kRequestBytesMax = 4096;
@@ -40,17 +49,8 @@ constinit bool g_process_port_is_taken = false;
 constinit uint32_t g_last_port_id = 0;
 
 uint32_t query_poll(File* file, uint32_t) {
-  const bool readable = static_cast<QuerySocket*>(file)->answers.size() > 0;
+  const bool readable = to_query(file)->answers.size() > 0;
   return EPOLLOUT | EPOLLWRNORM | (readable ? EPOLLIN | EPOLLRDNORM : 0u);
-}
-
-long query_read(File* file, IoCursor* to, int flags) {
-  struct msghdr message = {};
-  return query_receive(static_cast<QuerySocket*>(file), to, &message, flags);
-}
-
-long query_write(File* file, IoCursor* from, int) {
-  return query_send(static_cast<QuerySocket*>(file), from);
 }
 
 void query_release(File* file) {
@@ -61,9 +61,6 @@ void query_release(File* file) {
   socket->answers.clear();
   g_queries.put(socket);
 }
-
-constexpr FileOps kQueryOps = {FileType::kQuery, query_poll, query_read,
-                               query_write,      nullptr,    query_release};
 
 Address unspecified(int family) {
   Address address;
@@ -289,14 +286,6 @@ long name_in(int family, const struct sockaddr* address, socklen_t length, socka
 
 }  // namespace
 
-QuerySocket* as_query(File* file) {
-  return file->ops->type == FileType::kQuery ? static_cast<QuerySocket*>(file) : nullptr;
-}
-QuerySocket* query_of(int fd) {
-  File* file = virtual_file(fd);
-  return file != nullptr ? as_query(file) : nullptr;
-}
-
 bool query_can(int domain, int kind, int protocol) {
   switch (domain) {
     case AF_NETLINK:
@@ -325,7 +314,10 @@ long query_socket(int domain, int kind, int type_flags) {
   return fd;
 }
 
-long query_bind(QuerySocket* socket, const struct sockaddr* address, socklen_t length) {
+namespace {
+
+long query_bind(Socket* file, const struct sockaddr* address, socklen_t length) {
+  QuerySocket* socket = to_query(file);
   if (socket->family == AF_NETLINK) {
     return netlink_bind(socket, address, length);
   }
@@ -344,7 +336,8 @@ long query_bind(QuerySocket* socket, const struct sockaddr* address, socklen_t l
   return -EADDRNOTAVAIL;
 }
 
-long query_connect(QuerySocket* socket, const struct sockaddr* address, socklen_t length) {
+long query_connect(Socket* file, const struct sockaddr* address, socklen_t length) {
+  QuerySocket* socket = to_query(file);
   sockaddr_un name = {};  // the largest
   const long error = name_in(socket->family, address, length, &name);
   if (error < 0) {
@@ -377,27 +370,20 @@ long query_connect(QuerySocket* socket, const struct sockaddr* address, socklen_
   return 0;
 }
 
-long query_unix_name(const char* call, const struct sockaddr* address, socklen_t length) {
-  sockaddr_un name = {};
-  const long error = name_in(AF_UNIX, address, length, &name);
-  if (error < 0) {
-    return error;
-  }
-  return name.sun_family != AF_UNIX || length == sizeof(sa_family_t)
-             ? -EINVAL
-             : unix_name(call, name, length);
-}
-const Address& query_local(const QuerySocket* socket) {
-  return socket->local;
-}
-const Address* query_peer(const QuerySocket* socket) {
-  return socket->peer.length != 0 || socket->family == AF_NETLINK ? &socket->peer : nullptr;
-}
-long query_shutdown(QuerySocket* socket) {
-  return socket->family == AF_NETLINK ? -EOPNOTSUPP : socket->peer.length == 0 ? -ENOTCONN : 0;
+long query_name(const Socket* file, bool of_peer, Address* name) {
+  const QuerySocket* socket = to_query(file);
+  *name = of_peer ? socket->peer : socket->local;
+  return of_peer && socket->peer.length == 0 && socket->family != AF_NETLINK ? -ENOTCONN : 0;
 }
 
-long query_receive(QuerySocket* socket, IoCursor* to, struct msghdr* message, int flags) {
+long query_shutdown(Socket* socket, int) {
+  return socket->family == AF_NETLINK         ? -EOPNOTSUPP
+         : to_query(socket)->peer.length == 0 ? -ENOTCONN
+                                              : 0;
+}
+
+long query_receive(Socket* file, IoCursor* to, struct msghdr* message, int flags) {
+  QuerySocket* socket = to_query(file);
   if ((flags & MSG_OOB) != 0 && socket->family == AF_NETLINK) {
     return -EOPNOTSUPP;
   }
@@ -414,30 +400,40 @@ long query_receive(QuerySocket* socket, IoCursor* to, struct msghdr* message, in
     return -EFAULT;
   }
   name_sender(socket, message);
-  message->msg_flags = (copied < length ? MSG_TRUNC : 0) | (flags & MSG_CMSG_CLOEXEC);
-  message->msg_controllen = 0;
+  message->msg_flags = copied < length ? MSG_TRUNC : 0;
   if ((flags & MSG_PEEK) == 0) {
     socket->answers.take(nullptr, length);
   }
   return static_cast<long>((flags & MSG_TRUNC) != 0 ? length : copied);
 }
 
-long query_send(QuerySocket* socket, IoCursor* from) {
+long query_read(File* file, IoCursor* to, int flags) {
+  struct msghdr message = {};
+  return query_receive(to_query(file), to, &message, flags);
+}
+
+long query_write(File* file, IoCursor* from, int) {
+  QuerySocket* socket = to_query(file);
   return socket->family == AF_NETLINK ? netlink_send(socket, from) : refuse_datagram(socket);
 }
 
-long query_bytes(QuerySocket* socket) {
-  return static_cast<long>(next_datagram(socket, kDumpBytes));
+long query_input_bytes(Socket* socket) {
+  return static_cast<long>(next_datagram(to_query(socket), kDumpBytes));
 }
 
-long query_option(const QuerySocket* socket, int name) {
-  return name == NETLINK_GET_STRICT_CHK ? socket->is_strict : -ENOPROTOOPT;
+bool query_get_option(Socket* socket, int level, int name, void* value, socklen_t* length,
+                      long* result) {
+  if (level != SOL_NETLINK || name != NETLINK_GET_STRICT_CHK) {
+    return false;
+  }
+  *result = give_int(to_query(socket)->is_strict ? 1 : 0, value, length);
+  return true;
 }
 
-long query_set_option(QuerySocket* socket, int name, int value) {
-  switch (name) {
+long query_set_option(Socket* file, int level, int name, int value) {
+  switch (level == SOL_NETLINK ? name : 0) {
     case NETLINK_GET_STRICT_CHK:
-      socket->is_strict = value != 0;
+      to_query(file)->is_strict = value != 0;
       return 0;
     // How errors look that do not come, and news that is not passed on.
     case NETLINK_EXT_ACK:
@@ -448,6 +444,40 @@ long query_set_option(QuerySocket* socket, int name, int value) {
     default:
       return -ENOPROTOOPT;
   }
+}
+
+constexpr SocketOps kQuerySocketOps = {
+    .bind = query_bind,
+    .listen = nullptr,
+    .accept = nullptr,
+    .connect = query_connect,
+    .name = query_name,
+    .shutdown = query_shutdown,
+    .receive = query_receive,
+    .input_bytes = query_input_bytes,
+    .get_option = query_get_option,
+    .set_option = query_set_option,
+};
+
+}  // namespace
+
+constexpr FileOps kQueryOps = {.type = FileType::kQuery,
+                               .poll = query_poll,
+                               .read = query_read,
+                               .write = query_write,
+                               .room = nullptr,
+                               .release = query_release,
+                               .socket = &kQuerySocketOps};
+
+long query_unix_name(const char* call, const struct sockaddr* address, socklen_t length) {
+  sockaddr_un name = {};
+  const long error = name_in(AF_UNIX, address, length, &name);
+  if (error < 0) {
+    return error;
+  }
+  return name.sun_family != AF_UNIX || length == sizeof(sa_family_t)
+             ? -EINVAL
+             : unix_name(call, name, length);
 }
 
 }  // namespace ftrun::shim

@@ -9,9 +9,7 @@
 #include "preload/exec/carry.h"
 #include "preload/guarded.h"
 #include "preload/net/descriptors.h"
-#include "preload/net/pair.h"
 #include "preload/net/pool.h"
-#include "preload/net/query.h"
 
 namespace ftrun::shim {
 namespace {
@@ -21,19 +19,6 @@ constinit IdTable<TcpSocket, &TcpSocket::connection_id> g_connections;
 constinit IdTable<TcpSocket, &TcpSocket::socket_id> g_named_sockets;
 constinit uint32_t g_last_socket_id = 0;
 constinit uint32_t g_highest_connection_id = 0;
-
-// move_addr_to_user(): 0 or -errno.
-long copy_address_out(const Address& from, struct sockaddr* to, socklen_t* length) {
-  socklen_t room = 0;
-  if (!get_in(&room, length)) {
-    return -EFAULT;
-  }
-  if (static_cast<int>(room) < 0) {
-    return -EINVAL;
-  }
-  const socklen_t n = room < from.length ? room : from.length;
-  return copy_out(to, from.bytes, n) == n && put_out(length, from.length) ? 0 : -EFAULT;
-}
 
 void emit_close(const TcpSocket* connection) {
   tcp_emit(OutputKind::kClose, connection->connection_id, connection->consumed);
@@ -51,25 +36,12 @@ TcpSocket* take_accepted(TcpSocket* listener) {
 
 }  // namespace
 
-constexpr FileOps kTcpOps = {FileType::kTcp, tcp_poll, tcp_read, tcp_write, tcp_room, tcp_release};
-
 void tcp_emit(OutputKind kind, uint32_t id, uint64_t value) {
   Output entry;
   entry.kind = kind;
   entry.id = id;
   entry.value = value;
   emit_output(entry);
-}
-
-TcpSocket* tcp_file(int fd, long* error) {
-  File* file = socket_file(fd, error);
-  TcpSocket* socket = file != nullptr ? as_tcp(file) : nullptr;
-  if (file != nullptr && socket == nullptr) {
-    // unix_listen(), unix_accept(): one that has no name, or does not listen.
-    const bool listens = as_socket(file)->family == AF_UNIX && as_socket(file)->kind != SOCK_DGRAM;
-    *error = listens ? -EINVAL : -EOPNOTSUPP;
-  }
-  return socket;
 }
 
 Address tcp_unspecified(sa_family_t family) {
@@ -231,15 +203,10 @@ long tcp_socket(sa_family_t family, int type_flags) {
   return fd;
 }
 
-long net_accept(int fd, struct sockaddr* address, socklen_t* length, int flags) {
-  if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0) {
-    return -EINVAL;
-  }
-  long error = 0;
-  TcpSocket* listener = tcp_file(fd, &error);
-  if (listener == nullptr) {
-    return error;
-  }
+namespace {
+
+long tcp_accept(Socket* socket, struct sockaddr* address, socklen_t* length, int flags) {
+  TcpSocket* listener = to_tcp(socket);
   auto attempt = [&]() -> long {
     if (listener->state != TcpState::kListening) {
       return -EINVAL;
@@ -254,8 +221,7 @@ long net_accept(int fd, struct sockaddr* address, socklen_t* length, int flags) 
       take_accepted(listener);
       tcp_emit(OutputKind::kAccepted, connection->connection_id, 0);
       connection->status_flags |= (flags & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0;
-      const long error =
-          address != nullptr ? copy_address_out(connection->peer, address, length) : 0;
+      const long error = address != nullptr ? give_address(connection->peer, address, length) : 0;
       if (error < 0) {
         net_close(static_cast<int>(new_fd));  // the connection is lost, as the kernel has it
         return error;
@@ -273,16 +239,8 @@ long net_accept(int fd, struct sockaddr* address, socklen_t* length, int flags) 
 }
 
 // Outbound connections need the edge to dial; until it can, the network is unreachable.
-long net_connect(int fd, const struct sockaddr* address, socklen_t length) {
-  if (QuerySocket* query = query_of(fd)) {
-    FileHold hold(virtual_file(fd));
-    return query_connect(query, address, length);
-  }
-  long error = 0;
-  TcpSocket* socket = tcp_file(fd, &error);
-  if (socket == nullptr) {
-    return error == -EBADF || error == -ENOTSOCK ? error : -EISCONN;
-  }
+long tcp_connect(Socket* file, const struct sockaddr* address, socklen_t length) {
+  const TcpSocket* socket = to_tcp(file);
   if (length < sizeof(address->sa_family)) {
     return -EINVAL;
   }
@@ -297,48 +255,25 @@ long net_connect(int fd, const struct sockaddr* address, socklen_t length) {
   return -ENETUNREACH;
 }
 
-long net_getsockname(int fd, struct sockaddr* address, socklen_t* length) {
-  long error = 0;
-  File* file = socket_file(fd, &error);
-  if (file == nullptr) {
-    return error;
-  }
-  Address unix_name;
-  unix_name.length = sizeof(sa_family_t);
-  unix_name.bytes[0] = AF_UNIX;
-  const TcpSocket* socket = as_tcp(file);
-  const QuerySocket* query = as_query(file);
-  return copy_address_out(socket != nullptr  ? socket->local
-                          : query != nullptr ? query_local(query)
-                                             : unix_name,
-                          address, length);
+long tcp_name(const Socket* file, bool of_peer, Address* name) {
+  const TcpSocket* socket = to_tcp(file);
+  *name = of_peer ? socket->peer : socket->local;
+  return of_peer && socket->state != TcpState::kOpen ? -ENOTCONN : 0;
 }
 
-long net_getpeername(int fd, struct sockaddr* address, socklen_t* length) {
-  long error = 0;
-  File* file = socket_file(fd, &error);
-  if (file == nullptr) {
-    return error;
-  }
-  if (const QuerySocket* query = as_query(file)) {
-    const Address* peer = query_peer(query);
-    if (peer == nullptr) {
-      return -ENOTCONN;
-    }
-    return copy_address_out(*peer, address, length);
-  }
-  const TcpSocket* socket = as_tcp(file);
-  if (socket == nullptr) {
-    // Both ends of a socketpair are unnamed.
-    return pair_is_connected(file) ? net_getsockname(fd, address, length) : -ENOTCONN;
-  }
-  if (socket->state != TcpState::kOpen) {
-    return -ENOTCONN;
-  }
-  return copy_address_out(socket->peer, address, length);
+long tcp_output_bytes(const Socket* file) {
+  const TcpSocket* socket = to_tcp(file);
+  return socket->state == TcpState::kListening
+             ? -EINVAL
+             : static_cast<long>(socket->written - socket->credited);
 }
 
-long tcp_shutdown(TcpSocket* socket, int how) {
+long tcp_at_mark(const Socket* file) {
+  return is_at_mark(to_tcp(file)) ? 1 : 0;
+}
+
+long tcp_shutdown(Socket* file, int how) {
+  TcpSocket* socket = to_tcp(file);
   const uint8_t bits = static_cast<uint8_t>(how + 1);  // SHUT_RD, SHUT_WR, SHUT_RDWR
   long result = 0;
   if (socket->state == TcpState::kListening) {
@@ -357,5 +292,32 @@ long tcp_shutdown(TcpSocket* socket, int how) {
   tcp_state_changed(socket);
   return result;
 }
+
+constexpr SocketOps kTcpSocketOps = {
+    .bind = tcp_bind,
+    .listen = tcp_listen,
+    .accept = tcp_accept,
+    .connect = tcp_connect,
+    .name = tcp_name,
+    .shutdown = tcp_shutdown,
+    .receive = tcp_receive,
+    .input_bytes = tcp_input_bytes,
+    .output_bytes = tcp_output_bytes,
+    .at_mark = tcp_at_mark,
+    .get_option = tcp_get_option,
+    .check_option = tcp_check_option,
+    .option_changed = tcp_option_changed,
+    .linger_changed = tcp_linger_changed,
+};
+
+}  // namespace
+
+constexpr FileOps kTcpOps = {.type = FileType::kTcp,
+                             .poll = tcp_poll,
+                             .read = tcp_read,
+                             .write = tcp_write,
+                             .room = tcp_room,
+                             .release = tcp_release,
+                             .socket = &kTcpSocketOps};
 
 }  // namespace ftrun::shim

@@ -65,8 +65,12 @@ struct TcpSocket : Socket {
 
 extern const FileOps kTcpOps;
 
-inline TcpSocket* as_tcp(File* file) {
-  return file->ops->type == FileType::kTcp ? static_cast<TcpSocket*>(file) : nullptr;
+// REQUIRES: it is one.
+inline TcpSocket* to_tcp(File* file) {
+  return static_cast<TcpSocket*>(file);
+}
+inline const TcpSocket* to_tcp(const File* file) {
+  return static_cast<const TcpSocket*>(file);
 }
 
 // Room in the send window, and the kernel's rule for EPOLLOUT: a third of it must be free.
@@ -85,11 +89,6 @@ inline bool is_at_mark(const TcpSocket* socket) {
 inline bool is_out_of_line(const TcpSocket* socket) {
   return socket->options.value[kOptOobInline] == 0;
 }
-// What FIONREAD tells: up to the mark, if that is ahead.
-long tcp_input_bytes(const TcpSocket* socket);
-// recv with MSG_OOB. `*out_flags`: of the message.
-long tcp_read_urgent(TcpSocket* socket, IoCursor* to, int flags, int* out_flags);
-
 uint32_t tcp_poll(File* file, uint32_t);
 long tcp_read(File* file, IoCursor* to, int flags);
 long tcp_write(File* file, IoCursor* from, int flags);
@@ -98,13 +97,28 @@ void tcp_release(File* file);
 
 // socket(2); `type_flags`: SOCK_NONBLOCK, SOCK_CLOEXEC.
 long tcp_socket(sa_family_t family, int type_flags);
-long tcp_shutdown(TcpSocket* socket, int how);  // `how` is valid
+
+// TCP's part of SocketOps.
+long tcp_bind(Socket* socket, const struct sockaddr* address, socklen_t length);
+long tcp_listen(Socket* socket, int backlog);
+long tcp_receive(Socket* socket, IoCursor* to, struct msghdr* message, int flags);
+long tcp_input_bytes(Socket* socket);
+bool tcp_get_option(Socket* socket, int level, int name, void* value, socklen_t* length,
+                    long* result);
+long tcp_check_option(const Socket* socket, int index);
+void tcp_option_changed(Socket* socket, int index, int given);
+void tcp_linger_changed(Socket* socket);
 
 // All sockets change through these, so that nothing forgets who is waiting.
 void tcp_state_changed(TcpSocket* socket);  // wakes everybody
 void tcp_input_arrived(TcpSocket* socket);
 // Closed in both directions: forgets the connection's name as getpeername sees it.
 void tcp_close_if_done(TcpSocket* socket);
+
+// What the application set before the edge had a socket, or a connection, to set it on.
+void options_emit_pending(TcpSocket* socket);
+// Makes the edge reset this connection when it is closed, whatever was read of it.
+void options_emit_reset(TcpSocket* connection);
 
 // Ends a connection that the application never accepted: its peer is reset.
 void tcp_turn_away(TcpSocket* connection);
@@ -114,9 +128,6 @@ void tcp_unlisten(TcpSocket* listener);
 
 void tcp_emit(OutputKind kind, uint32_t id, uint64_t value);
 Address tcp_unspecified(sa_family_t family);  // that an unbound socket shows
-
-// The socket at a descriptor, or nullptr; `*error`: -errno, of listen() for another kind of socket.
-TcpSocket* tcp_file(int fd, long* error);
 
 // Names. A connection is found until its socket is released; then its id is known as closed.
 TcpSocket* tcp_new(sa_family_t family, int status_flags);

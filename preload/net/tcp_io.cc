@@ -228,15 +228,21 @@ long tcp_read(File* file, IoCursor* to, int flags) {
   return result < 0 && call.done > 0 ? static_cast<long>(call.done) : result;
 }
 
-long tcp_input_bytes(const TcpSocket* socket) {
+long tcp_input_bytes(Socket* file) {
+  const TcpSocket* socket = to_tcp(file);
+  if (socket->state == TcpState::kListening) {
+    return -EINVAL;
+  }
   const bool ahead = socket->urgent != Urgent::kNone && is_out_of_line(socket) &&
                      socket->mark >= socket->consumed &&
                      socket->mark < socket->consumed + socket->input.size();
   return static_cast<long>(ahead ? socket->mark - socket->consumed : socket->input.size());
 }
 
+namespace {
+
 // tcp_recv_urg of the kernel.
-long tcp_read_urgent(TcpSocket* socket, IoCursor* to, int flags, int* out_flags) {
+long read_urgent(TcpSocket* socket, IoCursor* to, int flags, int* out_flags) {
   if (socket->state == TcpState::kListening) {
     return -ENOTCONN;
   }
@@ -260,6 +266,15 @@ long tcp_read_urgent(TcpSocket* socket, IoCursor* to, int flags, int* out_flags)
     to->put(&socket->urgent_byte, 1);
   }
   return to->has_fault() ? -EFAULT : 1;
+}
+
+}  // namespace
+
+// Streams tell no sender.
+long tcp_receive(Socket* socket, IoCursor* to, struct msghdr* message, int flags) {
+  message->msg_namelen = 0;
+  return (flags & MSG_OOB) != 0 ? read_urgent(to_tcp(socket), to, flags, &message->msg_flags)
+                                : tcp_read(socket, to, flags);
 }
 
 long tcp_write(File* file, IoCursor* from, int flags) {

@@ -3,8 +3,6 @@
 // Runs in the application with the token held; no libc, no system calls.
 #include <netinet/in.h>
 
-#include "preload/net/descriptors.h"
-#include "preload/net/query.h"
 #include "preload/net/tcp.h"
 
 namespace ftrun::shim {
@@ -47,7 +45,6 @@ bool is_pending(const TcpSocket* socket, bool listen) {
 // Asks the edge, if that was not done yet, and waits for its answer. Natively nothing waits: a
 // handler that is due runs now, and the call, which is always made again, joins what was asked for.
 long ask_edge(TcpSocket* socket, const Output& entry) {
-  FileHold hold(socket);
   if (socket->pending == Pending::kNo) {
     socket->pending = Pending::kAsked;
     socket->asked_to_listen = entry.kind == OutputKind::kListen;
@@ -102,16 +99,9 @@ void tcp_unlisten(TcpSocket* socket) {
   socket->unlistened = !socket->any_port;
 }
 
-long net_bind(int fd, const struct sockaddr* address, socklen_t length) {
-  if (QuerySocket* query = query_of(fd)) {
-    return query_bind(query, address, length);
-  }
-  long error = 0;
-  TcpSocket* socket = tcp_file(fd, &error);
-  if (socket == nullptr) {
-    return error == -EOPNOTSUPP ? -EINVAL : error;
-  }
-  error = check_bind_address(socket->family, address, length);
+long tcp_bind(Socket* file, const struct sockaddr* address, socklen_t length) {
+  TcpSocket* socket = to_tcp(file);
+  const long error = check_bind_address(socket->family, address, length);
   if (error < 0) {
     return error;
   }
@@ -128,20 +118,15 @@ long net_bind(int fd, const struct sockaddr* address, socklen_t length) {
   return bind_at_edge(socket, wanted);
 }
 
-long net_listen(int fd, int backlog) {
-  long error = 0;
-  TcpSocket* socket = tcp_file(fd, &error);
-  if (socket == nullptr) {
-    return error;
-  }
-  FileHold hold(socket);
+long tcp_listen(Socket* file, int backlog) {
+  TcpSocket* socket = to_tcp(file);
   // Again where another thread shuts down what it has bound and listened to meanwhile.
   while (socket->state == TcpState::kFresh || socket->unlistened || is_pending(socket, false)) {
     Address wanted = socket->local;
     if (!socket->unlistened) {
       __builtin_memset(wanted.bytes + kPortAt, 0, sizeof(in_port_t));
     }
-    error = bind_at_edge(socket, wanted);
+    const long error = bind_at_edge(socket, wanted);
     if (error < 0) {
       return error;
     }

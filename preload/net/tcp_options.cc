@@ -81,14 +81,16 @@ void options_emit_pending(TcpSocket* socket) {
   }
 }
 
-long tcp_check_option(const TcpSocket* socket, int index) {
+long tcp_check_option(const Socket* file, int index) {
+  const TcpSocket* socket = to_tcp(file);
   const bool is_fresh = socket->state == TcpState::kFresh;
   const bool is_unconnected = socket->state != TcpState::kOpen;
   return (index == kOptV6Only && !is_fresh) || (index == kOptFastOpen && !is_unconnected) ? -EINVAL
                                                                                           : 0;
 }
 
-void tcp_option_changed(TcpSocket* socket, int index, int given) {
+void tcp_option_changed(Socket* file, int index, int given) {
+  TcpSocket* socket = to_tcp(file);
   const OptionSpec& spec = option_spec(index);
   if (index == kOptReceiveLow) {
     tcp_input_arrived(socket);
@@ -102,7 +104,8 @@ void tcp_option_changed(TcpSocket* socket, int index, int given) {
   }
 }
 
-void tcp_linger_changed(TcpSocket* socket) {
+void tcp_linger_changed(Socket* file) {
+  TcpSocket* socket = to_tcp(file);
   const struct linger& linger = socket->options.linger;
   if (linger.l_onoff != 0 && linger.l_linger != 0) {
     Notice()
@@ -118,8 +121,13 @@ void tcp_linger_changed(TcpSocket* socket) {
   }
 }
 
-bool tcp_get_special(TcpSocket* socket, int level, int name, void* value, socklen_t* length,
-                     long* result) {
+bool tcp_get_option(Socket* file, int level, int name, void* value, socklen_t* length,
+                    long* result) {
+  const TcpSocket* socket = to_tcp(file);
+  if (level == SOL_SOCKET && name == SO_ACCEPTCONN) {
+    *result = give_int(socket->state == TcpState::kListening ? 1 : 0, value, length);
+    return true;
+  }
   if (level != IPPROTO_TCP) {
     return false;
   }

@@ -459,6 +459,12 @@ void Differential::look(size_t index) {
          virtual_->ioctl(slot.fd[1], FIONREAD, &bytes[1]), "FIONREAD");
     same(bytes[0], bytes[1], "FIONREAD bytes");
   }
+  if (slot.kind == SlotKind::kPair) {
+    int bytes[2] = {-1, -1};
+    same(kernel_->ioctl(slot.fd[0], SIOCOUTQ, &bytes[0]),
+         virtual_->ioctl(slot.fd[1], SIOCOUTQ, &bytes[1]), "SIOCOUTQ");
+    same(bytes[0], bytes[1], "SIOCOUTQ bytes");
+  }
   if (slot.kind == SlotKind::kConnection || slot.kind == SlotKind::kFresh ||
       slot.kind == SlotKind::kListener) {
     int at_mark[2] = {-1, -1};
