@@ -55,6 +55,9 @@ AppPort::AppPort(Region* region, Part part)
     output_ = region->trailing_consumer(kRingOutput);
     return;
   }
+  if (keeps_input()) {
+    input_trail_ = region->trailing_consumer(kRingInput);
+  }
   input_ring_ = region->producer(kRingInput);
   log_in_ = region->producer(kRingLogIn);
   log_out_ = region->consumer(kRingLogOut);
@@ -74,16 +77,19 @@ void AppPort::serve() {
 }
 
 void AppPort::forget_input(uint64_t position) {
-  FTRUN_ASSERT(trails() && position >= input_trail_.position());
+  FTRUN_ASSERT((trails() || keeps_input()) && position >= input_trail_.position());
   input_trail_.consume(position - input_trail_.position());
 }
 
-Result<unit::Bytes> AppPort::unlogged_input() const {
+Result<void> AppPort::unlogged_input(std::vector<uint8_t>* input) const {
   const size_t bytes = input_trail_.available();
   if (bytes == kRingCorrupt) {
     return Error{"input ring: impossible head"};
   }
-  return unit::Bytes(input_trail_.data(), bytes);
+  input->assign(input_trail_.data(), input_trail_.data() + bytes);
+  input->insert(input->end(), input_.bytes.begin() + static_cast<ptrdiff_t>(input_.start),
+                input_.bytes.end());
+  return {};
 }
 
 void AppPort::set_clock(int64_t now_ns) {

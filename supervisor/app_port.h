@@ -40,19 +40,21 @@ class AppPort {
     virtual void app_turns(unit::Bytes turns, uint64_t lsn_end, uint64_t digest) = 0;
   };
 
-  enum class Part : uint8_t { kServes, kTrails };
+  // kServesAndKeeps: serves, and what it has fed stays in the input ring until it is logged.
+  enum class Part : uint8_t { kServes, kServesAndKeeps, kTrails };
 
   // REQUIRES: `region` outlives this object. kTrails: the application has not been started yet.
   AppPort(Region* region, Part part);
 
   bool trails() const { return part_ == Part::kTrails; }
+  bool keeps_input() const { return part_ == Part::kServesAndKeeps; }
   // Of a trailing port: serves from now on. REQUIRES: who served is gone; drain() has found nothing
   // more, and unlogged_input() was read.
   void serve();
-  // Of a trailing port: the log holds the input up to this position of its ring.
+  // Of a trailing or keeping port: the log holds the input up to this position of its ring.
   void forget_input(uint64_t position);
-  // Of a trailing port: what was fed and is not in any turn that drain() has handed over. Borrowed.
-  Result<unit::Bytes> unlogged_input() const;
+  // Of such a port: what was fed and is not in any turn that drain() has handed over.
+  Result<void> unlogged_input(std::vector<uint8_t>* input) const;
 
   // Whole items or records. What does not fit into the ring waits in a staging queue.
   void feed_input(unit::Bytes arrivals);

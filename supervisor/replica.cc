@@ -77,8 +77,11 @@ Result<void> Replica::start_application(process::Inheritance inheritance) {
   }
   region_ = std::move(*region);
   const bool trails = options_.shared_rings && options_.replicas > 1 && primary;
-  port_ =
-      std::make_unique<AppPort>(&region_, trails ? AppPort::Part::kTrails : AppPort::Part::kServes);
+  // Over links, what an application was fed and has not logged has to be known when a sender dies.
+  const bool keeps = !options_.shared_rings && options_.replicas > 1;
+  port_ = std::make_unique<AppPort>(&region_, trails  ? AppPort::Part::kTrails
+                                              : keeps ? AppPort::Part::kServesAndKeeps
+                                                      : AppPort::Part::kServes);
   doorbell_.reset(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!doorbell_.valid()) {
     return system_error("eventfd", errno);
@@ -207,7 +210,7 @@ Result<void> Replica::start(process::Inheritance inheritance) {
   unit::CoreConfig config;
   config.self = options_.replica;
   config.view = view;
-  config.sender_serves_primary = options_.shared_rings;
+  config.sender_serves_primary = options_.shared_rings && options_.replicas <= 2;
   core_.reset(new unit::UnitCore(config, this));  // make_unique cannot see the private base
   FTRUN_TRY(start_control());
   // ORDER: last; by this file the others know that this supervisor has started, and has a socket.

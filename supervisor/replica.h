@@ -87,6 +87,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void pass_on();
   void dispatch(const epoll_event& event);
   void read_link(link::Peer* peer);
+  void read_waiting_links();
   void drain_application();
   void run_deferred();
   void flush_links();
@@ -113,8 +114,12 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
 
   // replica_failure.cc
   void peer_lost(link::Peer* peer, const std::string& why);
-  void exclude(unit::ReplicaId replica, bool take_connections);
-  void serve_own_rings();
+  void learn_view();
+  bool must_end(const process::Descriptor& process, unit::ReplicaId member, const char* what,
+                int patience_ms);
+  void end_member(unit::ReplicaId member);
+  void end_keeper(unit::ReplicaId member);
+  void take_connections(const std::vector<unit::ReplicaId>& from);
   void application_status();
   void application_stopped(int signal);
   void check_application();
@@ -158,7 +163,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
     std::string difference;  // of the output, where both replicas' rings are at hand
     int64_t deadline_ns = 0;
     process::StackReader stacks;
-    unit::ReplicaId to = unit::kNoReplica;  // gets the frame that was held back
+    std::vector<unit::ReplicaId> to;  // get the frame that was held back
     unit::Frame frame;
     std::vector<uint8_t> frame_bytes;
     bool collects() const { return subject == kOfStopped || subject == kOfFailed; }
@@ -181,12 +186,16 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   // unit::Host (replica_host.cc)
   void send(unit::ReplicaId to, const unit::Frame& frame) override;
   void propose_view(const unit::View& view) override;
-  void kill_replica(unit::ReplicaId replica, bool take_connections) override;
+  void read_view() override;
+  void fence(unit::ReplicaId member) override;
+  void bury(unit::ReplicaId member) override;
   void feed_primary(unit::Bytes arrivals) override;
   void feed_input(unit::Bytes arrivals) override;
+  unit::Bytes fed_input() override;
   void feed_log(unit::Bytes turns) override;
   void go_live() override;
   void stop_application(std::string_view why) override;
+  void edge_take_over(const std::vector<unit::ReplicaId>& from) override;
   void edge_bind(uint32_t socket, uint32_t flags, const Address& address) override;
   void edge_listen(uint32_t socket, int backlog) override;
   void edge_accepted(ConnectionId connection) override;
@@ -226,9 +235,10 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   UnitMemory& memory_;    // decides who is in the unit
   arbiter::Views views_;  // says it to the tools
   process::Descriptor epoll_, doorbell_, record_log_, signals_;
-  std::string unit_file_;      // what ftrun has written about the unit, to be written again
-  bool memory_short_ = false;  // there is no reserve; told once
-  bool view_shown_ = false;    // the current view has its file
+  std::string unit_file_;        // what ftrun has written about the unit, to be written again
+  bool memory_short_ = false;    // there is no reserve; told once
+  std::string publish_trouble_;  // told once
+  bool view_shown_ = false;      // the current view has its file
   std::string run_dir_trouble_, marker_trouble_;  // told once each
   edge::KeeperWatch keeper_watch_;
   pid_t keeper_pid_ = -1;
@@ -263,6 +273,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   bool rings_broken_ = false;       // something in them did not decode: they are not read any more
   bool app_gone_ = false;  // its process is gone; its end is delivered once rings are empty
   bool app_end_delivered_ = false;
+  std::vector<uint8_t> fed_input_;  // as the core was told last
   Spinner spinner_;
   Placement placement_;
   Evidence evidence_;

@@ -92,7 +92,7 @@ void Replica::note_peer_failure(unit::ReplicaId replica, const unit::Frame& fram
 
 // The news of our application's end waits for its evidence.
 void Replica::hold_failure(unit::ReplicaId to, const unit::Frame& frame) {
-  evidence_.to = to;
+  evidence_.to.push_back(to);
   evidence_.frame = frame;
   evidence_.frame_bytes.assign(frame.bytes.begin(), frame.bytes.end());
 }
@@ -158,12 +158,12 @@ void Replica::finish_evidence() {
   } else if (subject == Evidence::kOfFailed) {
     process::end(&application_);
   }
-  if (evidence_.to != unit::kNoReplica) {
-    unit::Frame frame = evidence_.frame;
-    frame.bytes = evidence_.frame_bytes;
-    const unit::ReplicaId to = evidence_.to;
-    evidence_.to = unit::kNoReplica;
-    send(to, frame);
+  unit::Frame frame = evidence_.frame;
+  frame.bytes = evidence_.frame_bytes;
+  std::vector<unit::ReplicaId> to;
+  to.swap(evidence_.to);
+  for (const unit::ReplicaId replica : to) {
+    send(replica, frame);
   }
 }
 

@@ -33,27 +33,31 @@ void Replica::peer_lost(link::Peer* peer, const std::string& why) {
     return;
   }
   peer->suspected = true;
-  core_->on_replica_suspected(peer->replica, why);
+  core_->on_replica_suspected(peer->replica, why, unit::Suspicion::kFailed);
 }
 
-// We have won a view without `replica`. ORDER: its supervisor is dead and our end of its link is
-// closed before any position is read from the kernel (nothing that it relayed can be read twice);
-// its keeper has been killed before a socket is used, and everything before the core hears of it.
-// Only the supervisor must be gone: a keeper or an init that the kernel takes long to end runs no
-// more code; all that waits for it is the end of connections that we close meanwhile.
-void Replica::exclude(unit::ReplicaId replica, bool take_connections) {
-  link::Peer* peer = peers_.find(replica);
+bool Replica::must_end(const process::Descriptor& process, unit::ReplicaId member, const char* what,
+                       int patience_ms) {
+  const Result<void> ended = edge::kill_and_wait(process.get(), patience_ms);
+  if (!ended.ok()) {
+    event("trouble", fmt::format("replica {}'s {}: {}", arbiter::replica_name(member), what,
+                                 ended.error().message));
+  }
+  return ended.ok();
+}
+
+// A view without `member` is current. Every supervisor that is left sees to it that it is dead.
+// ORDER: its supervisor is dead and our end of its link is closed before any position is read from
+// the kernel (nothing that it relayed can be read twice); what it had fed to our own application or
+// read there is read to the end before the core hears of it. Only the supervisor must be gone: a
+// keeper or an init that the kernel takes long to end runs no more code; all that waits for it is
+// the end of connections that we close meanwhile.
+void Replica::end_member(unit::ReplicaId member) {
+  link::Peer* peer = peers_.find(member);
   FTRUN_ASSERT(peer != nullptr);
   peer->suspected = true;
   use_memory_reserve();
-  const auto end = [this](const process::Descriptor& process, const char* what, int patience_ms) {
-    const Result<void> ended = edge::kill_and_wait(process.get(), patience_ms);
-    if (!ended.ok()) {
-      event("trouble", fmt::format("the excluded replica's {}: {}", what, ended.error().message));
-    }
-    return ended.ok();
-  };
-  if (!end(peer->supervisor, "supervisor", kKillDeadlineMs)) {
+  if (!must_end(peer->supervisor, member, "supervisor", kKillDeadlineMs)) {
     // It may still write to clients: nothing may be touched. The unit cannot go on here.
     exit_code_ = 1;
     done_ = true;
@@ -61,50 +65,38 @@ void Replica::exclude(unit::ReplicaId replica, bool take_connections) {
   }
   peer->link.close();
   primary_rings_.reset();
-  edge::Edge::Adopted adopted;
-  if (take_connections) {
-    serve_own_rings();
-    Result<std::vector<edge::TakenSocket>> sockets =
-        edge::take_sockets(peer->hello.keeper.pid, peer->keeper.get());
-    if (!sockets.ok()) {
-      event("trouble", "no sockets from the dead sender's keeper: " + sockets.error().message);
-    }
-    end(peer->keeper, "keeper", kHarmlessMs);
-    adopted = edge_->take(sockets.ok() ? std::move(*sockets) : std::vector<edge::TakenSocket>());
-  } else {
-    end(peer->keeper, "keeper", kHarmlessMs);
+  must_end(peer->init, member, "init", kHarmlessMs);
+  if (port_->trails()) {
+    drain_application();
   }
-  end(peer->init, "init", kHarmlessMs);
-  if (take_connections) {
-    event("takeover", fmt::format("{} connections, {} listeners", adopted.connections.size(),
-                                  adopted.listeners.size()));
-    core_->on_edge_adopted(adopted.connections, adopted.listeners);
-  }
-  hold_words_of(replica);
-  core_->on_replica_gone(replica);
+  hold_words_of(member);
+  core_->on_member_gone(member);
 }
 
-// The sender's supervisor is gone: from here on this one serves its application itself. ORDER:
-// what the application has published is read before what it has been fed and not published yet.
-void Replica::serve_own_rings() {
-  if (!port_->trails()) {
-    return;
-  }
-  drain_application();
-  if (!rings_broken_) {
-    const Result<unit::Bytes> fed = port_->unlogged_input();
-    if (fed.ok()) {
-      core_->on_fed_input(*fed);
-    } else {
-      rings_broken_ = true;
-      application_lost(fed.error().message, 1);
+// ORDER: its sockets are in our table, and named there.
+void Replica::end_keeper(unit::ReplicaId member) {
+  must_end(peers_.find(member)->keeper, member, "keeper", kHarmlessMs);
+}
+
+void Replica::take_connections(const std::vector<unit::ReplicaId>& from) {
+  std::vector<edge::TakenSocket> sockets;
+  for (const unit::ReplicaId member : from) {
+    const link::Peer* peer = peers_.find(member);
+    Result<std::vector<edge::TakenSocket>> taken =
+        edge::take_sockets(peer->hello.keeper.pid, peer->keeper.get());
+    if (!taken.ok()) {
+      event("trouble", fmt::format("no sockets from replica {}'s keeper: {}",
+                                   arbiter::replica_name(member), taken.error().message));
+      continue;
+    }
+    for (const edge::TakenSocket& socket : *taken) {
+      edge::add_taken(socket, &sockets);
     }
   }
-  port_->serve();
-  const Result<void> watched = watch(doorbell_.get(), kTagDoorbell, EPOLLIN | EPOLLET);
-  if (!watched.ok()) {
-    event("trouble", watched.error().message);
-  }
+  const edge::Edge::Adopted adopted = edge_->take(std::move(sockets));
+  event("takeover", fmt::format("{} connections, {} listeners", adopted.connections.size(),
+                                adopted.listeners.size()));
+  core_->on_edge_adopted(adopted.connections, adopted.listeners);
 }
 
 void Replica::application_status() {

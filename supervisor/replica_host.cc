@@ -8,6 +8,7 @@
 
 #include "supervisor/edge/keeper.h"
 #include "supervisor/replica.h"
+#include "supervisor/tags.h"
 
 namespace ftrun {
 
@@ -28,19 +29,39 @@ void Replica::send(unit::ReplicaId to, const unit::Frame& frame) {
 
 void Replica::propose_view(const unit::View& view) {
   deferred_.push_back([this, view] {
-    const Result<unit::View> current = memory_.publish(view);
-    if (!current.ok()) {
-      event("trouble", "the next view could not be published: " + current.error().message);
-      return;
+    const Result<unit::View> published = memory_.publish(view);
+    if (!published.ok() && published.error().message != publish_trouble_) {
+      publish_trouble_ = published.error().message;
+      event("trouble",
+            "the next view could not be published, and is tried again: " + publish_trouble_);
     }
-    core_->on_view(*current);
-    show_view();
-    update_markers();
+    learn_view();
   });
 }
 
-void Replica::kill_replica(unit::ReplicaId replica, bool take_connections) {
-  deferred_.push_back([this, replica, take_connections] { exclude(replica, take_connections); });
+void Replica::read_view() {
+  deferred_.push_back([this] { learn_view(); });
+}
+
+void Replica::learn_view() {
+  const std::optional<unit::View> current = memory_.current();
+  FTRUN_ASSERT(current.has_value());
+  const uint64_t epoch = core_->status().view.epoch;
+  core_->on_view(*current);
+  if (current->epoch != epoch) {
+    show_view();
+    update_markers();
+  }
+}
+
+void Replica::fence(unit::ReplicaId member) {
+  deferred_.push_back([this, member] { end_member(member); });
+}
+void Replica::bury(unit::ReplicaId member) {
+  deferred_.push_back([this, member] { end_keeper(member); });
+}
+void Replica::edge_take_over(const std::vector<unit::ReplicaId>& from) {
+  deferred_.push_back([this, from] { take_connections(from); });
 }
 
 void Replica::feed_primary(unit::Bytes arrivals) {
@@ -50,6 +71,29 @@ void Replica::feed_primary(unit::Bytes arrivals) {
 }
 void Replica::feed_input(unit::Bytes arrivals) {
   port_->feed_input(arrivals);
+}
+
+// ORDER: end_member() has read what the application had published before.
+unit::Bytes Replica::fed_input() {
+  const bool trails = port_->trails();
+  if (!trails && !port_->keeps_input()) {
+    return fed_input_;  // as it was when this supervisor began to serve
+  }
+  const Result<void> found = port_->unlogged_input(&fed_input_);
+  if (!found.ok()) {
+    deferred_.push_back([this, why = found.error().message] {
+      rings_broken_ = true;
+      application_lost(why, 1);
+    });
+  }
+  if (trails) {
+    port_->serve();
+    const Result<void> watched = watch(doorbell_.get(), kTagDoorbell, EPOLLIN | EPOLLET);
+    if (!watched.ok()) {
+      event("trouble", watched.error().message);
+    }
+  }
+  return fed_input_;
 }
 void Replica::feed_log(unit::Bytes turns) {
   port_->feed_log(turns);

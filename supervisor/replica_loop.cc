@@ -135,6 +135,7 @@ void Replica::iterate() {
   drain_application();
   edge_->report();
   run_deferred();
+  read_waiting_links();
   look_after_primary();
   pass_on();
   for_served_ports([this](AppPort& port) { port.check_turn_length(now_ns_); });
@@ -208,7 +209,11 @@ void Replica::dispatch(const epoll_event& event) {
   } else if (tag == kTagLink) {
     if (link::Peer* peer = peers_.find(replica); peer != nullptr && peer->link.open()) {
       if ((event.events & EPOLLIN) != 0) {
-        peers_.heard(peer, now_ns_);
+        link::Peers::heard(peer, now_ns_);
+        if (peer->silent) {
+          peer->silent = false;
+          core_->on_replica_heard(replica);
+        }
       }
       read_link(peer);
     }
@@ -233,6 +238,7 @@ void Replica::dispatch(const epoll_event& event) {
 }
 
 void Replica::read_link(link::Peer* peer) {
+  peer->waits = false;
   const Result<void> received = peer->link.receive([this, peer](const unit::Frame& frame) {
     if (frame.kind == unit::FrameKind::kHello) {
       const Result<link::Hello> hello = link::decode_hello(frame.bytes);
@@ -245,12 +251,21 @@ void Replica::read_link(link::Peer* peer) {
     } else if (frame.kind != unit::FrameKind::kHeartbeat) {
       drain_shared_rings();
       note_peer_failure(peer->replica, frame);
-      core_->on_frame(peer->replica, frame);
+      peer->waits = !core_->on_frame(peer->replica, frame);
     }
-    return !done_;
+    return !done_ && !peer->waits;
   });
   if (!received.ok() && !peer->suspected) {
     peer_lost(peer, received.error().message);
+  }
+}
+
+// Frames that had to wait for something else.
+void Replica::read_waiting_links() {
+  for (link::Peer& peer : peers_.all()) {
+    if (peer.waits && peer.link.open() && !done_) {
+      read_link(&peer);
+    }
   }
 }
 
@@ -262,7 +277,7 @@ void Replica::drain_application() {
   if (!drained.ok()) {
     rings_broken_ = true;
     application_lost(drained.error().message, 1);
-  } else if (port_->trails()) {
+  } else if (port_->trails() || port_->keeps_input()) {
     port_->forget_input(core_->logged_input_bytes());
   }
 }
@@ -298,8 +313,11 @@ void Replica::tick() {
   check_calls();
   const uint64_t epoch = core_->status().view.epoch;
   for (const unit::ReplicaId silent : peers_.tick(now_ns_, options_.time_out_ms, epoch)) {
-    peer_lost(peers_.find(silent), fmt::format("silent for {} ms", options_.time_out_ms));
+    peers_.find(silent)->silent = true;
+    core_->on_replica_suspected(silent, fmt::format("silent for {} ms", options_.time_out_ms),
+                                unit::Suspicion::kSilent);
   }
+  core_->on_tick();
   next_tick_ns_ = peers_.next_tick_ns(now_ns_, options_.time_out_ms);
   if (quarantine_over_ns_ != 0 && now_ns_ >= quarantine_over_ns_) {
     quarantine_over_ns_ = 0;

@@ -182,7 +182,25 @@ Result<pid_t> start_keeper(const KeeperWatch& watch) {
   return static_cast<pid_t>(pid);
 }
 
+void add_taken(const TakenSocket& socket, std::vector<TakenSocket>* sockets) {
+  for (TakenSocket& known : *sockets) {
+    const bool is_lock = known.kind == SocketKind::kLock;
+    if (known.cookie == socket.cookie && is_lock == (socket.kind == SocketKind::kLock)) {
+      const int fd = known.fd;
+      known = known.kind == SocketKind::kNone ? socket : known;
+      known.fd = fd;
+      ::close(socket.fd);
+      return;
+    }
+  }
+  sockets->push_back(socket);
+}
+
 Result<std::vector<TakenSocket>> take_sockets(pid_t keeper, int keeper_pidfd) {
+  pollfd gone{keeper_pidfd, POLLIN, 0};
+  if (poll(&gone, 1, 0) != 0) {
+    return std::vector<TakenSocket>();
+  }
   const std::vector<int> numbers = descriptors_of(keeper);
   Result<SocketTable> table = fetch_table(keeper_pidfd, numbers);
   if (!table.ok()) {

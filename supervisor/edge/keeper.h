@@ -55,7 +55,11 @@ Result<pid_t> start_keeper(const KeeperWatch& watch);
 
 // Takes every client socket (and what else may be one) out of the descriptor table that `keeper`
 // holds, without its help: it may be stopped. The table's other owner must be dead already.
+// A keeper that is gone has none.
 Result<std::vector<TakenSocket>> take_sockets(pid_t keeper, int keeper_pidfd);
+// Adds `socket` to what was taken from others. A sender that died while it took over leaves sockets
+// in two tables: one is kept, under the name that either gave it.
+void add_taken(const TakenSocket& socket, std::vector<TakenSocket>* sockets);
 
 // Waits until the process of `pidfd` is gone; false: it was not for so long. Signals are no reason
 // to stop waiting (SIGURG comes at any time), and only time counts in which it could have ended:

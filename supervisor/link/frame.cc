@@ -14,8 +14,7 @@ static_assert(std::endian::native == std::endian::little, "the wire is little en
 namespace {
 
 bool known_kind(uint8_t kind) {
-  return kind >= static_cast<uint8_t>(unit::FrameKind::kHello) &&
-         kind <= static_cast<uint8_t>(unit::FrameKind::kSignal);
+  return kind >= static_cast<uint8_t>(unit::FrameKind::kHello) && kind <= unit::kFrameKindMax;
 }
 
 template <typename T>
@@ -73,6 +72,8 @@ void put_frame_header(uint8_t (&out)[kFrameHeaderBytes], const unit::Frame& fram
   store<uint64_t>(out + 16, frame.number);
   store<uint64_t>(out + 24, frame.lsn);
   store<uint64_t>(out + 32, frame.digest);
+  store<uint64_t>(out + 40, frame.created);
+  store<uint64_t>(out + 48, frame.trim);
 }
 
 FrameResult get_frame(unit::Bytes input, unit::Frame* frame) {
@@ -101,6 +102,8 @@ FrameResult get_frame(unit::Bytes input, unit::Frame* frame) {
   frame->number = load<uint64_t>(data + 16);
   frame->lsn = load<uint64_t>(data + 24);
   frame->digest = load<uint64_t>(data + 32);
+  frame->created = load<uint64_t>(data + 40);
+  frame->trim = load<uint64_t>(data + 48);
   frame->bytes = input.subspan(kFrameHeaderBytes, length);
   return {FrameState::kWhole, kFrameHeaderBytes + length, ""};
 }

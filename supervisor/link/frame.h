@@ -6,8 +6,8 @@
 //        2      1  version (kFrameVersion)
 //        3      1  kind (unit::FrameKind)
 //        4      4  payload length, at most kFramePayloadBytesMax
-//        8     32  epoch, number, lsn, digest: eight bytes each
-//       40      n  payload
+//        8     48  epoch, number, lsn, digest, created, trim: eight bytes each (unit/frames.h)
+//       56      n  payload
 //
 // Version rule: any other magic, version or kind is refused; nothing is skipped. Runs in the
 // supervisor; pure functions, no system calls. What arrives is not trusted.
@@ -22,8 +22,8 @@
 namespace ftrun::link {
 
 inline constexpr uint16_t kFrameMagic = 0x4654;
-inline constexpr uint8_t kFrameVersion = 3;
-inline constexpr size_t kFrameHeaderBytes = 40;
+inline constexpr uint8_t kFrameVersion = 4;
+inline constexpr size_t kFrameHeaderBytes = 56;
 // A kTurns frame carries at most what the log ring holds; input batches are smaller.
 inline constexpr size_t kFramePayloadBytesMax = 8u << 20;
 

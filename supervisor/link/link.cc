@@ -173,10 +173,10 @@ Result<bool> Link::parse(const Sink& sink) {
     if (result.state == FrameState::kIncomplete) {
       return true;
     }
-    input_start_ += result.bytes;
     if (!sink(frame)) {
       return false;
     }
+    input_start_ += result.bytes;
   }
   return true;
 }

@@ -40,8 +40,9 @@ class Link {
   Result<void> flush();
   size_t queued_bytes() const { return queue_.size() - queue_sent_; }
 
-  // Reads until nothing is left and hands each whole frame to `sink`, which returns false to stop
-  // (the rest stays buffered). An Error: the connection is broken, closed, or speaks nonsense.
+  // Reads until nothing is left and hands each whole frame to `sink`, which returns false to stop:
+  // that frame and the rest stay, and are handed over by the next receive(). An Error: the
+  // connection is broken, closed, or speaks nonsense.
   using Sink = std::function<bool(const unit::Frame&)>;
   Result<void> receive(const Sink& sink);
 

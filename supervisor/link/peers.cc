@@ -99,9 +99,12 @@ Result<void> Peers::greet(Inherited::Link inherited, const Hello& self) {
 Result<void> Peers::hear_hello(Peer* peer, const Hello& self, int64_t deadline_ns) {
   std::optional<Result<Hello>> answer;
   const Link::Sink sink = [&answer](const unit::Frame& first) {
+    if (answer) {
+      return false;  // what comes behind it stays
+    }
     answer =
         first.kind == unit::FrameKind::kHello ? decode_hello(first.bytes) : Error{"link: no hello"};
-    return false;
+    return true;
   };
   while (!answer) {
     pollfd readable{peer->link.fd(), POLLIN, 0};

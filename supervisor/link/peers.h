@@ -30,7 +30,9 @@ struct Peer {
   Silence silence;
   uint64_t cpu_ns = 0;      // of its supervisor, when
   int64_t cpu_read_ns = 0;  // its silence became noticeable
-  bool suspected = false;
+  bool suspected = false;   // for good
+  bool silent = false;      // for too long, so far
+  bool waits = false;       // its next frame has to wait until something else has happened
 };
 
 class Peers {
@@ -42,13 +44,13 @@ class Peers {
   std::vector<Peer>& all() { return peers_; }
 
   // To be called once per kHeartbeatIntervalMs. Sends a heartbeat on every link and returns the
-  // replicas that have been silent for `time_out_ms` and are not starved of CPU. A tick that comes
-  // late itself (this process was stopped, or the machine was) suspects nobody and starts every
-  // time-out anew, a bounded number of times (liveness.h).
+  // replicas that have been silent for `time_out_ms`, still, and are not starved of CPU. A tick
+  // that comes late itself (this process was stopped, or the machine was) suspects nobody and
+  // starts every time-out anew, a bounded number of times (liveness.h).
   std::vector<unit::ReplicaId> tick(int64_t now_ns, int time_out_ms, uint64_t epoch);
   // One heartbeat now: whoever gets it looks around.
   static void beat(Peer* peer, uint64_t epoch);
-  void heard(Peer* peer, int64_t now_ns) { peer->silence.heard(now_ns); }
+  static void heard(Peer* peer, int64_t now_ns) { peer->silence.heard(now_ns); }
   // Whether a tick at `now_ns` is late.
   bool late(int64_t now_ns) const {
     return now_ns - last_tick_ns_ > int64_t{2} * kHeartbeatIntervalMs * 1'000'000;

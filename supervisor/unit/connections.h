@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the unit core knows of each connection and each listening socket, and the table that finds
-// a connection by its id. Runs in the supervisor, inside the unit core.
+// a connection by its id. Owned by Streams. Runs in the supervisor, inside the unit core.
 #pragma once
 
 #include <cstdint>
@@ -22,59 +22,100 @@ struct SocketOption {
   uint8_t value[kValueBytesMax] = {};
 };
 
-// Positions are bytes since the connection was opened.
-//   input:  logged <= received;  consumed <= logged
-//   output: credited <= written <= released
-struct Connection {
+// How far a connection has come. Positions are bytes since it was opened.
+//   input:  consumed <= logged <= received;  output: credited <= written
+// and written <= released, once the own application has come to the end of the log.
+struct Progress {
+  uint64_t received = 0;      // input that was passed on to the primary, as far as is known here
+  uint64_t logged = 0;        // input that stands in logged turns
+  uint64_t written = 0;       // output that the edge has reported as taken by the kernel
+  uint64_t credited = 0;      // credit as last fed to the application or found in the log
+  uint64_t fin_position = 0;  // of the peer's FIN, once fin_seen
+  int reset_error = 0;
+  // Passed: on to the primary, so that it may come to stand in a turn.
+  bool open_passed : 1 = false;
+  bool open_logged : 1 = false;
+  bool fin_seen : 1 = false;
+  bool fin_passed : 1 = false;
+  bool fin_logged : 1 = false;
+  bool reset_seen : 1 = false;
+  bool reset_passed : 1 = false;
+  bool reset_logged : 1 = false;
+};
+
+struct Connection : Progress {
   ConnectionId id = 0;  // 0: a free slot
   uint32_t listener = 0;
   Address local, peer;
 
-  uint64_t received = 0;      // input that came from the edge and was passed on towards the primary
-  uint64_t logged = 0;        // input that stands in logged turns
-  uint64_t consumed = 0;      // input that the own application has reported as read
-  uint64_t fin_position = 0;  // of the peer's FIN, once fin_seen
-  int reset_error = 0;
-
+  uint64_t consumed = 0;  // input that the own application has reported as read
   uint64_t released = 0;  // output that may leave: given to the edge, or to the resend queue
-  uint64_t written = 0;   // output that the edge has reported as taken by the kernel
-  uint64_t relayed = 0;   // sender: of that, what the primary was told
-  uint64_t credited = 0;  // credit as last fed to the application or found in the log
+  uint64_t relayed = 0;   // at the edge: of what is written, what the primary was told
   ByteQueue resend;       // released but not known to be written; only where the edge is elsewhere
   uint64_t urgent_end = 0;  // released output whose last byte is urgent ends here; 0: there is none
   std::vector<SocketOption> options;  // as `resend`
 
-  bool open_logged : 1 = false;
-  bool fin_seen : 1 = false;
-  bool fin_passed : 1 = false;  // passed on towards the primary
-  bool fin_logged : 1 = false;
-  bool reset_seen : 1 = false;
-  bool reset_logged : 1 = false;
-  bool shut : 1 = false;      // the application's shutdown was released
-  bool closed : 1 = false;    // the application's close was released
-  bool accepted : 1 = false;  // by the application
-  bool at_edge : 1 = false;   // this supervisor's edge has the socket
-  bool gone : 1 = false;      // no edge has the socket any more
-  bool held : 1 = false;      // kept from the application (core_quarantine.cc)
-  bool offered : 1 = false;   // a promotion needs to offer nothing of it: it is the suspect
+  bool shut : 1 = false;       // the application's shutdown was released
+  bool closed : 1 = false;     // the application's close was released
+  bool accepted : 1 = false;   // by the application
+  bool at_edge : 1 = false;    // this supervisor's edge has the socket
+  bool gone : 1 = false;       // no edge has the socket any more
+  bool held : 1 = false;       // kept from the application: it is from the suspect's address
+  bool suspected : 1 = false;  // its input has crashed a primary: all that is offered is a reset
   bool in_sent_list : 1 = false;
   bool in_held_list : 1 = false;
 };
 
-// A socket that the application has bound.
+// What the edge has said to a bind or a listen.
+struct SocketAnswer {
+  int error = 0;
+  Address address;  // as getsockname
+};
+
+// A socket that the application has bound. Answers come in the order of the questions; a member
+// that only follows the log may learn an answer before its application has asked.
 struct Socket {
   uint32_t id = 0;
   uint32_t bind_flags = 0;
   Address wanted;  // as given to bind
-  Address bound;   // as answered, if `is_bound`
-  int error = 0;   // as answered
+  Address bound;   // as answered last
+  int error = 0;   // as answered last
   int backlog = 0;
   bool is_bound = false;
-  bool listening = false;  // or asked to listen
-  bool answered = false;   // what was asked last: the listen, if `listening`, else the bind
-  bool answer_logged = false;
-  unsigned answers_known = 0;  // to come from the edge, after a takeover, that the application has
+  bool listening = false;       // or asked to listen
+  uint32_t asked = 0;           // binds and listens of the own application
+  uint32_t answers = 0;         // that are known,
+  uint32_t answers_passed = 0;  // of those, passed on to the primary,
+  uint32_t answers_logged = 0;  // and in logged turns
+  uint32_t silent_answers = 0;  // to come from the edge, after a takeover, that the application has
+  std::vector<SocketAnswer> early;  // known, but not asked for yet
   std::vector<SocketOption> options;
+
+  bool answered() const { return answers >= asked; }  // all that was asked
+  // The answer to a listen, if that was asked last, else to a bind.
+  void take(const SocketAnswer& answer) {
+    error = answer.error;
+    if (listening) {
+      listening = error == 0;
+    } else {
+      is_bound = error == 0;
+      bound = answer.address;
+    }
+  }
+  void learn(const SocketAnswer& answer) {
+    if (++answers > asked) {
+      early.push_back(answer);
+    } else {
+      take(answer);
+    }
+  }
+  void ask() {
+    ++asked;
+    if (!early.empty()) {
+      take(early.front());
+      early.erase(early.begin());
+    }
+  }
 };
 
 // Connections by id. A slot's address changes when the table grows; slot numbers do not.

@@ -3,7 +3,6 @@
 #include "supervisor/unit/core.h"
 
 #include <fmt/format.h>
-#include <signal.h>
 
 #include <algorithm>
 
@@ -12,148 +11,237 @@
 namespace ftrun::unit {
 
 UnitCore::Impl::Impl(const CoreConfig& config, Host* host)
-    : config_(config), host_(host), view_(config.view) {
-  FTRUN_ASSERT(!view_.replicas.empty());
-  FTRUN_ASSERT(std::count(view_.replicas.begin(), view_.replicas.end(), config.self) == 1);
-  primary_ = primary_id() == config.self;
-  sender_ = view_.sender == config.self;
-  arrivals_.reserve(kArrivalBatchBytes + kArrivalDataBytesMax + kArrivalHeaderBytesMax);
+    : config_(config),
+      host_(host),
+      routes_{config.view, config.view.replicas.front(), config.topology},
+      streams_(host, host, &arrivals_, &signals_, config.mutation),
+      log_(config.self, config.view.replicas.size() > 2),
+      last_primary_(config.view.replicas.front()),
+      settled_view_(config.view) {
+  FTRUN_ASSERT(std::count(view().replicas.begin(), view().replicas.end(), config.self) == 1);
+  FTRUN_ASSERT(!config.sender_serves_primary || view().replicas.size() <= 2);
+  FTRUN_ASSERT(view().replicas.size() <= kMembersMax);
+  log_.set_members(view());
+  if (is_sender()) {
+    streams_.begin_with_edge();
+  }
+  if (is_primary()) {
+    live_ = true;
+    streams_.set_live();
+  }
+  serves_itself_ = is_sender();
+  for (const ReplicaId member : routes_.fed_by(config.self)) {
+    followers_.push_back({member, 0});
+  }
 }
 
-void UnitCore::Impl::send(ReplicaId to, FrameKind kind, uint64_t number, uint64_t lsn,
-                          uint64_t digest, Bytes bytes) {
-  Frame frame;
-  frame.kind = kind;
-  frame.epoch = view_.epoch;
-  frame.number = number;
-  frame.lsn = lsn;
-  frame.digest = digest;
-  frame.bytes = bytes;
+void UnitCore::Impl::send(ReplicaId to, Frame frame) {
+  frame.epoch = view().epoch;
   host_->send(to, frame);
 }
 
-void UnitCore::Impl::send_to_others(FrameKind kind, uint64_t number, Bytes bytes) {
-  for (const ReplicaId replica : view_.replicas) {
+void UnitCore::Impl::send_to_others(const Frame& frame) {
+  for (const ReplicaId replica : view().replicas) {
     if (replica != config_.self) {
-      send(replica, kind, number, mark_lsn_, 0, bytes);
+      send(replica, frame);
     }
   }
 }
 
 void UnitCore::Impl::protocol_error(ReplicaId from, const std::string& text) {
   event("protocol", fmt::format("replica {}: {}", static_cast<char>('a' + from), text));
-  on_replica_suspected(from, text);
+  on_replica_suspected(from, text, Suspicion::kFailed);
 }
 
-void UnitCore::Impl::note_progress(uint64_t replayed, uint64_t lsn, ReplicaId from) {
-  if (replayed > log_end_ || lsn > log_end_lsn_) {
-    protocol_error(from, fmt::format("says it has replayed the log up to {} (record {}), but only "
-                                     "{} (record {}) was published",
-                                     replayed, lsn, log_end_, log_end_lsn_));
-    return;
-  }
-  peer_replayed_position_ = std::max(peer_replayed_position_, replayed);
-}
-
-void UnitCore::Impl::on_frame(ReplicaId from, const Frame& frame) {
-  const auto& members = view_.replicas;
+// Of another time: its sender was excluded, or we are, or one of us has not heard of the new view.
+bool UnitCore::Impl::may_heed(ReplicaId from, const Frame& frame, bool* later) {
   // Without an application of its own, a replica only has to learn that the others have none
   // either, or that the unit has ended.
   const bool listens =
       working() || (state_ == State::kAppFailed &&
                     (frame.kind == FrameKind::kAppFailed || frame.kind == FrameKind::kExited));
-  if (!listens || frame.epoch != view_.epoch || from == config_.self ||
-      std::find(members.begin(), members.end(), from) == members.end()) {
-    return;  // of another time: its sender was excluded, or we are
+  if (frame.epoch > view().epoch && state_ != State::kExcluded && state_ != State::kFinished &&
+      !mutated(Mutation::kDropNewFrames)) {
+    *later = true;
+    if (!reading_view_) {
+      reading_view_ = true;
+      host_->read_view();
+    }
+    return false;
   }
-  const bool from_primary = from == primary_id();
-  const bool from_sender = from == view_.sender;
+  // That a member has lost its application, or the unit has ended, is true in every epoch.
+  const bool holds_for_good =
+      frame.kind == FrameKind::kAppFailed || frame.kind == FrameKind::kExited;
+  if (!listens || from == config_.self || !contains(view(), from) ||
+      (frame.epoch != view().epoch && !holds_for_good && !mutated(Mutation::kTakeOldFrames))) {
+    return false;
+  }
+  const bool needs_roles = frame.kind == FrameKind::kTurns || frame.kind == FrameKind::kInput ||
+                           frame.kind == FrameKind::kHeld || frame.kind == FrameKind::kClosed;
+  *later = needs_roles && !settled_ && working();
+  return !*later;
+}
+
+bool UnitCore::Impl::on_frame(ReplicaId from, const Frame& frame) {
+  bool later = false;
+  if (may_heed(from, frame, &later)) {
+    heed(from, frame);
+  }
+  return !later;
+}
+
+void UnitCore::Impl::heed(ReplicaId from, const Frame& frame) {
+  const bool from_sender = from == view().sender;
   switch (frame.kind) {
     case FrameKind::kHello:
     case FrameKind::kHeartbeat:
       return;
     case FrameKind::kTurns:
-      return from_primary ? on_turns_frame(from, frame)
-                          : protocol_error(from, "turns, not from primary");
+      return on_turns_frame(from, frame);
     case FrameKind::kInput:
-      return primary_ && from_sender ? on_input_frame(from, frame)
-                                     : protocol_error(from, "input, not from sender to primary");
+      return is_primary() && from_sender
+                 ? on_input_frame(from, frame)
+                 : protocol_error(from, "input, not from sender to primary");
     case FrameKind::kClosed:
-      return from_sender && frame.number >= 1 && frame.number <= UINT32_MAX
-                 ? on_closed_frame(from, static_cast<ConnectionId>(frame.number))
-                 : protocol_error(from, fmt::format("closed connection {}", frame.number));
+      return on_closed_frame(from, frame);
     case FrameKind::kAppFailed: {
-      if (frame.number > UINT32_MAX || (frame.number != 0 && !from_primary)) {
+      if (frame.number > UINT32_MAX) {
         return protocol_error(from, fmt::format("suspects connection {}", frame.number));
       }
-      suspect_ = static_cast<ConnectionId>(frame.number);
+      suspect_ = frame.number != 0 ? static_cast<ConnectionId>(frame.number) : suspect_;
       const auto* text = reinterpret_cast<const char*>(frame.bytes.data());
       return on_replica_suspected(
-          from, "its application failed: " + std::string(text, frame.bytes.size()));
+          from, "its application failed: " + std::string(text, frame.bytes.size()),
+          Suspicion::kFailed);
     }
     case FrameKind::kHeld:
-      return primary_ ? note_progress(frame.number, frame.lsn, from)
-                      : protocol_error(from, "progress, not to the primary");
+      return on_held_frame(from, frame);
+    case FrameKind::kPosition:
+      return on_position_frame(from, frame);
     case FrameKind::kSignal:
       return on_signal_frame(from, frame);
     case FrameKind::kExited:
-      if (!from_sender || frame.number > 255) {
+      if (frame.number > 255) {
         return protocol_error(from, fmt::format("exited with {}", frame.number));
       }
       unit_exited_ = true;
       unit_status_ = static_cast<int>(frame.number);
-      return state_ == State::kAppFailed ? finish(unit_status_) : finish_if_done();
+      // Said by the sender, and by all who have heard of it before they end.
+      // Unsettled, nothing of it will ever be: the sender is not there any more.
+      return state_ == State::kAppFailed || !settled_ ? finish(unit_status_) : finish_if_done();
   }
   protocol_error(from, fmt::format("a frame of unknown kind {}", static_cast<int>(frame.kind)));
+}
+
+void UnitCore::Impl::on_closed_frame(ReplicaId from, const Frame& frame) {
+  const bool is_list = frame.number == 0;
+  if (from != view().sender || frame.number > UINT32_MAX || frame.lsn > UINT32_MAX ||
+      (is_list && !streams_.keep_open(static_cast<ConnectionId>(frame.lsn), frame.bytes))) {
+    return protocol_error(from,
+                          fmt::format("closed connection {}, of {}", frame.number, frame.lsn));
+  }
+  if (!is_list) {
+    streams_.closed_elsewhere(static_cast<ConnectionId>(frame.number));
+  }
+}
+
+void UnitCore::Impl::on_signal(uint32_t sequence, int number) {
+  bool late = false;
+  if (!signals_.is_new(sequence, &late) || (late && mutated(Mutation::kDropLateSignals))) {
+    return;  // told twice
+  }
+  if (signals_.waiting() == kPendingSignalsMax) {
+    return event("limit",
+                 fmt::format("signal {} dropped: {} are waiting", number, kPendingSignalsMax));
+  }
+  const bool passes = streams_.has_edge() && feeding_;
+  signals_.add(sequence, number, passes);
+  if (passes) {
+    arrivals_.put(ArrivalKind::kSignal, sequence, static_cast<uint64_t>(number));
+  } else if (!is_sender()) {  // whoever told us may not get to tell the sender
+    Frame frame;
+    frame.kind = FrameKind::kSignal;
+    frame.number = sequence;
+    frame.lsn = static_cast<uint64_t>(number);
+    send(view().sender, frame);
+  }
+}
+
+void UnitCore::Impl::on_signal_frame(ReplicaId from, const Frame& frame) {
+  if (!is_sender() || frame.number == 0 || frame.number > UINT32_MAX || frame.lsn == 0 ||
+      frame.lsn > kSignalMax) {
+    return protocol_error(from, fmt::format("signal {} with sequence {}, {}to the sender",
+                                            frame.lsn, frame.number, is_sender() ? "" : "not "));
+  }
+  on_signal(static_cast<uint32_t>(frame.number), static_cast<int>(frame.lsn));
+}
+
+// --- the batch of arrivals: to the primary's application, or to the primary ---
+
+void UnitCore::Impl::deliver() {
+  if (!feeding_) {
+    arrivals_.clear();  // everything that is not logged will be offered again
+    return;
+  }
+  if (arrivals_.empty() && feeding_begun_) {
+    return;
+  }
+  feeding_begun_ = true;
+  if (is_primary()) {
+    if (!app_ended_ && !arrivals_.empty()) {
+      host_->feed_input(arrivals_.bytes());
+    }
+  } else if (config_.sender_serves_primary && !arrivals_.empty()) {
+    host_->feed_primary(arrivals_.bytes());
+  } else {
+    Frame frame;
+    frame.kind = FrameKind::kInput;
+    fill_progress(&frame);
+    frame.bytes = arrivals_.bytes();
+    send(routes_.primary, frame);
+  }
+  arrivals_.clear();
+}
+
+void UnitCore::Impl::deliver_if_large() {
+  if (arrivals_.bytes().size() >= kArrivalBatchBytes) {
+    deliver();
+  }
 }
 
 void UnitCore::Impl::flush() {
   if (!working()) {
     return;
   }
-  // Indexed: pass_credit() does not add to the list.
-  for (const uint32_t slot : sent_list_) {
-    Connection& connection = connections_.at(slot);
-    if (connection.id != 0 && connection.in_sent_list) {
-      connection.in_sent_list = false;
-      pass_credit(connection);
-    }
+  if (streams_.has_edge() && feeding_) {
+    streams_.flush();
   }
-  sent_list_.clear();
-  flush_held();
   deliver();
-  if (!primary_ && has_primary() && !serves_primary() &&
-      mark_position_ - reported_position_ >= config_.progress_report_bytes) {
-    reported_position_ = mark_position_;
-    send(primary_id(), FrameKind::kHeld, mark_position_, mark_lsn_, 0, {});
+  if (settled_) {
+    report_progress();
   }
 }
 
 Status UnitCore::Impl::status() const {
   Status status;
-  status.view = view_;
-  status.primary = primary_;
-  status.sender = sender_;
-  status.live = live();
+  status.view = view();
+  status.primary_id = routes_.primary;
+  status.primary = is_primary();
+  status.sender = streams_.has_edge();
+  status.live = is_live();
   status.state = state_;
-  status.connections = connections_.size();
-  status.lsn = status.live ? log_end_lsn_ : mark_lsn_;
-  status.lag_records = status.live ? 0 : log_end_lsn_ - mark_lsn_;
-  const auto ends =
-      std::find_if(pending_signals_.begin(), pending_signals_.end(), [](const Signal& signal) {
-        return signal.number == SIGTERM || signal.number == SIGINT || signal.number == SIGQUIT;
-      });
-  status.end_signal = ends == pending_signals_.end() ? 0 : ends->number;
-  return status;
-}
-
-Socket* UnitCore::Impl::find_socket(uint32_t id) {
-  for (Socket& socket : sockets_) {
-    if (socket.id == id) {
-      return &socket;
-    }
+  status.connections = streams_.connections();
+  status.lsn = status.live ? log_.lsn() : outbox_.marked_lsn();
+  status.lag_records = status.live ? 0 : log_.lsn() - outbox_.marked_lsn();
+  status.received = log_.end();
+  status.replayed = outbox_.marked();
+  status.kept_bytes = log_.kept_bytes();
+  if (live_ && !trails()) {
+    status.slowest_lag_bytes = log_.end() - log_.replayed_by_slowest(&status.slowest);
   }
-  return nullptr;
+  status.suspects = !suspects_.empty();
+  status.end_signal = signals_.ending();
+  return status;
 }
 
 // --- the public face: checks that hold for every event, then the implementation ---
@@ -178,9 +266,7 @@ void UnitCore::on_app_turns(Bytes turns, uint64_t lsn_end, uint64_t digest) {
   }
 }
 bool UnitCore::may_read_app_log() const {
-  const Impl& core = *impl_;
-  return !core.primary_ || core.alone() || core.trails() || !core.working() ||
-         core.log_end_ - core.peer_replayed_position_ <= core.config_.log_run_ahead_bytes_max;
+  return impl_->may_read_app_log();
 }
 bool UnitCore::trails() const {
   return impl_->trails();
@@ -188,14 +274,11 @@ bool UnitCore::trails() const {
 uint64_t UnitCore::logged_input_bytes() const {
   return impl_->logged_input_bytes_;
 }
-void UnitCore::on_fed_input(Bytes arrivals) {
-  if (impl_->working() && !impl_->app_failed_) {
-    impl_->on_fed_input(arrivals);
-  }
-}
 void UnitCore::on_primary_turns(Bytes turns, uint64_t lsn_end, uint64_t digest) {
-  if (impl_->serves_primary()) {
-    impl_->on_primary_turns(turns, lsn_end, digest);
+  Impl& core = *impl_;
+  if (core.serves_primary() && !core.app_ended_ && !core.log_broken_) {
+    core.replay_turns(core.routes_.primary,
+                      {core.log_.end(), lsn_end, digest, core.view().epoch, turns});
   }
 }
 bool UnitCore::may_read_primary_log() const {
@@ -213,41 +296,51 @@ void UnitCore::on_app_failed(std::string_view why, int status, ConnectionId susp
 }
 
 ConnectionId UnitCore::on_edge_open(uint32_t listener, const Address& local, const Address& peer) {
-  return impl_->on_edge_open(listener, local, peer);
+  return impl_->streams_.open(listener, local, peer, !impl_->working() || impl_->ending_);
 }
 void UnitCore::on_edge_data(ConnectionId connection, uint64_t position, Bytes data) {
   if (impl_->working()) {
-    impl_->on_edge_data(connection, position, data);
+    impl_->streams_.data(connection, position, data);
+    impl_->deliver_if_large();
   }
 }
 void UnitCore::on_edge_urgent(ConnectionId connection, uint64_t position, uint8_t byte) {
   if (impl_->working()) {
-    impl_->on_edge_urgent(connection, position, byte);
+    impl_->streams_.urgent(connection, position, byte);
   }
 }
 void UnitCore::on_edge_fin(ConnectionId connection) {
   if (impl_->working()) {
-    impl_->on_edge_fin(connection);
+    impl_->streams_.fin(connection);
   }
 }
 void UnitCore::on_edge_reset(ConnectionId connection, int error) {
   if (impl_->working()) {
-    impl_->on_edge_reset(connection, error);
+    impl_->streams_.reset(connection, error);
   }
 }
 void UnitCore::on_edge_sent(ConnectionId connection, uint64_t position) {
   if (impl_->working()) {
-    impl_->on_edge_sent(connection, position);
+    impl_->streams_.sent(connection, position);
   }
 }
 void UnitCore::on_edge_closed(ConnectionId connection) {
   if (impl_->working()) {
-    impl_->on_edge_closed(connection);
+    const bool was_told = impl_->streams_.closed(connection);
+    Frame frame;
+    frame.kind = FrameKind::kClosed;
+    frame.number = connection;
+    // ORDER: behind the own position, which others wait for. begin_feeding() tells what is left
+    // out.
+    if (impl_->settled_ && was_told) {
+      impl_->send_to_others(frame);
+    }
+    impl_->finish_if_done();
   }
 }
 void UnitCore::on_edge_bound(uint32_t socket, int error, const Address& address) {
   if (impl_->working()) {
-    impl_->on_edge_bound(socket, error, address);
+    impl_->streams_.bound(socket, error, address);
   }
 }
 void UnitCore::on_edge_adopted(const std::vector<AdoptedConnection>& connections,
@@ -257,23 +350,35 @@ void UnitCore::on_edge_adopted(const std::vector<AdoptedConnection>& connections
   }
 }
 
-void UnitCore::on_frame(ReplicaId from, const Frame& frame) {
-  impl_->on_frame(from, frame);
+bool UnitCore::on_frame(ReplicaId from, const Frame& frame) {
+  return impl_->on_frame(from, frame);
 }
-void UnitCore::on_replica_suspected(ReplicaId replica, std::string_view why) {
-  impl_->on_replica_suspected(replica, why);
+void UnitCore::on_replica_suspected(ReplicaId replica, std::string_view why, Suspicion suspicion) {
+  impl_->on_replica_suspected(replica, why, suspicion);
+}
+void UnitCore::on_replica_heard(ReplicaId replica) {
+  std::erase_if(impl_->suspects_, [replica](const Impl::Suspect& suspect) {
+    return suspect.member == replica && suspect.suspicion == Suspicion::kSilent;
+  });
 }
 void UnitCore::on_view(const View& view) {
   if (impl_->state_ != State::kFinished) {
     impl_->on_view(view);
   }
 }
-void UnitCore::on_replica_gone(ReplicaId replica) {
-  impl_->on_replica_gone(replica);
+void UnitCore::on_member_gone(ReplicaId member) {
+  if (impl_->state_ != State::kFinished) {
+    impl_->on_member_gone(member);
+  }
+}
+void UnitCore::on_tick() {
+  if (impl_->state_ != State::kFinished) {
+    impl_->propose();
+  }
 }
 void UnitCore::on_quarantine_over() {
   if (impl_->working()) {
-    impl_->on_quarantine_over();
+    impl_->streams_.quarantine_over();
   }
 }
 void UnitCore::on_signal(uint32_t sequence, int number) {
@@ -291,13 +396,10 @@ State UnitCore::state() const {
   return impl_->state_;
 }
 bool UnitCore::live() const {
-  return impl_->live();
+  return impl_->is_live();
 }
 size_t UnitCore::resend_bytes_max() const {
-  size_t most = 0;
-  impl_->connections_.for_each(
-      [&most](const Connection& connection) { most = std::max(most, connection.resend.size()); });
-  return most;
+  return impl_->streams_.resend_bytes_max();
 }
 
 }  // namespace ftrun::unit

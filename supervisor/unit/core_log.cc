@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Unit core: the log. A secondary checks and replays the turns it receives; both replicas read in
-// them which arrivals are now held, so that the world may forget them (the ack-out rule), and what
-// would have to be offered again after a promotion. Runs in the supervisor; pure.
+// Unit core: the way of the turns. The primary's own are noted, released and shipped; a secondary's
+// are checked, noted, fed to its application and passed on; who holds what decides what may leave.
+// Runs in the supervisor; pure.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -10,80 +10,154 @@
 
 namespace ftrun::unit {
 
-void UnitCore::Impl::on_turns_frame(ReplicaId from, const Frame& frame) {
-  if (app_ended_ || log_broken_) {
-    return;
+// --- the own application's output ---
+
+void UnitCore::Impl::on_app_output(const Output& entry) {
+  FTRUN_ASSERT(entry.kind != OutputKind::kMark);
+  if (entry.kind == OutputKind::kExit) {
+    exit_issued_ = true;
+  } else if (entry.kind == OutputKind::kConsole && entry.id != 1 && entry.id != 2) {
+    return fail_application("app_output", fmt::format("console output to {}", entry.id));
   }
-  if (config_.sender_serves_primary && sender_) {
-    return protocol_error(from, "turns in a frame, where they come through the ring");
-  }
-  if (frame.number != log_end_) {
-    return protocol_error(
-        from, fmt::format("turns from log position {}, expected from {}", frame.number, log_end_));
-  }
-  replay_turns(frame.bytes, frame.lsn, frame.digest);
+  outbox_.push(entry);
+  check_pending();
 }
 
-void UnitCore::Impl::on_primary_turns(Bytes turns, uint64_t lsn_end, uint64_t digest) {
-  if (!app_ended_ && !log_broken_) {
-    replay_turns(turns, lsn_end, digest);
+void UnitCore::Impl::check_pending() {
+  if (outbox_.bytes() > kPendingOutputBytesMax) {
+    fail_application("app_output", fmt::format("more than {} bytes of output in unfinished turns",
+                                               kPendingOutputBytesMax));
   }
+}
+
+void UnitCore::Impl::on_app_mark(uint64_t log_position, uint64_t lsn, uint64_t digest) {
+  if (log_position <= outbox_.marked()) {
+    return fail_application("app_output", fmt::format("a turn ends at log position {} after {}",
+                                                      log_position, outbox_.marked()));
+  }
+  const std::string problem =
+      outbox_.mark(log_position, lsn, digest, !live_, mutated(Mutation::kIgnoreDigest));
+  exit_marked_ = exit_issued_;
+  check_pending();
+  if (!problem.empty()) {
+    fail_application("diverged", problem);
+  }
+  if (app_failed_) {
+    return;
+  }
+  if (mutated(Mutation::kReleaseOutputUnchecked) && !live_) {
+    outbox_.agree(log_position);
+  }
+  release();
+  if (state_ == State::kTakingOver) {
+    go_on();
+  }
+}
+
+void UnitCore::Impl::on_app_turns(Bytes turns, uint64_t lsn, uint64_t digest) {
+  if (!live_ || turns.empty() || lsn <= log_.lsn() ||
+      log_.end() + turns.size() > outbox_.marked()) {
+    return fail_application(
+        "invalid_log", fmt::format("{} bytes of turns up to record {}, after {} bytes and record "
+                                   "{}, marked up to {}, from an application that is {}primary",
+                                   turns.size(), lsn, log_.end(), log_.lsn(), outbox_.marked(),
+                                   live_ ? "" : "not "));
+  }
+  const Turns fresh{log_.end(), lsn, digest, view().epoch, turns};
+  log_.append(fresh);
+  // Turn by turn: arrivals may rest on what earlier turns have put out, and we hear of both at
+  // once.
+  uint64_t end = fresh.begin;
+  for (Bytes rest = turns; !rest.empty() && !app_failed_;) {
+    std::string problem;
+    const size_t length = note_turn(rest, &problem);
+    if (length == 0) {
+      return fail_application("invalid_log", problem);
+    }
+    end += length;
+    streams_.settle(end);
+    outbox_.agree(end);
+    release();
+    rest = rest.subspan(length);
+  }
+  if (!app_failed_) {  // a turn that cannot be right is not shipped
+    feed_followers(fresh);
+  }
+}
+
+bool UnitCore::Impl::may_read_app_log() const {
+  if (!live_ || alone() || trails() || !working()) {
+    return true;
+  }
+  const uint64_t replayed =
+      mutated(Mutation::kFastestBounds) ? log_.replayed_by_fastest() : log_.replayed_by_slowest();
+  return log_.end() - replayed <= config_.log_run_ahead_bytes_max;
 }
 
 bool UnitCore::Impl::may_read_primary_log() const {
   return serves_primary() && !log_broken_ &&
-         log_end_ - mark_position_ <= config_.log_run_ahead_bytes_max;
+         log_.end() - outbox_.marked() <= config_.log_run_ahead_bytes_max;
 }
 
-// A log that cannot be right is the primary's failure, and what was noted of it is undone: none of
-// it is fed, so all of it has to be offered again. What follows has no place to stand.
-void UnitCore::Impl::replay_turns(Bytes turns, uint64_t lsn_end, uint64_t digest) {
-  noted_.clear();
-  std::string problem;
-  if (turns.empty() || lsn_end <= log_end_lsn_) {
-    problem = fmt::format("{} bytes of turns to record {}, after record {}", turns.size(), lsn_end,
-                          log_end_lsn_);
+// --- turns of the primary ---
+
+void UnitCore::Impl::on_turns_frame(ReplicaId from, const Frame& frame) {
+  if (app_ended_ || log_broken_) {
+    return;
   }
-  for (Bytes rest = turns; problem.empty() && !rest.empty();) {
+  if (config_.sender_serves_primary) {
+    return protocol_error(from, "turns in a frame, where they come through the ring");
+  }
+  if (from != routes_.followed_by(config_.self) && from != donor_) {
+    return protocol_error(from, "turns, from a member that is not followed");
+  }
+  trimmed_by_all_ = std::max(trimmed_by_all_, frame.trim);
+  const Turns turns{frame.number, frame.lsn, frame.digest, frame.created, frame.bytes};
+  if (turns.end() <= log_.end()) {
+    return;  // held already
+  }
+  if (turns.begin != log_.end() || turns.created < log_.created() || turns.created > view().epoch) {
+    return protocol_error(from,
+                          fmt::format("turns of epoch {} from log position {}, expected from "
+                                      "{} of epoch {}",
+                                      turns.created, turns.begin, log_.end(), log_.created()));
+  }
+  replay_turns(from, turns);
+}
+
+// A log that cannot be right is its sender's failure, and what was noted of it is undone: none of
+// it is fed, so all of it has to be offered again. What follows has no place to stand.
+void UnitCore::Impl::replay_turns(ReplicaId from, const Turns& turns) {
+  std::string problem;
+  if (turns.bytes.empty() || turns.lsn <= log_.lsn()) {
+    problem = fmt::format("{} bytes of turns to record {}, after record {}", turns.bytes.size(),
+                          turns.lsn, log_.lsn());
+  }
+  const uint64_t input_bytes = logged_input_bytes_;
+  for (Bytes rest = turns.bytes; problem.empty() && !rest.empty();) {
     rest = rest.subspan(note_turn(rest, &problem));
   }
+  logged_input_bytes_ = input_bytes;  // the input of others
   if (!problem.empty()) {
-    for (auto note = noted_.rbegin(); note != noted_.rend(); ++note) {
-      if (Connection* connection = connections_.find(note->id); connection != nullptr) {
-        connection->logged = note->logged;
-        connection->credited = note->credited;
-        connection->open_logged = note->open_logged;
-        connection->fin_logged = note->fin_logged;
-        connection->reset_logged = note->reset_logged;
-      }
-    }
+    streams_.undo();
     log_broken_ = true;
-    return protocol_error(primary_id(), problem);
+    return protocol_error(from, problem);
   }
-  settle_noted();
-  log_end_ += turns.size();
-  log_end_lsn_ = lsn_end;
-  replicated_end_ = log_end_;
-  frame_ends_.push({log_end_, digest, lsn_end});
-  host_->feed_log(turns);
-  release_held_input();
-}
-
-// What needs no undoing was left for the end.
-void UnitCore::Impl::settle_noted() {
-  for (const Noted& note : noted_) {
-    if (note.kind == ArrivalKind::kSignal) {
-      std::erase_if(pending_signals_,
-                    [&note](const Signal& signal) { return signal.sequence == note.id; });
-      signals_seen_.note(note.id);
-    } else if (note.kind == ArrivalKind::kBound) {
-      Socket* socket = find_socket(note.id);
-      if (socket != nullptr && socket->answered) {
-        socket->answer_logged = true;
-      }
-    }
+  log_.append(turns);
+  log_.note_received(routes_.primary, log_.end());
+  streams_.settle(log_.end());
+  outbox_.expect(log_.end(), turns.lsn, turns.digest);
+  host_->feed_log(turns.bytes);
+  release();
+  feed_followers(turns);
+  if (mutated(Mutation::kTrimEarly)) {
+    log_.trim(log_.end());
+  } else {
+    log_.trim(trimmed_by_all_);
   }
-  noted_.clear();
+  if (state_ == State::kTakingOver) {
+    go_on();
+  }
 }
 
 size_t UnitCore::Impl::note_turn(Bytes log, std::string* problem) {
@@ -99,22 +173,23 @@ size_t UnitCore::Impl::note_turn(Bytes log, std::string* problem) {
       return static_cast<size_t>(next - log.data());
     }
     if (record.kind == RecordKind::kArrivals) {
-      *problem = note_logged_items(record);
+      *problem = note_arrivals(record);
       if (!problem->empty()) {
-        *problem += fmt::format(" ({} bytes after log position {})", cursor - log.data(), log_end_);
+        *problem +=
+            fmt::format(" ({} bytes after log position {})", cursor - log.data(), log_.end());
         return 0;
       }
     }
     cursor = next;
   }
   *problem = cursor == end ? fmt::format("no turn ends within {} bytes after log position {}",
-                                         log.size(), log_end_)
+                                         log.size(), log_.end())
                            : fmt::format("no valid record {} bytes after log position {}",
-                                         cursor - log.data(), log_end_);
+                                         cursor - log.data(), log_.end());
   return 0;
 }
 
-std::string UnitCore::Impl::note_logged_items(const Record& record) {
+std::string UnitCore::Impl::note_arrivals(const Record& record) {
   const uint8_t* cursor = record.payload;
   const uint8_t* const end = cursor + record.length;
   uint64_t count = 0;
@@ -125,7 +200,7 @@ std::string UnitCore::Impl::note_logged_items(const Record& record) {
     if (cursor == nullptr) {
       return "an arrival that does not decode";
     }
-    std::string problem = note_logged_item(item);
+    std::string problem = streams_.note(item);
     if (!problem.empty()) {
       return problem;
     }
@@ -133,94 +208,190 @@ std::string UnitCore::Impl::note_logged_items(const Record& record) {
   return count == record.count ? "" : fmt::format("{} arrivals, not {}", count, record.count);
 }
 
-std::string UnitCore::Impl::note_logged_item(const Arrival& item) {
-  if (trails()) {  // we hear of it only now
-    bool feed = false;
-    std::string problem;
-    if (!accept_relayed(item, &feed, &problem)) {
-      return problem;
-    }
+// --- what may leave ---
+
+// The log that f + 1 members hold. Where the edge is elsewhere, and stays there, nothing leaves:
+// all output that agrees goes to the resend queues.
+uint64_t UnitCore::Impl::held() const {
+  if ((!is_sender() && !streams_.has_edge()) || mutated(Mutation::kReleaseUnheld)) {
+    return UINT64_MAX;
   }
-  Noted note{item.kind, item.id, 0, 0, false, false, false};
-  if (item.kind == ArrivalKind::kSignal || item.kind == ArrivalKind::kBound) {
-    noted_.push_back(note);
-    return "";
+  if (settled_ && routes_.sender_knows_all()) {
+    return log_.end();
   }
-  if (Connection* connection = connections_.find(item.id); connection != nullptr) {
-    note.logged = connection->logged;
-    note.credited = connection->credited;
-    note.open_logged = connection->open_logged;
-    note.fin_logged = connection->fin_logged;
-    note.reset_logged = connection->reset_logged;
-    noted_.push_back(note);
+  return log_.held_by(std::min<size_t>(config_.tolerance + 1, view().replicas.size()));
+}
+
+void UnitCore::Impl::release() {
+  if (app_failed_) {
+    return;
   }
-  if (item.kind == ArrivalKind::kOpen) {
-    return note_logged_open(item);
+  const uint64_t limit = held();
+  outbox_.release(limit, [this](const Output& entry) { return apply(entry); });
+  if (streams_.has_edge() && settled_) {
+    streams_.release_input(limit);
   }
-  Connection* connection = item.id == 0 ? nullptr : connections_.find(item.id);
-  if (connection == nullptr) {
-    return item.id != 0 && item.id < next_id_
-               ? ""  // closed meanwhile
-               : fmt::format("an arrival of connection {}, which was never opened", item.id);
+  if (exit_waits_ && exit_released_) {
+    on_app_exited(app_status_);
   }
-  switch (item.kind) {
-    case ArrivalKind::kData:
-      connection->logged += item.length;
-      if (!connection->open_logged || connection->logged > connection->received) {
-        return fmt::format("input of connection {} up to {}, of {} received", item.id,
-                           connection->logged, connection->received);
+}
+
+bool UnitCore::Impl::apply(const Output& entry) {
+  switch (entry.kind) {
+    case OutputKind::kConsole:
+      host_->console(static_cast<int>(entry.id), {entry.data, entry.length});
+      return true;
+    case OutputKind::kExit:
+      exit_released_ = true;
+      return true;
+    case OutputKind::kNotice:
+      if (streams_.has_edge()) {
+        const auto* text = reinterpret_cast<const char*>(entry.data);
+        event("notice", std::string(text, entry.length));
       }
-      if (sender_ && !connection->in_held_list) {
-        connection->in_held_list = true;
-        held_list_.push_back(connections_.slot_of(*connection));
-      }
-      return "";
-    case ArrivalKind::kFin:
-      if (!connection->fin_seen || connection->logged != connection->fin_position) {
-        return fmt::format("a FIN of connection {} that was not received", item.id);
-      }
-      connection->fin_logged = true;
-      return "";
-    case ArrivalKind::kReset:
-      if (!connection->reset_seen) {
-        return fmt::format("a reset of connection {} that was not received", item.id);
-      }
-      connection->reset_logged = true;
-      return "";
-    case ArrivalKind::kCredit:
-      if (item.value > connection->written && !mutated(Mutation::kCreditTooMuch)) {
-        return fmt::format("credit up to {} for connection {}, of {} written", item.value, item.id,
-                           connection->written);
-      }
-      connection->credited = std::max(connection->credited, item.value);
-      return "";
+      return true;
+    case OutputKind::kMark:
+      return true;
     default:
-      return "";
+      break;
+  }
+  const std::string problem = streams_.apply(entry);
+  if (!problem.empty()) {
+    fail_application("app_output", problem);
+  }
+  return problem.empty();
+}
+
+// --- passing on, and acknowledging ---
+
+void UnitCore::Impl::send_turns(ReplicaId to, const Turns& turns) {
+  Frame frame;
+  frame.kind = FrameKind::kTurns;
+  frame.number = turns.begin;
+  frame.lsn = turns.lsn;
+  frame.digest = turns.digest;
+  frame.created = turns.created;
+  frame.trim = trimmed_by_all_;
+  frame.bytes = turns.bytes;
+  send(to, frame);
+}
+
+// `fresh`: the turns that were appended last; who has all before them gets them without a copy.
+void UnitCore::Impl::feed_followers(const Turns& fresh) {
+  if (!settled_ || config_.sender_serves_primary ||
+      (!is_primary() && mutated(Mutation::kForgetForward))) {
+    return;
+  }
+  for (Follower& follower : followers_) {
+    // A primary that is rolled forward makes the turns after that itself.
+    const uint64_t end =
+        follower.member == routes_.primary ? std::min(settlement_.end, log_.end()) : log_.end();
+    if (!fresh.bytes.empty() && follower.cursor == fresh.begin && fresh.end() <= end) {
+      send_turns(follower.member, fresh);
+      follower.cursor = fresh.end();
+    }
+    while (follower.cursor < end) {
+      const Turns turns = log_.batch_at(follower.cursor);
+      send_turns(follower.member, turns);
+      follower.cursor = turns.end();
+    }
   }
 }
 
-std::string UnitCore::Impl::note_logged_open(const Arrival& item) {
-  Connection* connection = item.id == 0 ? nullptr : connections_.find(item.id);
-  if (connection == nullptr || connection->open_logged) {
-    return fmt::format("an open of connection {} that was not received", item.id);
+void UnitCore::Impl::on_input_frame(ReplicaId from, const Frame& frame) {
+  if (config_.sender_serves_primary) {
+    return protocol_error(from, "input in a frame, where it comes through the ring");
   }
-  connection->open_logged = true;
-  return "";
+  if (!note_progress(from, frame)) {
+    return;
+  }
+  for (const uint8_t* cursor = frame.bytes.data();
+       cursor != frame.bytes.data() + frame.bytes.size();) {
+    Arrival item;
+    cursor = get_arrival(cursor, frame.bytes.data() + frame.bytes.size(), &item);
+    if (cursor == nullptr) {
+      return protocol_error(from, "input that does not decode");
+    }
+  }
+  if (!app_ended_ && !frame.bytes.empty()) {
+    host_->feed_input(frame.bytes);
+  }
+  feeding_heard_ = true;
+  go_on();
 }
 
-// Ack-out: what stands in turns that f + 1 replicas hold may be forgotten outside.
-void UnitCore::Impl::release_held_input() {
-  for (const uint32_t slot : held_list_) {
-    Connection& connection = connections_.at(slot);
-    if (connection.id == 0 || !connection.in_held_list) {
-      continue;
-    }
-    connection.in_held_list = false;
-    if (connection.at_edge && !connection.closed) {
-      host_->edge_release_input(connection.id, connection.logged);
-    }
+bool UnitCore::Impl::note_progress(ReplicaId from, const Frame& frame) {
+  if (frame.number > frame.trim || (live_ && frame.trim > log_.end())) {
+    protocol_error(from, fmt::format("says it has replayed the log up to {} (record {}) and "
+                                     "received it up to {}, but only {} was published",
+                                     frame.number, frame.lsn, frame.trim, log_.end()));
+    return false;
   }
-  held_list_.clear();
+  log_.note_received(from, frame.trim);
+  log_.note_replayed(from, frame.number);
+  trim();
+  return true;
+}
+
+void UnitCore::Impl::on_held_frame(ReplicaId from, const Frame& frame) {
+  if (!is_primary() && !is_sender()) {
+    return protocol_error(from, "progress, neither to the primary nor to the sender");
+  }
+  if (note_progress(from, frame)) {
+    release();
+    go_on();
+  }
+}
+
+void UnitCore::Impl::fill_progress(Frame* frame) {
+  frame->number = reported_replayed_ = std::min(outbox_.marked(), log_.end());
+  frame->lsn = outbox_.marked_lsn();
+  frame->trim = reported_received_ = log_.end();
+}
+
+// The slowest secondary bounds the primary, and what all have is forgotten by all. Where the sender
+// cannot know by itself that f + 1 members hold a turn, it is told at once.
+void UnitCore::Impl::report_progress() {
+  if (config_.sender_serves_primary || app_failed_) {
+    return;
+  }
+  Frame frame;
+  frame.kind = FrameKind::kHeld;
+  if (is_primary()) {  // what it makes itself, it holds; but not what it had to be given
+    if (!is_sender() && receipted_ < settlement_.end && log_.end() >= settlement_.end) {
+      receipted_ = log_.end();
+      fill_progress(&frame);
+      send(view().sender, frame);
+    }
+    return;
+  }
+  const size_t needed = std::min<size_t>(config_.tolerance + 1, view().replicas.size());
+  const bool sends_itself = view().sender == routes_.primary;
+  const bool receipts = !routes_.sender_knows_all() && needed > (sends_itself ? 1 : 2);
+  const bool is_due = outbox_.marked() - std::min(outbox_.marked(), reported_replayed_) >=
+                          config_.progress_report_bytes ||
+                      log_.end() - reported_received_ >= config_.progress_report_bytes;
+  if (receipts && !is_sender() && log_.end() > receipted_) {
+    receipted_ = log_.end();
+    fill_progress(&frame);
+    send(view().sender, frame);
+    if (!sends_itself) {
+      send(routes_.primary, frame);
+    }
+  } else if (is_due) {
+    fill_progress(&frame);
+    send(routes_.primary, frame);
+  }
+}
+
+// The primary's part: garbage is told to the others with the next turns (claims 8, 13).
+void UnitCore::Impl::trim() {
+  if (!settled_ || !is_primary()) {
+    return;
+  }
+  trimmed_by_all_ = std::max(trimmed_by_all_,
+                             mutated(Mutation::kTrimEarly) ? log_.end() : log_.received_by_all());
+  log_.trim(trimmed_by_all_);
 }
 
 }  // namespace ftrun::unit

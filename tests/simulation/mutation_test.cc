@@ -31,9 +31,15 @@ bool found(Options options) {
   return !WIFEXITED(status) || WEXITSTATUS(status) != 0;
 }
 
+// Some rules matter in some units only.
 struct Named {
   const char* name;
   unit::Mutation mutation;
+  std::optional<unit::Topology> topology = std::nullopt;
+  size_t members = 0;
+  Fault fault = Fault::kNone;
+  bool reckless = false;
+  unsigned tolerance = 0;
 };
 
 class PlantedBug : public testing::TestWithParam<Named> {};
@@ -41,38 +47,65 @@ class PlantedBug : public testing::TestWithParam<Named> {};
 TEST_P(PlantedBug, IsFound) {
   Options options;
   options.mutation = GetParam().mutation;
+  options.topology = GetParam().topology;
+  options.members = GetParam().members;
+  options.fault = GetParam().fault;
+  options.reckless = GetParam().reckless;
+  options.tolerance = GetParam().tolerance;
   EXPECT_TRUE(found(options)) << GetParam().name << ": not found in " << kSeedsMax << " seeds";
 }
 
 INSTANTIATE_TEST_SUITE_P(
     All, PlantedBug,
-    testing::Values(Named{"ForgetOpens", unit::Mutation::kForgetOpens},
-                    Named{"ForgetData", unit::Mutation::kForgetData},
-                    Named{"ForgetFins", unit::Mutation::kForgetFins},
-                    Named{"ForgetResets", unit::Mutation::kForgetResets},
-                    Named{"ForgetSignals", unit::Mutation::kForgetSignals},
-                    Named{"DropLateSignals", unit::Mutation::kDropLateSignals},
-                    Named{"ForgetBound", unit::Mutation::kForgetBound},
-                    Named{"BoundAfterOpens", unit::Mutation::kBoundAfterOpens},
-                    Named{"BoundAfterAdopted", unit::Mutation::kBoundAfterAdopted},
-                    Named{"ForgetBacklog", unit::Mutation::kForgetBacklog},
-                    Named{"ForgetAccepted", unit::Mutation::kForgetAccepted},
-                    Named{"ForgetAcceptedBefore", unit::Mutation::kForgetAcceptedBefore},
-                    Named{"ReleaseOutputUnchecked", unit::Mutation::kReleaseOutputUnchecked},
-                    Named{"IgnoreDigest", unit::Mutation::kIgnoreDigest},
-                    Named{"ReleaseInputUnlogged", unit::Mutation::kReleaseInputUnlogged},
-                    Named{"NeverTrim", unit::Mutation::kNeverTrim},
-                    Named{"ResendFromStart", unit::Mutation::kResendFromStart},
-                    Named{"DropUnknownAdopted", unit::Mutation::kDropUnknownAdopted},
-                    Named{"ForgetMissing", unit::Mutation::kForgetMissing},
-                    Named{"NoCredit", unit::Mutation::kNoCredit},
-                    Named{"CreditTooMuch", unit::Mutation::kCreditTooMuch},
-                    Named{"ForgetUrgent", unit::Mutation::kForgetUrgent},
-                    Named{"ForgetQuarantine", unit::Mutation::kForgetQuarantine},
-                    Named{"ForgetLateInput", unit::Mutation::kForgetLateInput},
-                    Named{"CloseAsLogged", unit::Mutation::kCloseAsLogged},
-                    Named{"TrustAdoptedLock", unit::Mutation::kTrustAdoptedLock}),
+    testing::Values(
+        Named{"ForgetOpens", unit::Mutation::kForgetOpens},
+        Named{"ForgetData", unit::Mutation::kForgetData},
+        Named{"ForgetFins", unit::Mutation::kForgetFins},
+        Named{"ForgetResets", unit::Mutation::kForgetResets},
+        Named{"ForgetSignals", unit::Mutation::kForgetSignals},
+        Named{"DropLateSignals", unit::Mutation::kDropLateSignals},
+        Named{"ForgetBound", unit::Mutation::kForgetBound},
+        Named{"BoundAfterOpens", unit::Mutation::kBoundAfterOpens},
+        Named{"BoundAfterAdopted", unit::Mutation::kBoundAfterAdopted},
+        Named{"ForgetBacklog", unit::Mutation::kForgetBacklog},
+        Named{"ForgetAccepted", unit::Mutation::kForgetAccepted},
+        Named{"ForgetAcceptedBefore", unit::Mutation::kForgetAcceptedBefore},
+        Named{"ReleaseOutputUnchecked", unit::Mutation::kReleaseOutputUnchecked},
+        Named{"IgnoreDigest", unit::Mutation::kIgnoreDigest},
+        Named{"ReleaseInputUnlogged", unit::Mutation::kReleaseInputUnlogged},
+        Named{"NeverTrim", unit::Mutation::kNeverTrim},
+        Named{"ResendFromStart", unit::Mutation::kResendFromStart},
+        Named{"DropUnknownAdopted", unit::Mutation::kDropUnknownAdopted},
+        Named{"ForgetMissing", unit::Mutation::kForgetMissing},
+        Named{"NoCredit", unit::Mutation::kNoCredit},
+        Named{"CreditTooMuch", unit::Mutation::kCreditTooMuch},
+        Named{"ForgetUrgent", unit::Mutation::kForgetUrgent},
+        Named{"ForgetQuarantine", unit::Mutation::kForgetQuarantine},
+        Named{"ForgetLateInput", unit::Mutation::kForgetLateInput},
+        Named{"CloseAsLogged", unit::Mutation::kCloseAsLogged},
+        Named{"TrustAdoptedLock", unit::Mutation::kTrustAdoptedLock},
+        Named{"ForgetForward", unit::Mutation::kForgetForward},
+        Named{"ForgetResend", unit::Mutation::kForgetResend},
+        Named{"ReleaseUnheld", unit::Mutation::kReleaseUnheld, unit::Topology::kFanout, 3,
+              Fault::kNone, false, 2},
+        Named{"TakeOldFrames", unit::Mutation::kTakeOldFrames},
+        Named{"DropNewFrames", unit::Mutation::kDropNewFrames},
+        Named{"TrimEarly", unit::Mutation::kTrimEarly},
+        Named{"ProposeOnce", unit::Mutation::kProposeOnce},
+        Named{"ForgetSuspicion", unit::Mutation::kForgetSuspicion},
+        Named{"FastestBounds", unit::Mutation::kFastestBounds},
+        Named{"ForgetFed", unit::Mutation::kForgetFed},
+        Named{"TakeOverEarly", unit::Mutation::kTakeOverEarly, std::nullopt, 3},
+        Named{"GoLiveEarly", unit::Mutation::kGoLiveEarly, std::nullopt, 3, Fault::kPoison},
+        Named{"GoLiveShort", unit::Mutation::kGoLiveShort, unit::Topology::kFanout, 4},
+        Named{"ForgetEarlyClose", unit::Mutation::kForgetEarlyClose, unit::Topology::kFanout, 5},
+        Named{"ServeBeyondTolerance", unit::Mutation::kServeBeyondTolerance,
+              unit::Topology::kFanout, 3, Fault::kKillSupervisor, true}),
     [](const auto& info) { return std::string(info.param.name); });
+
+TEST(PlantedBug, EachIsPlantedHere) {
+  EXPECT_EQ(unit::kMutations, 42);
+}
 
 TEST(PlantedBugOfTheHost, SkippedKillIsFound) {
   Options options;

@@ -19,8 +19,8 @@ Replica::Replica(World* world, unit::ReplicaId id, const unit::CoreConfig& confi
       core_(std::make_unique<unit::UnitCore>(config, this)),
       app_(config.view.replicas.front() == id, world->random.next(), world->turns_clients_away(),
            world->backlog()) {
+  app_.input().begin_trail();
   if (core_->trails()) {
-    app_.input().begin_trail();
     app_.log_out().begin_trail();
     app_.output().begin_trail();
   }
@@ -102,12 +102,15 @@ void Replica::step_deferred() {
 void Replica::step_receive() {
   for (unit::ReplicaId from = 0; from < world_->replicas() && !done(); ++from) {
     std::deque<SimFrame>& link = world_->link(from, id_);
-    if (!link.empty()) {
+    if (!link.empty() && (!world_->is_slow(from, id_) || world_->random.one_in(16))) {
+      drain_shared();
       SimFrame frame = std::move(link.front());
       link.pop_front();
       frame.frame.bytes = frame.bytes;
-      drain_shared();
-      core_->on_frame(from, frame.frame);
+      blocked_[from] = !core_->on_frame(from, frame.frame);
+      if (blocked_[from]) {
+        link.push_front(std::move(frame));
+      }
     }
   }
 }
@@ -153,14 +156,30 @@ void Replica::step_ship() {
   const size_t count = world_->random.one_in(2) ? ready : 1 + world_->random.below(ready);
   const Mark mark = marks_[count - 1];
   const size_t bytes = mark.position - base - log_shipped_;
+  check_run_ahead();
   core_->on_app_turns({trails ? ring.trail_data() : ring.data(), bytes}, mark.lsn, mark.digest);
   log_shipped_ += bytes;
   marks_.erase(marks_.begin(), marks_.begin() + static_cast<long>(count));
   if (trails) {
     ring.trail_to(ring.trail() + bytes);
-    app_.input().trail_to(core_->logged_input_bytes());
   } else {
     ring.consume(bytes);
+  }
+  app_.input().trail_to(core_->logged_input_bytes());
+}
+
+// No member is further behind than the primary may be ahead.
+void Replica::check_run_ahead() {
+  const unit::Status own = core_->status();
+  for (const unit::ReplicaId other : own.view.replicas) {
+    const unit::Status theirs = world_->replica(other)->core().status();
+    if (!trails() && other != id_ && theirs.state == unit::State::kRunning &&
+        own.state == unit::State::kRunning && theirs.view == own.view &&
+        own.received - std::min(own.received, theirs.replayed) >
+            world_->config().log_run_ahead_bytes_max) {
+      world_->fail(fmt::format("the primary runs on, {} bytes before replica {}",
+                               own.received - theirs.replayed, static_cast<char>('a' + other)));
+    }
   }
 }
 
@@ -210,18 +229,6 @@ void Replica::drain_shared() {
   step_primary();
 }
 
-// The sender is gone: this replica serves its application itself.
-void Replica::serve_own_rings() {
-  if (!trails()) {
-    return;
-  }
-  drain_shared();
-  core_->on_fed_input({app_.input().trail_data(), app_.input().trail_available()});
-  app_.input().end_trail();
-  app_.log_out().lead();
-  app_.output().lead();
-}
-
 void Replica::step_watch() {
   if (done()) {
     return;
@@ -231,7 +238,10 @@ void Replica::step_watch() {
     signals_.pop_front();
     core_->on_signal(sequence, number);
   }
-  if (!app_reported_ && (app_.dead() || app_.exited())) {
+  if (world_->random.one_in(4)) {
+    core_->on_tick();
+  }
+  if (!done() && !app_reported_ && (app_.dead() || app_.exited())) {
     report_app_end();
   }
   for (unit::ReplicaId other = 0; other < world_->replicas() && !done(); ++other) {
@@ -239,13 +249,18 @@ void Replica::step_watch() {
       continue;
     }
     const Replica& peer = *world_->replica(other);
-    if (peer.dead() && world_->random.one_in(4)) {
-      core_->on_replica_suspected(other, "dead");
+    // What it had sent before it ended is read first.
+    const bool has_ended = peer.finished() && (world_->link(other, id_).empty() || blocked_[other]);
+    if (!peer.dead() && !peer.paused()) {
+      core_->on_replica_heard(other);
+    }
+    if ((peer.dead() || has_ended) && world_->random.one_in(4)) {
+      core_->on_replica_suspected(other, "dead", unit::Suspicion::kFailed);
     } else if (peer.paused() && world_->random.one_in(20)) {
-      core_->on_replica_suspected(other, "silent");
+      core_->on_replica_suspected(other, "silent", unit::Suspicion::kSilent);
     } else if (jumpy_ && world_->random.one_in(8)) {
       jumpy_ = false;
-      core_->on_replica_suspected(other, "silent, as it seems");
+      core_->on_replica_suspected(other, "silent, as it seems", unit::Suspicion::kSilent);
     }
   }
 }
@@ -309,80 +324,6 @@ void Replica::send(unit::ReplicaId to, const unit::Frame& frame) {
   }
 }
 
-void Replica::propose_view(const unit::View& view) {
-  const unit::View current = world_->publish(view);
-  defer([this, current] { core_->on_view(current); });
-}
-
-void Replica::kill_replica(unit::ReplicaId replica, bool take_connections) {
-  world_->note_takeover();
-  defer([this, replica, take_connections] {
-    if (!world_->options.skip_kill) {
-      world_->replica(replica)->kill_supervisor();
-    }
-    world_->link(replica, id_).clear();
-    defer([this, replica, take_connections] {
-      if (take_connections) {
-        serve_own_rings();
-        take_sockets(replica);
-      }
-      defer([this, replica] { core_->on_replica_gone(replica); });
-    });
-  });
-}
-
-void Replica::take_sockets(unit::ReplicaId from) {
-  if (!world_->replica(from)->done()) {
-    return world_->fail("sockets are taken from a supervisor that lives");
-  }
-  std::vector<unit::AdoptedConnection> connections;
-  for (auto& socket : world_->kernel.connections) {
-    if (socket->holder != from || socket->closed) {
-      continue;
-    }
-    if (world_->lose_a_socket()) {  // it cannot be taken: it goes with the old keeper
-      socket->lost = true;
-      socket->closed = socket->server_reset = true;
-      continue;
-    }
-    socket->holder = id_;
-    unit::AdoptedConnection adopted;
-    adopted.id = socket->tag;
-    adopted.handle = static_cast<uint64_t>(socket->number);
-    adopted.input_dropped = socket->dropped;
-    adopted.output_written = socket->out.size();
-    adopted.output_shut = socket->out_fin;
-    adopted.listener = socket->listener;
-    adopted.peer = socket->peer;
-    connections.push_back(adopted);
-  }
-  std::vector<unit::AdoptedListener> listeners;
-  take_listeners(from, &listeners);
-  core_->on_edge_adopted(connections, listeners);
-}
-
-void Replica::take_listeners(unit::ReplicaId from, std::vector<unit::AdoptedListener>* listeners) {
-  for (KernelListener& listener : world_->kernel.listeners) {
-    if (listener.holder == from && !listener.closed) {
-      listener.holder = id_;
-      listeners->push_back({listener.socket, make_address(listener.port), listener.listening});
-    }
-  }
-  std::erase_if(world_->kernel.locks, [this, from](const KernelLock& lock) {
-    const bool is_lost = lock.holder == from && world_->lose_a_socket();
-    // Who waits for it gets it at once.
-    world_->kernel.locked_by_stranger |= is_lost && lock.held && world_->random.one_in(2);
-    return is_lost;
-  });
-  for (KernelLock& lock : world_->kernel.locks) {
-    if (lock.holder == from) {
-      lock.holder = id_;
-      lock.waits = false;  // whoever waited is dead
-      listeners->push_back({.socket = lock.id, .address = {}, .ask_again = true});
-    }
-  }
-}
-
 void Replica::event(std::string_view kind, std::string_view text) {
   last_event_ = std::string(kind) + ": " + std::string(text);
   world_->trace(id_, kind, text);
@@ -403,14 +344,44 @@ void Replica::finished(int status) {
 
 // --- Host: the application ---
 
+namespace {
+std::string describe_arrivals(unit::Bytes bytes) {
+  std::string text;
+  for (const uint8_t* cursor = bytes.data(); cursor != bytes.data() + bytes.size();) {
+    Arrival item;
+    cursor = get_arrival(cursor, bytes.data() + bytes.size(), &item);
+    if (cursor == nullptr) {
+      return text + " ?";
+    }
+    constexpr const char* kNames[] = {"open",   "data",   "fin",   "reset",
+                                      "credit", "signal", "bound", "urgent"};
+    text += fmt::format(" {} {} ({})", kNames[static_cast<int>(item.kind) % 8], item.id,
+                        item.kind == ArrivalKind::kData ? item.length : item.value);
+  }
+  return text;
+}
+}  // namespace
+
 void Replica::feed_primary(unit::Bytes arrivals) {
+  world_->trace(id_, "feeds", describe_arrivals(arrivals));
   world_->replica(0)->app().feed_input(arrivals.data(), arrivals.size());
 }
 void Replica::feed_input(unit::Bytes arrivals) {
   if (trails()) {
     world_->fail("two supervisors feed one application");
   }
+  world_->trace(id_, "feeds", describe_arrivals(arrivals));
   app_.feed_input(arrivals.data(), arrivals.size());
+}
+unit::Bytes Replica::fed_input() {
+  fed_.assign(app_.input().trail_data(),
+              app_.input().trail_data() + app_.input().trail_available());
+  if (trails()) {
+    app_.log_out().lead();
+    app_.output().lead();
+  }
+  world_->trace(id_, "fed", describe_arrivals(fed_));
+  return fed_;
 }
 void Replica::feed_log(unit::Bytes turns) {
   log_fed_ += turns.size();

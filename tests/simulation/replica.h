@@ -5,6 +5,7 @@
 // Test program only.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <functional>
 #include <map>
@@ -39,7 +40,12 @@ class Replica : public unit::Host {
   void wake();
   void tell_signal(uint32_t sequence, int number);
 
+  unit::ReplicaId id() const { return id_; }
   bool dead() const { return dead_; }
+  // Nothing has happened to it so far.
+  bool is_sound() const {
+    return !dead_ && !finished_ && !paused_ && !jumpy_ && !app_.dead() && !app_.spoilt();
+  }
   bool paused() const { return paused_; }
   bool done() const { return dead_ || finished_; }
   bool finished() const { return finished_; }
@@ -47,6 +53,7 @@ class Replica : public unit::Host {
   uint64_t console_bytes() const { return console_bytes_; }
   const ToyApp& app() const { return app_; }
   ToyApp& app() { return app_; }
+  const unit::UnitCore& core() const { return *core_; }
   unit::UnitCore& core() { return *core_; }
   bool trails() const { return core_->trails(); }
   std::string describe() const;  // for traces of runs that got stuck
@@ -55,12 +62,16 @@ class Replica : public unit::Host {
   // --- Host ---
   void send(unit::ReplicaId to, const unit::Frame& frame) override;
   void propose_view(const unit::View& view) override;
-  void kill_replica(unit::ReplicaId replica, bool take_connections) override;
+  void read_view() override;
+  void fence(unit::ReplicaId member) override;
+  void bury(unit::ReplicaId member) override;
   void feed_primary(unit::Bytes arrivals) override;
   void feed_input(unit::Bytes arrivals) override;
+  unit::Bytes fed_input() override;
   void feed_log(unit::Bytes turns) override;
   void go_live() override;
   void stop_application(std::string_view why) override;
+  void edge_take_over(const std::vector<unit::ReplicaId>& from) override;
   void edge_bind(uint32_t socket, uint32_t flags, const Address& address) override;
   void edge_listen(uint32_t socket, int backlog) override;
   void edge_accepted(ConnectionId connection) override;
@@ -110,19 +121,22 @@ class Replica : public unit::Host {
   void step_receive();
   void step_drain(size_t entries);
   void step_ship();
+  void check_run_ahead();
   void step_primary();
   void drain_shared();
-  void serve_own_rings();
   void step_edge();
   void step_accept();
   bool may_accept(const KernelListener& listener) const;
   void step_watch();
   void report_app_end();
+  void answer_view(const unit::View& view);
   void edge_read(EdgeConnection& connection);
   void edge_send(EdgeConnection& connection);
   bool edge_finish(EdgeConnection& connection);
-  void take_sockets(unit::ReplicaId from);
-  void take_listeners(unit::ReplicaId from, std::vector<unit::AdoptedListener>* listeners);
+  bool take_sockets(const std::vector<unit::ReplicaId>& from, size_t most);
+  void answer_take_over(const std::vector<unit::ReplicaId>& from);
+  void take_listeners(const std::vector<unit::ReplicaId>& from,
+                      std::vector<unit::AdoptedListener>* listeners);
   void edge_lock(uint32_t id, uint32_t flags, const Address& address);
   void retry_lock();
   void defer(std::function<void()> event) { deferred_.push_back(std::move(event)); }
@@ -143,14 +157,17 @@ class Replica : public unit::Host {
   uint64_t primary_read_ = 0;  // bytes of its log
   std::deque<std::pair<uint32_t, int>> signals_;
   uint64_t digest_ = 0;
-  uint64_t log_fed_ = 0;      // bytes of log that came from the other replica
-  uint64_t log_shipped_ = 0;  // bytes of own log shipped
+  uint64_t log_fed_ = 0;                           // bytes of log that came from the other replica
+  uint64_t log_shipped_ = 0;                       // bytes of own log shipped
+  std::array<bool, unit::kMembersMax> blocked_{};  // links whose first frame has to wait
   bool dead_ = false;
   bool paused_ = false;
   bool finished_ = false;
   bool app_reported_ = false;
-  uint64_t quarantine_steps_ = 0;  // until it is over
-  bool jumpy_ = false;             // woke from a pause: may suspect others wrongly
+  std::vector<uint8_t> fed_;              // as answered last
+  uint64_t quarantine_steps_ = 0;         // until it is over
+  bool jumpy_ = false;                    // woke from a pause: may suspect others wrongly
+  std::vector<KernelConnection*> taken_;  // of dead senders, not told to the core yet
   uint64_t console_bytes_ = 0;
   int status_ = -1;
   std::string last_event_;

@@ -169,10 +169,17 @@ bool Replica::may_accept(const KernelListener& listener) const {
 }
 
 std::string Replica::describe() const {
+  const unit::Status status = core_->status();
   std::string text =
-      fmt::format("{}{}{}app {}{}{}", dead_ ? "dead, " : "", paused_ ? "paused, " : "",
-                  finished_ ? "finished, " : "", app_.dead() ? "dead" : "alive",
-                  app_.live() ? ", live" : "", app_.idle() ? ", idle" : "");
+      fmt::format("state {}, primary {}, sender {}, received {}, replayed {}, {} deferred; ",
+                  static_cast<int>(status.state), status.primary_id, status.sender, status.received,
+                  status.replayed, deferred_.size());
+  for (unit::ReplicaId from = 0; from < world_->replicas(); ++from) {
+    text += fmt::format("{} frames from {}; ", world_->link(from, id_).size(), from);
+  }
+  text += fmt::format("{}{}{}app {}{}{}", dead_ ? "dead, " : "", paused_ ? "paused, " : "",
+                      finished_ ? "finished, " : "", app_.dead() ? "dead" : "alive",
+                      app_.live() ? ", live" : "", app_.idle() ? ", idle" : "");
   for (const EdgeConnection& connection : edge_) {
     text +=
         fmt::format("; socket {}: {} in, {} dropped, {} reported, limit {}, {} out, {} unsent{}",

@@ -20,12 +20,16 @@ class IdleHost : public unit::Host {
  public:
   void send(unit::ReplicaId, const unit::Frame&) override { ++frames; }
   void propose_view(const unit::View& view) override { proposed = view; }
-  void kill_replica(unit::ReplicaId replica, bool) override { killed = replica; }
+  void read_view() override {}
+  void fence(unit::ReplicaId member) override { killed = member; }
+  void bury(unit::ReplicaId) override {}
   void feed_primary(Bytes) override {}
   void feed_input(Bytes arrivals) override { input_fed += arrivals.size(); }
+  Bytes fed_input() override { return {}; }
   void feed_log(Bytes turns) override { log_fed += turns.size(); }
   void go_live() override {}
   void stop_application(std::string_view) override { ++stopped; }
+  void edge_take_over(const std::vector<unit::ReplicaId>&) override { ++takeovers; }
   void edge_bind(uint32_t, uint32_t, const Address&) override {}
   void edge_listen(uint32_t, int) override {}
   void edge_accepted(ConnectionId connection) override { accepted.push_back(connection); }
@@ -49,6 +53,7 @@ class IdleHost : public unit::Host {
 
   int frames = 0;
   int stopped = 0;
+  int takeovers = 0;
   uint64_t log_fed = 0;
   uint64_t input_fed = 0;
   uint64_t released = 0;
@@ -61,6 +66,7 @@ class IdleHost : public unit::Host {
 
 constexpr unit::ReplicaId kA = 0;
 constexpr unit::ReplicaId kB = 1;
+constexpr unit::ReplicaId kC = 2;
 
 unit::CoreConfig config_for(unit::ReplicaId self) {
   unit::CoreConfig config;
@@ -134,18 +140,31 @@ TEST(Robustness, RandomFramesDoNotCrash) {
   for (uint64_t seed = 1; seed <= 4000; ++seed) {
     Random random(seed);
     IdleHost host;
-    unit::UnitCore core(config_for(static_cast<unit::ReplicaId>(random.below(2))), &host);
+    unit::CoreConfig config = config_for(static_cast<unit::ReplicaId>(random.below(2)));
+    if (random.one_in(2)) {
+      config.view = {1, {kA, kB, kC}, kC};
+      config.self = static_cast<unit::ReplicaId>(random.below(3));
+      config.topology = random.one_in(2) ? unit::Topology::kFanout : unit::Topology::kChain;
+      config.tolerance = static_cast<unsigned>(random.between(1, 2));
+    }
+    unit::UnitCore core(config, &host);
     for (int i = 0; i < 40; ++i) {
       unit::Frame frame;
-      frame.kind = static_cast<unit::FrameKind>(random.below(12));
+      frame.kind = static_cast<unit::FrameKind>(random.below(unit::kFrameKindMax + 2));
       frame.epoch = random.one_in(16) ? random.next() : 1;
       frame.number = random.one_in(4) ? random.next() : host.log_fed;
       frame.lsn = random.one_in(4) ? random.next() : static_cast<uint64_t>(i) + 1;
+      frame.created = random.one_in(8) ? random.next() : 1;
+      frame.trim = random.one_in(4) ? random.next() : frame.number;
+      if (random.one_in(16) && host.proposed.epoch != 0) {
+        core.on_view(host.proposed);
+        core.on_member_gone(host.killed);
+      }
       std::vector<uint8_t> bytes =
           random_items(&random, frame.kind == unit::FrameKind::kTurns || random.one_in(4));
       damage(&random, &bytes);
       frame.bytes = bytes;
-      core.on_frame(static_cast<unit::ReplicaId>(random.below(3)), frame);
+      (void)core.on_frame(static_cast<unit::ReplicaId>(random.below(3)), frame);
       if (random.one_in(3)) {
         (void)core.on_edge_open(1, Address{}, Address{});
       }
@@ -181,9 +200,10 @@ TEST(Robustness, RandomLogsAndOutputOfTheOwnApplicationDoNotCrash) {
         frame.epoch = 1;
         frame.number = position - turn.size();
         frame.lsn = static_cast<uint64_t>(i) + 1;
+        frame.created = 1;
         frame.digest = random.below(2);
         frame.bytes = turn;
-        core.on_frame(kA, frame);
+        (void)core.on_frame(kA, frame);
       }
       core.on_app_mark(random.one_in(8) ? random.below(1000) : position,
                        static_cast<uint64_t>(i) + 1, 0);
@@ -191,11 +211,6 @@ TEST(Robustness, RandomLogsAndOutputOfTheOwnApplicationDoNotCrash) {
         // The I/O layer hands over turns only behind their mark.
         core.on_app_mark(position + 100000, static_cast<uint64_t>(i) + 1, 0);
         core.on_app_turns(turn, static_cast<uint64_t>(i) + 1, 0);
-      }
-      if (core.trails() && random.one_in(8)) {
-        std::vector<uint8_t> fed = random_items(&random, false);
-        damage(&random, &fed);
-        core.on_fed_input(fed);
       }
       core.flush();
     }
@@ -213,9 +228,10 @@ class Secondary : public testing::Test {
     frame.epoch = 1;
     frame.number = number;
     frame.lsn = lsn;
+    frame.created = 1;
     frame.digest = digest;
     frame.bytes = turns;
-    core.on_frame(kA, frame);
+    (void)core.on_frame(kA, frame);
   }
   IdleHost host;
   unit::UnitCore core{config_for(kB), &host};
@@ -281,7 +297,7 @@ TEST_F(Secondary, OffersAgainWhatADamagedLogHad) {
   EXPECT_EQ(host.released, 0u);
   host.reoffered = 99;
   core.on_view(host.proposed);
-  core.on_replica_gone(kA);
+  core.on_member_gone(kA);
   EXPECT_GT(host.input_fed, 0u);  // the open
   EXPECT_EQ(host.reoffered, 0u);
 }
@@ -312,8 +328,9 @@ TEST(ServingSender, TakesNoTurnsInFrames) {
   frame.kind = unit::FrameKind::kTurns;
   frame.epoch = 1;
   frame.lsn = 1;
+  frame.created = 1;
   frame.bytes = whole;
-  core.on_frame(kA, frame);
+  (void)core.on_frame(kA, frame);
   EXPECT_EQ(host.log_fed, 0u);
   EXPECT_EQ(host.proposed, (unit::View{2, {kB}, kB}));
 }
@@ -325,9 +342,9 @@ TEST_F(Secondary, KeepsWhatAWholeLogHad) {
   receive(0, 2, one_byte_turn());
   EXPECT_EQ(host.log_fed, one_byte_turn().size());
   EXPECT_EQ(host.released, 1u);
-  core.on_replica_suspected(kA, "dead");
+  core.on_replica_suspected(kA, "dead", unit::Suspicion::kFailed);
   core.on_view(host.proposed);
-  core.on_replica_gone(kA);
+  core.on_member_gone(kA);
   EXPECT_EQ(host.input_fed, 0u);
   EXPECT_EQ(host.reoffered, 1u);
 }
@@ -357,11 +374,11 @@ TEST(Primary, ExcludesASenderThatSendsNonsense) {
   unit::Frame frame;
   frame.kind = unit::FrameKind::kInput;
   frame.epoch = 1;
-  const std::vector<uint8_t> bytes = {7 * 8 + 1, 1, 'x'};
+  const std::vector<uint8_t> bytes = {7 * 8 + 1, 100, 'x'};
   frame.bytes = bytes;
-  core.on_frame(kB, frame);
-  EXPECT_EQ(host.events.substr(0, 66),
-            "protocol: replica b: input of connection 7, which was never opened");
+  (void)core.on_frame(kB, frame);
+  EXPECT_EQ(host.input_fed, 0u);
+  EXPECT_EQ(host.events.substr(0, 50), "protocol: replica b: input that does not decode\nsu");
   EXPECT_EQ(host.proposed, (unit::View{2, {kA}, kA}));
   EXPECT_EQ(host.killed, unit::kNoReplica);  // not before the view is won
   core.on_view(host.proposed);
@@ -379,9 +396,9 @@ TEST(Quarantine, WhoIsKeptAwayDoesNotCountAgainstTheBacklog) {
   frame.kind = unit::FrameKind::kAppFailed;
   frame.epoch = 1;
   frame.number = 1;
-  core.on_frame(kA, frame);
+  (void)core.on_frame(kA, frame);
   core.on_view(host.proposed);
-  core.on_replica_gone(kA);
+  core.on_member_gone(kA);
   EXPECT_NE(core.on_edge_open(1, make_address(7000), make_peer(1)), 0u);
   EXPECT_NE(core.on_edge_open(1, make_address(7000), make_peer(2)), 0u);
   EXPECT_TRUE(host.accepted.empty());  // not while the edge gives them their numbers
@@ -392,20 +409,24 @@ TEST(Quarantine, WhoIsKeptAwayDoesNotCountAgainstTheBacklog) {
 TEST(Views, LoserStopsAndKillsNobody) {
   IdleHost host;
   unit::UnitCore core(config_for(kB), &host);
-  core.on_replica_suspected(kA, "silent");
+  core.on_replica_suspected(kA, "silent", unit::Suspicion::kSilent);
   core.on_view({2, {kA}, kA});
   EXPECT_EQ(host.killed, unit::kNoReplica);
   EXPECT_EQ(host.stopped, 1);
   EXPECT_EQ(core.status().state, unit::State::kExcluded);
 }
 
-TEST(Views, FramesOfAnotherEpochAreDropped) {
+TEST(Views, FramesOfAnOlderEpochAreDroppedAndThoseOfANewerOneWait) {
   IdleHost host;
-  unit::UnitCore core(config_for(kB), &host);
+  unit::CoreConfig config = config_for(kB);
+  config.view.epoch = 2;
+  unit::UnitCore core(config, &host);
   unit::Frame frame;
   frame.kind = unit::FrameKind::kTurns;
-  frame.epoch = 2;
-  core.on_frame(kA, frame);
+  frame.epoch = 1;
+  EXPECT_TRUE(core.on_frame(kA, frame));
+  frame.epoch = 3;
+  EXPECT_FALSE(core.on_frame(kA, frame));
   EXPECT_EQ(host.events, "");
 }
 

@@ -18,6 +18,16 @@ int main(int argc, char** argv) {
   app.add_option("--seeds", seeds, "how many seeds to run");
   app.add_option("--mutation", mutation, "plant this bug in the core (number of unit::Mutation)");
   app.add_flag("--skip-kill", skip_kill, "plant a bug in the I/O layer: nobody is killed");
+  size_t members = 0;
+  app.add_option("--members", members, "of each unit; 0: as many as the seed says");
+  int topology = -1;
+  int fault = 0;
+  bool reckless = false;
+  app.add_option("--topology", topology, "0: chain, 1: fan-out; else as the seed says");
+  unsigned tolerance = 0;
+  app.add_option("--tolerance", tolerance, "members that may die at once; 0: as the seed says");
+  app.add_option("--fault", fault, "the first one (number of sim::Fault)");
+  app.add_flag("--reckless", reckless, "strike more than the unit tolerates");
   app.add_flag("--trace", trace, "print the events of each run");
   CLI11_PARSE(app, argc, argv);
 
@@ -31,6 +41,13 @@ int main(int argc, char** argv) {
     options.mutation = static_cast<ftrun::unit::Mutation>(mutation);
     options.skip_kill = skip_kill;
     options.trace = trace;
+    options.members = members;
+    options.fault = static_cast<ftrun::sim::Fault>(fault);
+    options.reckless = reckless;
+    options.tolerance = tolerance;
+    if (topology >= 0) {
+      options.topology = static_cast<ftrun::unit::Topology>(topology);
+    }
     const ftrun::sim::Outcome outcome = ftrun::sim::simulate(options);
     steps += outcome.steps;
     requests += outcome.requests;

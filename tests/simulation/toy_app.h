@@ -117,7 +117,11 @@ class ToyApp {
   // The supervisor's side of the shared memory.
   void feed_input(const uint8_t* bytes, size_t count);
   void feed_log(const uint8_t* bytes, size_t count);
-  void go_live() { go_live_ = true; }
+  void go_live() {
+    go_live_ = true;
+    corrupt_ = false;  // nobody could see who is wrong
+    spoilt_ = false;
+  }
   SimRing& input() { return input_; }
   SimRing& log_out() { return log_out_; }
   SimRing& output() { return output_; }
@@ -137,7 +141,8 @@ class ToyApp {
   uint64_t turns() const { return turns_; }
 
   // A fault: the next reply written is wrong by one bit.
-  void corrupt_next_write() { corrupt_ = true; }
+  void corrupt_next_write() { corrupt_ = spoilt_ = true; }
+  bool spoilt() const { return spoilt_; }  // it was told so, and nobody has noticed yet
 
  private:
   bool publish_some();
@@ -174,6 +179,7 @@ class ToyApp {
   bool dead_ = false;
   bool exited_ = false;
   bool corrupt_ = false;
+  bool spoilt_ = false;
   ConnectionId suspect_ = 0;
   bool started_ = false;
   std::string failure_;

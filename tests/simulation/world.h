@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// One simulated run: replicas, links, view store, kernel, clients, and at most one failure, all
-// from one seed. Test program only.
+// One simulated run: members, links, arbiter, kernel, clients, and failures, all from one seed.
+// Test program only.
 #pragma once
 
 #include <array>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,8 +17,6 @@
 #include "tests/simulation/replica.h"
 
 namespace ftrun::sim {
-
-inline constexpr size_t kReplicasMax = 2;
 
 enum class Fault : uint8_t {
   kNone,
@@ -34,6 +33,12 @@ struct Options {
   bool skip_kill = false;     // a planted bug of the I/O layer: takes sockets from the living
   bool accept_early = false;  // another: accepts before it answers that it listens
   bool trace = false;
+  // As the seed says, where they are left so.
+  size_t members = 0;
+  std::optional<unit::Topology> topology;
+  unsigned tolerance = 0;
+  Fault fault = Fault::kNone;  // the first
+  bool reckless = false;
 };
 
 struct Outcome {
@@ -61,11 +66,17 @@ class World {
   void note_takeover() { ++outcome_.takeovers; }
   void note_counter(uint64_t counter);
   uint64_t requests_made() const { return requests_made_; }
+  // Some processes and some links are much slower than others.
+  bool is_slow(unit::ReplicaId app) const { return app == slow_app_; }
+  bool is_slow(unit::ReplicaId from, unit::ReplicaId to) const {
+    return from == slow_from_ && to == slow_to_;
+  }
   void note_request() { ++requests_made_; }
   void forget_requests(uint32_t count) { requests_made_ -= count; }
   bool turns_clients_away() const { return turns_clients_away_; }
   int backlog() const { return backlog_; }
   bool doomed() const { return doomed_; }
+  const unit::CoreConfig& config() const { return config_; }
   bool lose_a_socket() { return loses_sockets_ && random.one_in(3); }
 
   const Options options;
@@ -73,35 +84,58 @@ class World {
   Kernel kernel;
 
  private:
-  void choose_fault(size_t replicas);
+  struct Strike {
+    uint64_t step;
+    Fault fault;
+    unit::ReplicaId victim;
+    uint64_t wake_step;
+    bool done = false;
+  };
+  static size_t choose_members(Random* random);
+  unit::CoreConfig choose_config(size_t members);
+  void choose_faults();
   void step();
   void strike();
-  void strike_again();
+  bool may_strike(const Strike& strike);
+  void hit(Strike* strike);
+  void note_losses();
+  bool is_recovered();
+  std::string describe_faults() const;
   void operate();
   void check_end();
   void check_bounds();
   void check_lock();
   void move_stranger();
   bool all_done() const;
+  bool all_ended() const;
   bool may_stop() const;
 
   std::vector<std::unique_ptr<Replica>> replicas_;
   std::vector<std::unique_ptr<Client>> clients_;
-  std::array<std::array<std::deque<SimFrame>, kReplicasMax>, kReplicasMax> links_;
+  std::array<std::array<std::deque<SimFrame>, unit::kMembersMax>, unit::kMembersMax> links_;
   unit::View view_;
   Outcome outcome_;
-  Fault fault_ = Fault::kNone;
-  unit::ReplicaId victim_ = 0;
-  uint64_t strike_step_ = 0;
-  uint64_t wake_step_ = 0;
-  uint64_t second_step_ = 0;  // 0: one failure only
-  bool doomed_ = false;       // the second failure has happened
+  unit::CoreConfig config_;
+  std::vector<Strike> strikes_;
+  bool has_fault_ = false;
+  bool poisoned_ = false;
+  uint64_t arbiter_fails_from_ = 0;
+  uint64_t arbiter_fails_until_ = 0;
+  // Losses count as one failure until the unit has recovered from all of them.
+  size_t unrecovered_ = 0;
+  uint64_t recovery_mark_ = 0;
+  bool marked_ = false;
+  bool reckless_ = false;  // strikes do not ask whether the unit can bear them
+  bool doomed_ = false;    // more has failed than it can bear
   uint64_t requests_made_ = 0;
   std::vector<bool> counters_seen_;
   uint32_t signals_sent_ = 0;
   uint32_t early_signals_ = 0;
   bool stopping_ = false;
-  bool patient_ = true;         // the operator waits until the server has forgotten who has left
+  bool patient_ = true;  // the operator waits until the server has forgotten who has left
+  unit::ReplicaId slow_app_ = unit::kNoReplica;
+  unit::ReplicaId slow_from_ = unit::kNoReplica;
+  unit::ReplicaId slow_to_ = unit::kNoReplica;
   bool loses_sockets_ = false;  // a takeover does not get all sockets
   int backlog_ = 0;
   bool turns_clients_away_ = false;  // the server closes some connections without reading

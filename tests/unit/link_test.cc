@@ -155,10 +155,13 @@ TEST_F(LinkPair, SinkThatStopsFindsTheRestLater) {
   ASSERT_TRUE(left_.flush().ok());
   std::vector<uint64_t> numbers;
   const Link::Sink one = [&](const Frame& frame) {
+    if (!numbers.empty() && numbers.back() == frame.number) {
+      return true;  // taken when it is offered for the second time
+    }
     numbers.push_back(frame.number);
     return false;
   };
-  for (int i = 0; i < 3; ++i) {
+  for (int i = 0; i < 4; ++i) {
     ASSERT_TRUE(right_.receive(one).ok());
   }
   EXPECT_EQ(numbers, (std::vector<uint64_t>{0, 1, 2}));

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: Apache-2.0
+// Unit core: failures. Suspicion leads to a proposed view. Who learns of a new view fences those
+// who left, tells all others what it holds, and waits for the same from them: the exchange. Then
+// everybody knows who is the primary and where the log of the dead ends, and takes its role:
+//
+//   the sender   comes to that end itself, takes a dead sender's sockets, offers again what the
+//                primary has not
+//   the primary  comes to that end itself, hears what the sender offers, goes live
+//   the others   go on following
+//
+// Another death on the way begins all of it anew, in the next view. Runs in the supervisor; pure.
+//
+// ORDER (DESIGN section 6): view published, then those who left fenced, then the exchange, then
+// their sockets taken, then output.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "supervisor/unit/core_impl.h"
+
+namespace ftrun::unit {
+
+// --- views ---
+
+void UnitCore::Impl::on_replica_suspected(ReplicaId replica, std::string_view why,
+                                          Suspicion suspicion) {
+  if (state_ == State::kExcluded || state_ == State::kFinished || replica == config_.self ||
+      !contains(view(), replica)) {
+    return;
+  }
+  if (unit_exited_) {
+    // All output is out: what is missing here will not come any more.
+    if (settled_ && working() && !app_ended_ && routes_.followed_by(config_.self) == replica) {
+      finish(unit_status_);
+    }
+    return;
+  }
+  if (mutated(Mutation::kForgetSuspicion) && state_ == State::kTakingOver) {
+    return;
+  }
+  const auto known =
+      std::find_if(suspects_.begin(), suspects_.end(),
+                   [replica](const Suspect& suspect) { return suspect.member == replica; });
+  if (known == suspects_.end()) {
+    event("suspect", fmt::format("replica {}: {}", static_cast<char>('a' + replica), why));
+    suspects_.push_back({replica, suspicion});
+  } else if (suspicion == Suspicion::kFailed) {
+    known->suspicion = suspicion;
+  }
+  propose();
+}
+
+// Retried (on_tick()) until the suspects have left, by our proposal or by another one.
+void UnitCore::Impl::propose() {
+  const bool may = working() || state_ == State::kAppFailed;
+  if (suspects_.empty() || proposed_ || !may || unit_exited_) {
+    return;
+  }
+  proposed_ = true;
+  std::vector<ReplicaId> members;
+  for (const Suspect& suspect : suspects_) {
+    members.push_back(suspect.member);
+  }
+  host_->propose_view(without(view(), members, last_primary_));
+}
+
+void UnitCore::Impl::on_view(const View& next) {
+  reading_view_ = false;
+  if (next.epoch <= view().epoch) {
+    proposed_ = proposed_ && mutated(Mutation::kProposeOnce);
+    return;
+  }
+  if (state_ == State::kExcluded) {
+    return;
+  }
+  proposed_ = false;
+  const View old = view();
+  routes_.view = next;
+  if (!contains(next, config_.self)) {
+    return exclude();
+  }
+  std::erase_if(suspects_, [&next](const Suspect& suspect) {
+    return !contains(next, suspect.member) || suspect.suspicion == Suspicion::kSilent;
+  });
+  event("view", describe(next));
+  begin_change(old);
+}
+
+void UnitCore::Impl::exclude() {
+  event("excluded", describe(view()));
+  state_ = State::kExcluded;
+  if (!app_ended_) {
+    host_->stop_application("");
+  }
+}
+
+void UnitCore::Impl::lose(const std::string& why) {
+  event("lost", why);
+  state_ = State::kFinished;
+  host_->finished(kLostStatus);
+}
+
+// --- fence and exchange ---
+
+void UnitCore::Impl::begin_change(const View& old) {
+  for (const ReplicaId member : old.replicas) {
+    if (!contains(view(), member)) {
+      left_.push_back({member, false, false});
+      host_->fence(member);
+    }
+  }
+  if (state_ == State::kAppFailed) {
+    if (alone()) {
+      event("lost", "the last replica has lost its application");
+      finish(app_status_);
+    }
+    return;
+  }
+  if (unit_exited_) {
+    return finish(unit_status_);
+  }
+  const auto lost = std::count_if(settled_view_.replicas.begin(), settled_view_.replicas.end(),
+                                  [this](ReplicaId member) { return !contains(view(), member); });
+  if (config_.topology == Topology::kFanout && lost > config_.tolerance &&
+      !mutated(Mutation::kServeBeyondTolerance)) {
+    return lose(
+        fmt::format("{} members have died before the loss of the first was settled, and "
+                    "the unit tolerates {}: what clients have seen may be known to nobody",
+                    lost, config_.tolerance));
+  }
+  state_ = State::kTakingOver;
+  settled_ = false;
+  position_told_ = false;
+  exchange_.begin(view());
+  log_.set_members(view());
+  routes_.primary = kNoReplica;
+  followers_.clear();
+  donor_ = kNoReplica;
+  fed_.clear();
+  feeding_ = feeding_heard_ = false;
+  restart_due_ = takeover_due_ = promotion_due_ = false;
+  go_on();
+}
+
+void UnitCore::Impl::on_member_gone(ReplicaId member) {
+  for (Left& left : left_) {
+    left.gone = left.gone || left.member == member;
+  }
+  go_on();
+}
+
+void UnitCore::Impl::tell_position() {
+  position_told_ = true;
+  Bytes fed;
+  if (live_) {
+    fed = host_->fed_input();
+    serves_itself_ = true;
+  }
+  const Position own{log_.end(), log_.lsn(), log_.created(), outbox_.marked(), live_, suspect_};
+  exchange_.note(config_.self, own);
+  Frame frame;
+  frame.kind = FrameKind::kPosition;
+  frame.number = own.end;
+  frame.lsn = own.lsn;
+  frame.created = own.created;
+  frame.trim = own.replayed;
+  frame.digest = (own.live ? 1 : 0) | uint64_t{own.suspect} << 1;
+  for (const ReplicaId member : view().replicas) {
+    if (member != config_.self) {
+      frame.bytes = member == view().sender ? fed : Bytes();
+      send(member, frame);
+    }
+  }
+}
+
+void UnitCore::Impl::on_position_frame(ReplicaId from, const Frame& frame) {
+  const bool live = (frame.digest & 1) != 0;
+  // A primary marks its turns before they are published.
+  if (exchange_.heard(from) || settled_ || (!live && frame.trim > frame.number) ||
+      frame.created > view().epoch || frame.digest >> 1 > UINT32_MAX) {
+    return protocol_error(
+        from, fmt::format("a position of {} of {} in epoch {}{}", frame.trim, frame.number,
+                          frame.created, exchange_.heard(from) ? " for the second time" : ""));
+  }
+  exchange_.note(from, {frame.number, frame.lsn, frame.created, frame.trim, live,
+                        static_cast<ConnectionId>(frame.digest >> 1)});
+  log_.restart_member(from, frame.number, std::min(frame.trim, frame.number));
+  if (live && is_sender()) {
+    fed_.assign(frame.bytes.begin(), frame.bytes.end());
+  }
+  go_on();
+}
+
+void UnitCore::Impl::settle() {
+  settlement_ = exchange_.settle(config_.topology, config_.promotion);
+  if (settlement_.liar != kNoReplica) {
+    if (settlement_.liar != config_.self) {
+      protocol_error(settlement_.liar, "a position that cannot be beside the others'");
+    }
+    return;
+  }
+  settled_ = true;
+  settled_view_ = view();
+  routes_.primary = last_primary_ = settlement_.primary;
+  log_broken_ = false;
+  if (!settlement_.primary_lives) {
+    fed_.clear();
+    streams_.suspect(settlement_.suspect);
+  }
+  suspect_ = settlement_.suspect;  // until its reset is logged, all have to know
+  receipted_ = 0;
+  restart_due_ = is_sender();
+  takeover_due_ = is_sender() && !streams_.has_edge();
+  promotion_due_ = is_primary() && !live_;
+  follow(settlement_);
+  if (alone()) {
+    event("unprotected", "one replica is left");
+  }
+}
+
+void UnitCore::Impl::follow(const Settlement& settlement) {
+  const auto add = [this](ReplicaId member) {
+    const uint64_t held = mutated(Mutation::kForgetResend) ? log_.end() : exchange_.of(member).end;
+    followers_.push_back({member, std::min(held, log_.end())});
+  };
+  for (const ReplicaId member : routes_.fed_by(config_.self)) {
+    add(member);
+    // It may hold what this member is still to be sent.
+    followers_.back().cursor = std::max(followers_.back().cursor, exchange_.of(member).end);
+  }
+  if (settlement.donor == config_.self) {
+    add(settlement.primary);
+  }
+  donor_ = is_primary() ? settlement.donor : kNoReplica;
+  feed_followers({});
+}
+
+// --- roles ---
+
+void UnitCore::Impl::go_on() {
+  if (state_ != State::kTakingOver) {
+    return;
+  }
+  if (!settled_) {
+    const bool fenced =
+        std::all_of(left_.begin(), left_.end(), [](const Left& left) { return left.gone; });
+    if (fenced && !position_told_) {
+      tell_position();
+    }
+    if (position_told_ && exchange_.complete()) {
+      settle();
+    }
+  }
+  if (!settled_ || !restart() || !take_over() || !promote()) {
+    return;
+  }
+  finish_change();
+}
+
+// The sender takes the part of the log that the others have, and what a living primary was fed
+// beyond it: from there on it knows what the primary has. A living primary that sends itself knows
+// at any time. True: done.
+bool UnitCore::Impl::restart() {
+  if (!restart_due_) {
+    return true;
+  }
+  if (live_) {
+    const Bytes fed = host_->fed_input();
+    fed_.assign(fed.begin(), fed.end());
+  } else if (log_.end() < settlement_.end) {
+    return false;
+  }
+  restart_due_ = false;
+  arrivals_.clear();
+  streams_.restart();
+  const uint8_t* cursor = fed_.data();
+  const uint8_t* const end = cursor + fed_.size();
+  std::string problem;
+  while (cursor != end && problem.empty() && !mutated(Mutation::kForgetFed)) {
+    Arrival item;
+    cursor = get_arrival(cursor, end, &item);
+    problem = cursor == nullptr ? "input that does not decode" : streams_.note_fed(item);
+  }
+  fed_.clear();
+  if (!problem.empty()) {
+    live_ ? fail_application("invalid_input", problem) : protocol_error(routes_.primary, problem);
+    return false;
+  }
+  if (streams_.has_edge()) {
+    begin_feeding();
+  }
+  return true;
+}
+
+// The sockets are taken once the own application has put out all that the dead sender can have
+// written, and enough members hold it.
+bool UnitCore::Impl::take_over() {
+  if (!takeover_due_) {
+    return true;
+  }
+  const bool replayed =
+      outbox_.marked() >= settlement_.end || app_ended_ || mutated(Mutation::kTakeOverEarly);
+  if (!takeover_asked_ && replayed && held() >= settlement_.end) {
+    takeover_asked_ = true;
+    release();
+    std::vector<ReplicaId> from;
+    for (const Left& left : left_) {
+      if (!left.buried) {
+        from.push_back(left.member);
+      }
+    }
+    host_->edge_take_over(from);
+  }
+  if (!takeover_answered_) {
+    return false;
+  }
+  takeover_due_ = takeover_asked_ = takeover_answered_ = false;
+  streams_.adopt(adopted_connections_, adopted_listeners_, exit_released_);
+  adopted_connections_.clear();
+  adopted_listeners_.clear();
+  begin_feeding();
+  return true;
+}
+
+// Sockets that came while yet another member died wait until its loss is settled.
+void UnitCore::Impl::on_edge_adopted(const std::vector<AdoptedConnection>& connections,
+                                     const std::vector<AdoptedListener>& listeners) {
+  FTRUN_ASSERT(takeover_asked_ && !takeover_answered_);
+  takeover_answered_ = true;
+  adopted_connections_ = connections;
+  adopted_listeners_ = listeners;
+  if (settled_ && !restart_due_) {
+    go_on();
+  }
+}
+
+// ORDER: what the edge reported since the change began was dropped, and is offered again here.
+void UnitCore::Impl::begin_feeding() {
+  feeding_ = true;
+  feeding_begun_ = false;
+  streams_.offer();
+  for (Left& left : left_) {
+    if (!left.buried) {
+      left.buried = true;
+      host_->bury(left.member);
+    }
+  }
+  std::vector<uint8_t> open;
+  Frame frame;
+  frame.kind = FrameKind::kClosed;
+  frame.lsn = streams_.list_open(&open);
+  frame.bytes = open;
+  send_to_others(frame);
+}
+
+// The new primary goes live with the whole log, and with what the sender offers: the suspect's
+// reset must be there before it runs on.
+bool UnitCore::Impl::promote() {
+  if (!promotion_due_) {
+    return true;
+  }
+  const bool whole = log_.end() >= settlement_.end || mutated(Mutation::kGoLiveShort);
+  const bool fed =
+      streams_.has_edge() ? feeding_ : feeding_heard_ || mutated(Mutation::kGoLiveEarly);
+  if (!whole || !fed) {
+    return false;
+  }
+  promotion_due_ = false;
+  donor_ = kNoReplica;
+  live_ = serves_itself_ = true;
+  live_from_ = log_.end();
+  streams_.set_live();
+  deliver();
+  if (!app_ended_) {
+    host_->go_live();
+  }
+  return true;
+}
+
+void UnitCore::Impl::finish_change() {
+  state_ = State::kRunning;
+  trim();
+  release();
+  deliver();
+  if (app_failed_) {
+    event("lost", "the last replica has lost its application");
+    return begin_end();
+  }
+  if (app_ended_ && streams_.has_edge()) {
+    return begin_end();
+  }
+  finish_if_done();
+}
+
+}  // namespace ftrun::unit

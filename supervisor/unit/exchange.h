@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// The exchange that every change of view begins with: each member tells all others what it holds,
+// once per epoch, after everybody who left is gone; and by telling promises to take nothing older.
+// All compute the same from the same answers: who is the primary, where the log of the dead ends,
+// and who has what another lacks (claims 11, 12). Runs in the unit core; pure.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "eventlog/arrivals.h"
+#include "supervisor/unit/routes.h"
+#include "supervisor/unit/view.h"
+
+namespace ftrun::unit {
+
+// What a member holds, as it says itself.
+struct Position {
+  uint64_t end = 0;      // of the log that it has received
+  uint64_t lsn = 0;      // records up to there
+  uint64_t created = 0;  // epoch of the last turn
+  uint64_t replayed = 0;
+  bool live = false;         // it is the primary already, or was made so
+  ConnectionId suspect = 0;  // whose input crashed the dead primary, as far as it has heard
+};
+
+// What follows from all positions.
+struct Settlement {
+  ReplicaId primary = kNoReplica;
+  bool primary_lives = false;  // it goes on; else it is to be promoted
+  uint64_t end = 0;            // the log up to here has happened; beyond, only the primary adds
+  ReplicaId donor =
+      kNoReplica;  // has what the one to be promoted lacks; kNoReplica: it lacks nothing
+  ConnectionId suspect = 0;
+  ReplicaId liar =
+      kNoReplica;  // says what cannot be beside what the others say; kNoReplica: nobody
+};
+
+class Exchange {
+ public:
+  void begin(const View& view) {
+    view_ = view;
+    heard_.fill(false);
+  }
+  void note(ReplicaId member, const Position& position) {
+    heard_[member] = true;
+    positions_[member] = position;
+  }
+  bool heard(ReplicaId member) const { return heard_[member]; }
+  bool complete() const;
+  const Position& of(ReplicaId member) const { return positions_[member]; }
+  // REQUIRES: complete().
+  Settlement settle(Topology topology, Promotion promotion) const;
+
+ private:
+  ReplicaId most_advanced() const;
+  View view_;
+  std::array<bool, kMembersMax> heard_{};
+  std::array<Position, kMembersMax> positions_{};
+};
+
+}  // namespace ftrun::unit

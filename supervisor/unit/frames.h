@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// What supervisors say to each other. Encoded by supervisor/link/frame.h. Every frame carries the
+// epoch of its sender's view: one of an older epoch is dropped, one of a newer epoch waits until
+// its receiver has that view. Plain values.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace ftrun::unit {
+
+using Bytes = std::span<const uint8_t>;
+
+enum class FrameKind : uint8_t {
+  kHello = 1,      // version, unit name, replica (link layer; the core never sees it)
+  kHeartbeat = 2,  // number = tick (link layer; the core ignores it)
+  kTurns = 3,      // whole turns of the log: number = log position of the first byte, lsn = records
+                   // up to the end, digest = running digest of the output up to the end, created =
+                   // epoch in which they were made, trim = log that all members hold; bytes
+  kInput = 4,      // encoded arrivals from the edge to the primary (credit and bound included);
+                   // number, lsn, trim as in kHeld. The first one of an epoch is sent even if empty
+  kClosed = 5,     // number = connection: the edge has closed it; its output queue can go
+  kAppFailed = 6,  // bytes = why: the sender of this frame has lost its application; number = the
+                   // suspect connection, 0 if none (only from the primary)
+  kHeld = 7,       // number, lsn = log that the application of this frame's sender has replayed;
+                   // trim = log that it has received
+  kExited = 8,     // number = status: the unit's application has exited and all its output is out
+  kSignal = 9,     // to the sender: number = sequence, lsn = number of an operator's signal
+  kPosition = 10,  // the exchange (exchange.h): number = end of the log received, lsn = records,
+                   // created = epoch of the last turn, trim = log replayed, digest = 1 if live, and
+                   // 2 x the suspect connection; bytes (from a live primary to the sender): what it
+                   // was fed and its log has not yet
+};
+inline constexpr uint8_t kFrameKindMax = 10;
+
+struct Frame {
+  FrameKind kind = FrameKind::kHeartbeat;
+  uint64_t epoch = 0;
+  uint64_t number = 0;
+  uint64_t lsn = 0;
+  uint64_t digest = 0;
+  uint64_t created = 0;
+  uint64_t trim = 0;
+  Bytes bytes;  // borrowed
+};
+
+}  // namespace ftrun::unit

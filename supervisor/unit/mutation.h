@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bugs that tests plant in the core to show that the simulator finds them: one for each rule.
+// Production uses none.
+#pragma once
+
+#include <cstdint>
+
+namespace ftrun::unit {
+
+enum class Mutation : uint8_t {
+  kNone = 0,
+  kForgetOpens,             // do not offer unlogged opens again after a promotion
+  kForgetData,              // nor unlogged data
+  kForgetFins,              // nor unlogged FINs
+  kForgetResets,            // nor unlogged resets
+  kForgetSignals,           // nor unlogged signals
+  kDropLateSignals,         // take a signal for a repetition when a later one was heard of
+  kForgetBound,             // nor unlogged answers to bind and listen
+  kBoundAfterOpens,         // offer these after the connections that came of them
+  kBoundAfterAdopted,       // nor tell of a listen whose sender died before its connections
+  kForgetBacklog,           // do not tell a new edge how many clients may wait
+  kForgetAccepted,          // nor the edge which of them the application has accepted
+  kForgetAcceptedBefore,    // nor a new edge
+  kReleaseOutputUnchecked,  // write output before its turn is known to be equal
+  kIgnoreDigest,            // do not compare digests
+  kReleaseInputUnlogged,    // let the kernel forget input as soon as it was relayed
+  kNeverTrim,               // keep all output in the resend queue
+  kResendFromStart,         // resend from the start of the queue, not from what is written
+  kDropUnknownAdopted,      // forget connections that were accepted just before the sender died
+  kForgetMissing,           // do not reset connections that vanished with the dead sender
+  kNoCredit,                // never tell the application that its output was written
+  kCreditTooMuch,           // credit what was released instead of what was written
+  kForgetUrgent,            // resend urgent output as if it were ordinary
+  kForgetQuarantine,        // offer the suspect's input to the survivor like all other
+  kForgetLateInput,         // do not count input that comes after the application's close
+  kCloseAsLogged,           // close as if the application had read all that it was given
+  kTrustAdoptedLock,        // take an adopted lock for what was asked for last
+  kForgetForward,           // an inner member of a chain keeps the turns to itself
+  kForgetResend,            // after a change of view, go on from the end of the own log
+  kReleaseUnheld,           // output leaves before f + 1 members hold its turn
+  kTakeOldFrames,           // heed frames of an older epoch
+  kDropNewFrames,           // drop frames of a newer epoch
+  kTrimEarly,               // forget turns that a member may still need
+  kProposeOnce,             // do not try again when a view could not be published
+  kForgetSuspicion,         // drop a suspicion that comes during a change of view
+  kFastestBounds,           // the fastest secondary bounds the primary's run-ahead
+  kForgetFed,               // offer again what a living primary was fed already
+  kTakeOverEarly,           // take the sockets before the replay has come to the end of the log
+  kGoLiveEarly,             // go live before the sender has begun anew
+  kGoLiveShort,             // go live before the log is whole
+  kForgetEarlyClose,        // forget a close at the edge of a connection that is not known yet
+  kServeBeyondTolerance,    // a fan-out goes on when more members died than it tolerates
+};
+inline constexpr int kMutations = static_cast<int>(Mutation::kServeBeyondTolerance) + 1;
+
+}  // namespace ftrun::unit

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// The simulated replica among the others: views, fences, and a dead sender's sockets. Test program
+// only.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "tests/simulation/replica.h"
+#include "tests/simulation/world.h"
+
+namespace ftrun::sim {
+
+void Replica::propose_view(const unit::View& view) {
+  const unit::View current = world_->publish(view);
+  answer_view(current);
+}
+
+void Replica::read_view() {
+  answer_view(world_->current_view());
+}
+
+// The arbiter may be slow.
+void Replica::answer_view(const unit::View& view) {
+  if (world_->random.one_in(8)) {
+    return defer([this, view] { answer_view(view); });
+  }
+  defer([this, view] { core_->on_view(view); });
+}
+
+void Replica::fence(unit::ReplicaId member) {
+  world_->note_takeover();
+  defer([this, member] {
+    if (!world_->options.skip_kill) {
+      world_->replica(member)->kill_supervisor();
+    }
+    world_->link(member, id_).clear();
+    defer([this, member] {
+      drain_shared();
+      if (!done()) {
+        core_->on_member_gone(member);
+      }
+    });
+  });
+}
+
+void Replica::bury(unit::ReplicaId member) {
+  for (const auto& socket : world_->kernel.connections) {
+    if (socket->holder == member && !socket->closed) {
+      world_->fail(
+          fmt::format("replica {} is buried with its sockets", static_cast<char>('a' + member)));
+    }
+  }
+}
+
+// ORDER: some now, the others later: this replica may die in between.
+void Replica::edge_take_over(const std::vector<unit::ReplicaId>& from) {
+  defer([this, from] {
+    take_sockets(from, world_->random.below(4));
+    defer([this, from] {
+      if (take_sockets(from, SIZE_MAX)) {
+        answer_take_over(from);
+      }
+    });
+  });
+}
+
+bool Replica::take_sockets(const std::vector<unit::ReplicaId>& from, size_t most) {
+  const auto is_from = [&from](int holder) {
+    return std::any_of(from.begin(), from.end(),
+                       [holder](unit::ReplicaId member) { return member == holder; });
+  };
+  for (const unit::ReplicaId member : from) {
+    if (!world_->replica(member)->done()) {
+      world_->fail("sockets are taken from a supervisor that lives");
+      return false;
+    }
+  }
+  for (auto& socket : world_->kernel.connections) {
+    if (!is_from(socket->holder) || socket->closed) {
+      continue;
+    }
+    if (most-- == 0) {
+      return true;
+    }
+    if (world_->lose_a_socket()) {  // it cannot be taken: it goes with the old keeper
+      socket->lost = true;
+      socket->closed = socket->server_reset = true;
+      continue;
+    }
+    socket->holder = id_;
+    taken_.push_back(socket.get());
+  }
+  return true;
+}
+
+void Replica::answer_take_over(const std::vector<unit::ReplicaId>& from) {
+  std::vector<unit::AdoptedConnection> connections;
+  for (const KernelConnection* socket : taken_) {
+    unit::AdoptedConnection adopted;
+    adopted.id = socket->tag;
+    adopted.handle = static_cast<uint64_t>(socket->number);
+    adopted.input_dropped = socket->dropped;
+    adopted.output_written = socket->out.size();
+    adopted.output_shut = socket->out_fin;
+    adopted.listener = socket->listener;
+    adopted.peer = socket->peer;
+    connections.push_back(adopted);
+  }
+  taken_.clear();
+  std::vector<unit::AdoptedListener> listeners;
+  take_listeners(from, &listeners);
+  core_->on_edge_adopted(connections, listeners);
+}
+
+void Replica::take_listeners(const std::vector<unit::ReplicaId>& from,
+                             std::vector<unit::AdoptedListener>* listeners) {
+  const auto is_from = [&from](int holder) {
+    return std::any_of(from.begin(), from.end(),
+                       [holder](unit::ReplicaId member) { return member == holder; });
+  };
+  for (KernelListener& listener : world_->kernel.listeners) {
+    if (is_from(listener.holder) && !listener.closed) {
+      listener.holder = id_;
+      listeners->push_back({listener.socket, make_address(listener.port), listener.listening});
+    }
+  }
+  std::erase_if(world_->kernel.locks, [&](const KernelLock& lock) {
+    const bool is_lost = is_from(lock.holder) && world_->lose_a_socket();
+    // Who waits for it gets it at once.
+    world_->kernel.locked_by_stranger |= is_lost && lock.held && world_->random.one_in(2);
+    return is_lost;
+  });
+  for (KernelLock& lock : world_->kernel.locks) {
+    if (is_from(lock.holder)) {
+      lock.holder = id_;
+      lock.waits = false;  // whoever waited is dead
+      listeners->push_back({.socket = lock.id, .address = {}, .ask_again = true});
+    }
+  }
+}
+
+}  // namespace ftrun::sim
