@@ -82,6 +82,7 @@ void AppPort::forget_input(uint64_t position) {
 }
 
 Result<void> AppPort::unlogged_input(std::vector<uint8_t>* input) const {
+  FTRUN_ASSERT(trails() || keeps_input());
   const size_t bytes = input_trail_.available();
   if (bytes == kRingCorrupt) {
     return Error{"input ring: impossible head"};

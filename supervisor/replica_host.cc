@@ -76,9 +76,6 @@ void Replica::feed_input(unit::Bytes arrivals) {
 // ORDER: end_member() has read what the application had published before.
 unit::Bytes Replica::fed_input() {
   const bool trails = port_->trails();
-  if (!trails && !port_->keeps_input()) {
-    return fed_input_;  // as it was when this supervisor began to serve
-  }
   const Result<void> found = port_->unlogged_input(&fed_input_);
   if (!found.ok()) {
     deferred_.push_back([this, why = found.error().message] {

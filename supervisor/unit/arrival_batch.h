@@ -4,11 +4,28 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "eventlog/arrivals.h"
 
 namespace ftrun::unit {
+
+// Calls visit(item) for each arrival in `bytes`, while it returns true. False: one does not decode.
+template <typename Visit>
+bool for_each_arrival(std::span<const uint8_t> bytes, Visit&& visit) {
+  const uint8_t* const end = bytes.data() + bytes.size();
+  bool goes_on = true;
+  for (const uint8_t* cursor = bytes.data(); goes_on && cursor != end;) {
+    Arrival item;
+    cursor = get_arrival(cursor, end, &item);
+    if (cursor == nullptr) {
+      return false;
+    }
+    goes_on = visit(item);
+  }
+  return true;
+}
 
 class ArrivalBatch {
  public:

@@ -33,6 +33,7 @@ UnitCore::Impl::Impl(const CoreConfig& config, Host* host)
   for (const ReplicaId member : routes_.fed_by(config.self)) {
     followers_.push_back({member, 0});
   }
+  followed_ = routes_.followed_by(config.self);
 }
 
 void UnitCore::Impl::send(ReplicaId to, Frame frame) {

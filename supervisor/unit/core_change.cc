@@ -30,7 +30,7 @@ void UnitCore::Impl::on_replica_suspected(ReplicaId replica, std::string_view wh
   }
   if (unit_exited_) {
     // All output is out: what is missing here will not come any more.
-    if (settled_ && working() && !app_ended_ && routes_.followed_by(config_.self) == replica) {
+    if (settled_ && working() && !app_ended_ && followed_ == replica) {
       finish(unit_status_);
     }
     return;
@@ -135,7 +135,7 @@ void UnitCore::Impl::begin_change(const View& old) {
   log_.set_members(view());
   routes_.primary = kNoReplica;
   followers_.clear();
-  donor_ = kNoReplica;
+  followed_ = donor_ = kNoReplica;
   fed_.clear();
   feeding_ = feeding_heard_ = false;
   restart_due_ = takeover_due_ = promotion_due_ = false;
@@ -151,11 +151,7 @@ void UnitCore::Impl::on_member_gone(ReplicaId member) {
 
 void UnitCore::Impl::tell_position() {
   position_told_ = true;
-  Bytes fed;
-  if (live_) {
-    fed = host_->fed_input();
-    serves_itself_ = true;
-  }
+  const Bytes fed = live_ && !is_sender() ? host_->fed_input() : Bytes();
   const Position own{log_.end(), log_.lsn(), log_.created(), outbox_.marked(), live_, suspect_};
   exchange_.note(config_.self, own);
   Frame frame;
@@ -219,18 +215,23 @@ void UnitCore::Impl::settle() {
 }
 
 void UnitCore::Impl::follow(const Settlement& settlement) {
+  // A follower may hold what this member is still to be sent.
   const auto add = [this](ReplicaId member) {
-    const uint64_t held = mutated(Mutation::kForgetResend) ? log_.end() : exchange_.of(member).end;
-    followers_.push_back({member, std::min(held, log_.end())});
+    const uint64_t end = exchange_.of(member).end;
+    if (!log_.goes_on_from(end)) {
+      return protocol_error(
+          member,
+          fmt::format("stands at log position {}, where no turns begin that are kept", end));
+    }
+    followers_.push_back({member, mutated(Mutation::kForgetResend) ? log_.end() : end});
   };
   for (const ReplicaId member : routes_.fed_by(config_.self)) {
     add(member);
-    // It may hold what this member is still to be sent.
-    followers_.back().cursor = std::max(followers_.back().cursor, exchange_.of(member).end);
   }
   if (settlement.donor == config_.self) {
     add(settlement.primary);
   }
+  followed_ = routes_.followed_by(config_.self);
   donor_ = is_primary() ? settlement.donor : kNoReplica;
   feed_followers({});
 }
@@ -266,6 +267,7 @@ bool UnitCore::Impl::restart() {
   }
   if (live_) {
     const Bytes fed = host_->fed_input();
+    serves_itself_ = true;
     fed_.assign(fed.begin(), fed.end());
   } else if (log_.end() < settlement_.end) {
     return false;
@@ -273,14 +275,15 @@ bool UnitCore::Impl::restart() {
   restart_due_ = false;
   arrivals_.clear();
   streams_.restart();
-  const uint8_t* cursor = fed_.data();
-  const uint8_t* const end = cursor + fed_.size();
-  std::string problem;
-  while (cursor != end && problem.empty() && !mutated(Mutation::kForgetFed)) {
-    Arrival item;
-    cursor = get_arrival(cursor, end, &item);
-    problem = cursor == nullptr ? "input that does not decode" : streams_.note_fed(item);
+  if (mutated(Mutation::kForgetFed)) {
+    fed_.clear();
   }
+  std::string problem;
+  const bool decodes = for_each_arrival(fed_, [&](const Arrival& item) {
+    problem = streams_.note_fed(item);
+    return problem.empty();
+  });
+  problem = decodes ? problem : "input that does not decode";
   fed_.clear();
   if (!problem.empty()) {
     live_ ? fail_application("invalid_input", problem) : protocol_error(routes_.primary, problem);

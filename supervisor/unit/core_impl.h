@@ -170,9 +170,10 @@ struct UnitCore::Impl {
     uint64_t cursor;  // turns from here on have not been sent to it
   };
   std::vector<Follower> followers_;
-  ReplicaId donor_ = kNoReplica;  // whose turns are taken until the own log is whole
-  bool log_broken_ = false;       // the log cannot be followed any further
-  uint64_t trimmed_by_all_ = 0;   // as told by the primary
+  ReplicaId followed_ = kNoReplica;  // whose turns are taken
+  ReplicaId donor_ = kNoReplica;     // whose turns are taken until the own log is whole
+  bool log_broken_ = false;          // the log cannot be followed any further
+  uint64_t trimmed_by_all_ = 0;      // as told by the primary
   uint64_t reported_replayed_ = 0;
   uint64_t reported_received_ = 0;
   uint64_t receipted_ = 0;  // log whose receipt the sender was told of

@@ -108,7 +108,7 @@ void UnitCore::Impl::on_turns_frame(ReplicaId from, const Frame& frame) {
   if (config_.sender_serves_primary) {
     return protocol_error(from, "turns in a frame, where they come through the ring");
   }
-  if (from != routes_.followed_by(config_.self) && from != donor_) {
+  if (from != followed_ && from != donor_) {
     return protocol_error(from, "turns, from a member that is not followed");
   }
   trimmed_by_all_ = std::max(trimmed_by_all_, frame.trim);
@@ -190,22 +190,21 @@ size_t UnitCore::Impl::note_turn(Bytes log, std::string* problem) {
 }
 
 std::string UnitCore::Impl::note_arrivals(const Record& record) {
-  const uint8_t* cursor = record.payload;
-  const uint8_t* const end = cursor + record.length;
   uint64_t count = 0;
+  std::string problem;
   logged_input_bytes_ += record.length;
-  for (; cursor != end; ++count) {
-    Arrival item;
-    cursor = get_arrival(cursor, end, &item);
-    if (cursor == nullptr) {
-      return "an arrival that does not decode";
-    }
-    std::string problem = streams_.note(item);
-    if (!problem.empty()) {
-      return problem;
-    }
+  const bool decodes = for_each_arrival({record.payload, record.length}, [&](const Arrival& item) {
+    ++count;
+    problem = streams_.note(item);
+    return problem.empty();
+  });
+  if (!decodes) {
+    return "an arrival that does not decode";
   }
-  return count == record.count ? "" : fmt::format("{} arrivals, not {}", count, record.count);
+  if (problem.empty() && count != record.count) {
+    problem = fmt::format("{} arrivals, not {}", count, record.count);
+  }
+  return problem;
 }
 
 // --- what may leave ---
@@ -305,13 +304,8 @@ void UnitCore::Impl::on_input_frame(ReplicaId from, const Frame& frame) {
   if (!note_progress(from, frame)) {
     return;
   }
-  for (const uint8_t* cursor = frame.bytes.data();
-       cursor != frame.bytes.data() + frame.bytes.size();) {
-    Arrival item;
-    cursor = get_arrival(cursor, frame.bytes.data() + frame.bytes.size(), &item);
-    if (cursor == nullptr) {
-      return protocol_error(from, "input that does not decode");
-    }
+  if (!for_each_arrival(frame.bytes, [](const Arrival&) { return true; })) {
+    return protocol_error(from, "input that does not decode");
   }
   if (!app_ended_ && !frame.bytes.empty()) {
     host_->feed_input(frame.bytes);

@@ -20,13 +20,17 @@ void Log::append(const Turns& turns) {
   bytes_.push(turns.bytes.data(), turns.bytes.size());
 }
 
+const Log::Batch* Log::find(uint64_t position) const {
+  const Batch* const last = batches_.data() + batches_.size();
+  const Batch* const batch =
+      std::lower_bound(batches_.data(), last, position,
+                       [](const Batch& each, uint64_t at) { return each.begin < at; });
+  return batch != last && batch->begin == position ? batch : nullptr;
+}
+
 Turns Log::batch_at(uint64_t position) const {
-  FTRUN_ASSERT(position >= start_ && position < end_);
-  const Batch* const first = batches_.data();
-  const Batch* const last = first + batches_.size();
-  const Batch* const batch = std::lower_bound(
-      first, last, position, [](const Batch& each, uint64_t at) { return each.begin < at; });
-  FTRUN_ASSERT(batch != last && batch->begin == position);
+  const Batch* const batch = find(position);
+  FTRUN_ASSERT(batch != nullptr);
   return {batch->begin,
           batch->lsn,
           batch->digest,

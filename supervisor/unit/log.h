@@ -35,13 +35,15 @@ class Log {
   uint64_t end() const { return end_; }
   uint64_t lsn() const { return lsn_; }
   uint64_t created() const { return created_; }  // of the last turn; 0: there is none
-  uint64_t kept_from() const { return start_; }
   size_t kept_bytes() const { return bytes_.size(); }
 
   // REQUIRES: turns.begin == end().
   void append(const Turns& turns);
-  // The kept batch that begins there. REQUIRES: kept_from() <= position < end(), the end of a
-  // batch.
+  // Whether somebody who stands there can be sent what follows: it is kept, and begins a batch.
+  bool goes_on_from(uint64_t position) const {
+    return position >= end_ || find(position) != nullptr;
+  }
+  // The kept batch that begins there. REQUIRES: goes_on_from(position), position < end().
   Turns batch_at(uint64_t position) const;
   // Forgets what is before `position`, in whole batches.
   void trim(uint64_t position);
@@ -55,7 +57,6 @@ class Log {
   uint64_t received(ReplicaId member) const {
     return member == self_ ? end_ : members_[member].received;
   }
-  uint64_t replayed(ReplicaId member) const { return members_[member].replayed; }
   // The log up to here is held by `count` members. REQUIRES: 1 <= count <= members of the view.
   uint64_t held_by(size_t count) const;
   // What every member has received.
@@ -76,6 +77,8 @@ class Log {
     uint64_t received = 0;
     uint64_t replayed = 0;
   };
+
+  const Batch* find(uint64_t position) const;  // nullptr: no kept batch begins there
 
   const ReplicaId self_;
   const bool keeps_;

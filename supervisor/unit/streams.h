@@ -108,6 +108,7 @@ class Streams {
   std::string note_bound(const Arrival& item);
   std::string learn_answer(const Arrival& item, bool is_new);
   std::string learn(Connection* connection, const Arrival& item);
+  static void note_passed(Connection* connection, const Arrival& item);
   std::string note_logged(Connection* connection, const Arrival& item);
   std::string insert(const Arrival& item);
 
@@ -152,10 +153,11 @@ class Streams {
   std::vector<ConnectionId> held_anew_;     // of which the edge is to be told by flush()
   Address quarantined_;                     // where it came from; length 0: nowhere
 
-  // An arrival found in turns that are being noted, and what its connection was before.
+  // An arrival found in turns that are being noted, and what its connection was before. While turns
+  // are being noted no connection goes, so that slots name them.
   struct Noted {
     ArrivalKind kind;
-    uint32_t id;
+    uint32_t id;  // slot of the connection; the signal's sequence number; the socket
     bool inserted;
     Progress before;
   };

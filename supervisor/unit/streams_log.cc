@@ -30,7 +30,7 @@ std::string Streams::note(const Arrival& item) {
                ? ""  // closed meanwhile
                : fmt::format("an arrival of connection {}, which was never opened", item.id);
   }
-  noted_.push_back({item.kind, item.id, false, *connection});
+  noted_.push_back({item.kind, connections_.slot_of(*connection), false, *connection});
   if (!knows_input_) {
     std::string problem = learn(connection, item);
     if (!problem.empty()) {
@@ -65,7 +65,7 @@ std::string Streams::note_open(const Arrival& item) {
   if (connection == nullptr || connection->open_logged) {
     return fmt::format("an open of connection {} that was not received", item.id);
   }
-  noted_.push_back({item.kind, item.id, !knows_input_, *connection});
+  noted_.push_back({item.kind, connections_.slot_of(*connection), !knows_input_, *connection});
   connection->open_passed = connection->open_logged = true;
   return "";
 }
@@ -84,7 +84,9 @@ std::string Streams::learn_answer(const Arrival& item, bool is_new) {
     unanswered_.erase(closed);
     return "";
   }
-  if (socket == nullptr && live_) {
+  // In turns of the own application: it has asked before. What it was fed it may have yet to ask
+  // for, when it was promoted and still replays.
+  if (socket == nullptr && live_ && is_new) {
     return fmt::format("an answer for socket {}, which was never bound", item.id);
   }
   if (socket == nullptr) {
@@ -101,37 +103,44 @@ std::string Streams::learn_answer(const Arrival& item, bool is_new) {
 
 // What the member with the edge has passed on. Input counts also for a connection that the
 // application has closed: the edge had not heard of the close then.
-std::string Streams::learn(Connection* connection, const Arrival& item) {
+void Streams::note_passed(Connection* connection, const Arrival& item) {
   switch (item.kind) {
+    case ArrivalKind::kOpen:
+      connection->open_passed = true;
+      return;
     case ArrivalKind::kData:
-      if (connection->fin_seen) {
-        return fmt::format("connection {}: input after its FIN", item.id);
-      }
-      if (!connection->closed || !mutated(Mutation::kForgetLateInput)) {
-        connection->received += item.length;
-      }
-      return "";
+      connection->received += item.length;
+      return;
     case ArrivalKind::kFin:
-      if (connection->fin_seen) {
-        return fmt::format("connection {}: a second FIN", item.id);
-      }
       connection->fin_seen = connection->fin_passed = true;
       connection->fin_position = connection->received;
-      return "";
+      return;
     case ArrivalKind::kReset:
       connection->reset_seen = connection->reset_passed = true;
       connection->reset_error = static_cast<int>(item.value);
-      return "";
+      return;
     case ArrivalKind::kCredit:
-      if (live_ && item.value > connection->released) {
-        return fmt::format("connection {}: output written up to {}, of {}", item.id, item.value,
-                           connection->released);
-      }
       connection->written = std::max(connection->written, item.value);
-      return "";
+      return;
     default:
-      return "";
+      return;
   }
+}
+
+std::string Streams::learn(Connection* connection, const Arrival& item) {
+  const bool is_data = item.kind == ArrivalKind::kData;
+  if (connection->fin_seen && (is_data || item.kind == ArrivalKind::kFin)) {
+    return fmt::format("connection {}: {}", item.id,
+                       is_data ? "input after its FIN" : "a second FIN");
+  }
+  if (item.kind == ArrivalKind::kCredit && live_ && item.value > connection->released) {
+    return fmt::format("connection {}: output written up to {}, of {}", item.id, item.value,
+                       connection->released);
+  }
+  if (!is_data || !connection->closed || !mutated(Mutation::kForgetLateInput)) {
+    note_passed(connection, item);
+  }
+  return "";
 }
 
 std::string Streams::note_logged(Connection* connection, const Arrival& item) {
@@ -168,6 +177,7 @@ std::string Streams::note_logged(Connection* connection, const Arrival& item) {
 }
 
 void Streams::settle(uint64_t end) {
+  const size_t first = unheld_.size();
   for (const Noted& note : noted_) {
     if (note.kind == ArrivalKind::kSignal) {
       signals_->note_logged(note.id);
@@ -176,21 +186,17 @@ void Streams::settle(uint64_t end) {
         socket->answers_logged = std::min(socket->answers_logged + 1, socket->answers);
       }
     } else if (note.kind == ArrivalKind::kData && has_edge_) {
-      Connection* connection = connections_.find(note.id);
-      if (connection != nullptr && !connection->in_held_list) {
-        connection->in_held_list = true;  // once for these turns
-        unheld_.push({end, connections_.slot_of(*connection), note.id, connection->logged});
+      Connection& connection = connections_.at(note.id);
+      if (!connection.in_held_list) {
+        connection.in_held_list = true;  // once for these turns
+        unheld_.push({end, note.id, connection.id, connection.logged});
       }
     } else if (note.kind == ArrivalKind::kCredit && !has_edge_) {
-      if (Connection* connection = connections_.find(note.id); connection != nullptr) {
-        trim_resend(connection);
-      }
+      trim_resend(&connections_.at(note.id));
     }
   }
-  for (const Noted& note : noted_) {
-    if (Connection* connection = connections_.find(note.id); connection != nullptr) {
-      connection->in_held_list = false;
-    }
+  for (size_t i = first; i < unheld_.size(); ++i) {
+    connections_.at(unheld_.data()[i].slot).in_held_list = false;
   }
   noted_.clear();
 }
@@ -207,14 +213,11 @@ void Streams::undo() {
       }
       continue;
     }
-    Connection* const connection = connections_.find(note->id);
-    if (connection == nullptr) {
-      continue;
-    }
+    Connection& connection = connections_.at(note->id);
     if (note->inserted) {
-      connections_.erase(*connection);
+      connections_.erase(connection);
     } else {
-      static_cast<Progress&>(*connection) = note->before;
+      static_cast<Progress&>(connection) = note->before;
     }
   }
   noted_.clear();

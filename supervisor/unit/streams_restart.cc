@@ -78,27 +78,9 @@ std::string Streams::note_fed(const Arrival& item) {
                ? ""  // closed meanwhile
                : fmt::format("was fed input of connection {}, which was never opened", item.id);
   }
-  switch (item.kind) {
-    case ArrivalKind::kOpen:
-      connection->open_passed = true;
-      break;
-    case ArrivalKind::kData:
-      connection->received += item.length;
-      break;
-    case ArrivalKind::kFin:
-      connection->fin_seen = connection->fin_passed = true;
-      connection->fin_position = connection->received;
-      break;
-    case ArrivalKind::kReset:
-      connection->reset_seen = connection->reset_passed = true;
-      connection->reset_error = static_cast<int>(item.value);
-      break;
-    case ArrivalKind::kCredit:
-      connection->written = std::max(connection->written, item.value);
-      connection->relayed = std::max(connection->relayed, item.value);
-      break;
-    default:
-      break;
+  note_passed(connection, item);
+  if (item.kind == ArrivalKind::kCredit) {
+    connection->relayed = std::max(connection->relayed, item.value);
   }
   return "";
 }

@@ -10,6 +10,12 @@
 
 namespace ftrun::sim {
 
+namespace {
+bool is_one_of(int holder, const std::vector<unit::ReplicaId>& members) {
+  return std::find(members.begin(), members.end(), holder) != members.end();
+}
+}  // namespace
+
 void Replica::propose_view(const unit::View& view) {
   const unit::View current = world_->publish(view);
   answer_view(current);
@@ -65,10 +71,6 @@ void Replica::edge_take_over(const std::vector<unit::ReplicaId>& from) {
 }
 
 bool Replica::take_sockets(const std::vector<unit::ReplicaId>& from, size_t most) {
-  const auto is_from = [&from](int holder) {
-    return std::any_of(from.begin(), from.end(),
-                       [holder](unit::ReplicaId member) { return member == holder; });
-  };
   for (const unit::ReplicaId member : from) {
     if (!world_->replica(member)->done()) {
       world_->fail("sockets are taken from a supervisor that lives");
@@ -76,7 +78,7 @@ bool Replica::take_sockets(const std::vector<unit::ReplicaId>& from, size_t most
     }
   }
   for (auto& socket : world_->kernel.connections) {
-    if (!is_from(socket->holder) || socket->closed) {
+    if (!is_one_of(socket->holder, from) || socket->closed) {
       continue;
     }
     if (most-- == 0) {
@@ -114,24 +116,20 @@ void Replica::answer_take_over(const std::vector<unit::ReplicaId>& from) {
 
 void Replica::take_listeners(const std::vector<unit::ReplicaId>& from,
                              std::vector<unit::AdoptedListener>* listeners) {
-  const auto is_from = [&from](int holder) {
-    return std::any_of(from.begin(), from.end(),
-                       [holder](unit::ReplicaId member) { return member == holder; });
-  };
   for (KernelListener& listener : world_->kernel.listeners) {
-    if (is_from(listener.holder) && !listener.closed) {
+    if (is_one_of(listener.holder, from) && !listener.closed) {
       listener.holder = id_;
       listeners->push_back({listener.socket, make_address(listener.port), listener.listening});
     }
   }
   std::erase_if(world_->kernel.locks, [&](const KernelLock& lock) {
-    const bool is_lost = is_from(lock.holder) && world_->lose_a_socket();
+    const bool is_lost = is_one_of(lock.holder, from) && world_->lose_a_socket();
     // Who waits for it gets it at once.
     world_->kernel.locked_by_stranger |= is_lost && lock.held && world_->random.one_in(2);
     return is_lost;
   });
   for (KernelLock& lock : world_->kernel.locks) {
-    if (is_from(lock.holder)) {
+    if (is_one_of(lock.holder, from)) {
       lock.holder = id_;
       lock.waits = false;  // whoever waited is dead
       listeners->push_back({.socket = lock.id, .address = {}, .ask_again = true});

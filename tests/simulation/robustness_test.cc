@@ -406,6 +406,29 @@ TEST(Quarantine, WhoIsKeptAwayDoesNotCountAgainstTheBacklog) {
   EXPECT_EQ(host.accepted, (std::vector<ConnectionId>{2, 4}));
 }
 
+TEST(Primary, SuspectsAFollowerThatStandsInsideATurn) {
+  IdleHost host;
+  unit::CoreConfig config = config_for(kA);
+  config.view = {1, {kA, kB, kC}, kC};
+  unit::UnitCore core(config, &host);
+  const std::vector<uint8_t> turns(3, static_cast<uint8_t>(RecordKind::kTurnEndIdle));
+  core.on_app_mark(3, 3, 0);
+  core.on_app_turns(turns, 3, 0);
+  core.on_replica_suspected(kC, "dead", unit::Suspicion::kFailed);
+  core.on_view(host.proposed);
+  core.on_member_gone(kC);
+  unit::Frame frame;
+  frame.kind = unit::FrameKind::kPosition;
+  frame.epoch = 2;
+  frame.number = 2;
+  frame.lsn = 2;
+  frame.created = 1;
+  EXPECT_TRUE(core.on_frame(kB, frame));
+  EXPECT_NE(host.events.find("protocol: replica b: stands at log position 2"), std::string::npos)
+      << host.events;
+  EXPECT_EQ(host.proposed, (unit::View{3, {kA}, kA}));
+}
+
 TEST(Views, LoserStopsAndKillsNobody) {
   IdleHost host;
   unit::UnitCore core(config_for(kB), &host);
