@@ -24,13 +24,22 @@ bool may_write(long flags) {
   return flags >= 0 && (flags & O_ACCMODE) != O_RDONLY && (flags & O_PATH) == 0;
 }
 
-// The offset at `address`, if there is one. 0 or -errno.
-long offset_in(long address, int64_t* offset) {
+// The offset at `address`, if there is one.
+bool offset_in(long address, int64_t* offset) {
   *offset = -1;
-  if (address == 0) {
-    return 0;
-  }
-  return get_in(offset, pointer(address)) ? 0 : -EFAULT;
+  return address == 0 || get_in(offset, pointer(address));
+}
+
+// Both calls name two places by descriptor and address of an offset: a[0] to a[3]. 0 or -errno.
+long offsets_in(const long* a, Place* in, Place* out) {
+  return offset_in(a[1], &in->offset) && offset_in(a[3], &out->offset) ? 0 : -EFAULT;
+}
+
+// And tell how far they have come, which is their result otherwise.
+long give_offsets(const long* a, const Place& in, const Place& out, long result) {
+  const bool given = (a[1] == 0 || put_out(pointer(a[1]), in.offset)) &&
+                     (a[3] == 0 || put_out(pointer(a[3]), out.offset));
+  return given ? result : -EFAULT;
 }
 
 // --- splice ---
@@ -153,10 +162,7 @@ long do_splice(long number, const long* a) {
   Splice call = {{in, -1}, {out, -1}, 0, 0};
   long error = check_splice(in, a[1] != 0, out, a[3] != 0);
   if (error == 0) {
-    error = offset_in(a[1], &call.in.offset);
-  }
-  if (error == 0) {
-    error = offset_in(a[3], &call.out.offset);
+    error = offsets_in(a, &call.in, &call.out);
   }
   if (error != 0) {
     return error;
@@ -181,11 +187,7 @@ long do_splice(long number, const long* a) {
     call.out_flags |= is_pipe(out) ? MSG_DONTWAIT : 0;
     doors_between_parts(number);
   } while (result > 0 && done < length);
-  if ((a[1] != 0 && !put_out(pointer(a[1]), call.in.offset)) ||
-      (a[3] != 0 && !put_out(pointer(a[3]), call.out.offset))) {
-    return -EFAULT;
-  }
-  return done > 0 ? done : result;
+  return give_offsets(a, call.in, call.out, done > 0 ? done : result);
 }
 
 long do_copy_file_range(long number, const long* a) {
@@ -196,10 +198,7 @@ long do_copy_file_range(long number, const long* a) {
       (descriptor_flags(out.fd) & O_PATH) != 0) {
     return -EBADF;
   }
-  long error = offset_in(a[1], &in.offset);
-  if (error == 0) {
-    error = offset_in(a[3], &out.offset);
-  }
+  const long error = offsets_in(a, &in, &out);
   if (error != 0 || a[5] != 0) {
     return error != 0 ? error : -EINVAL;
   }
@@ -220,11 +219,7 @@ long do_copy_file_range(long number, const long* a) {
     done += result;
     doors_between_parts(number);
   }
-  if ((a[1] != 0 && !put_out(pointer(a[1]), in.offset)) ||
-      (a[3] != 0 && !put_out(pointer(a[3]), out.offset))) {
-    return -EFAULT;
-  }
-  return done > 0 ? done : result;
+  return give_offsets(a, in, out, done > 0 ? done : result);
 }
 
 }  // namespace ftrun::shim
