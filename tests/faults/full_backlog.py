@@ -7,7 +7,6 @@ backlog allows, before the kill and after it; when it goes on, all are served. P
 only.
 """
 
-import argparse
 import concurrent.futures
 import os
 import random
@@ -48,7 +47,7 @@ def is_connected(client):
         return False
 
 
-class FullBacklog(unittest.TestCase):
+class FullBacklog(harness.KillsOfEachProcess, unittest.TestCase):
     def ask(self, client, line):
         client.settimeout(PATIENCE_S)
         client.sendall(line)
@@ -89,28 +88,6 @@ class FullBacklog(unittest.TestCase):
             for word in ("diverged", "is reset", "listener_lost", "refused"):
                 self.assertNotIn(word, events)
 
-    def test_nobody_dies(self):
-        self.kill(None)
-
-    def test_primary_app(self):
-        self.kill("primary-app")
-
-    def test_primary_supervisor(self):
-        self.kill("primary-supervisor")
-
-    def test_sender_app(self):
-        self.kill("sender-app")
-
-    def test_sender_supervisor(self):
-        self.kill("sender-supervisor")
-
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--build", default=BUILD)
-    parser.add_argument("--serve", type=int)
-    arguments, rest = parser.parse_known_args()
-    if arguments.serve is not None:
-        serve(arguments.serve)
-    BUILD = os.path.abspath(arguments.build)
-    unittest.main(argv=[sys.argv[0], *rest], verbosity=2)
+    harness.run_tests(globals())

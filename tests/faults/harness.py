@@ -82,14 +82,37 @@ def accepts(port):
         return False
 
 
+class KillsOfEachProcess:
+    """The tests of a case whose `kill(victim)` checks a unit that loses one process; None: none."""
+
+    def test_nobody_dies(self):
+        self.kill(None)
+
+    def test_primary_app(self):
+        self.kill("primary-app")
+
+    def test_primary_supervisor(self):
+        self.kill("primary-supervisor")
+
+    def test_sender_app(self):
+        self.kill("sender-app")
+
+    def test_sender_supervisor(self):
+        self.kill("sender-supervisor")
+
+
 def run_tests(module):
     """The unittest cases of a test program. `module` is its globals(): BUILD, and AS_USER where it
-    has one, come from the command line."""
+    has one, come from the command line. Where it has `serve`, --serve PORT is its server instead."""
     parser = argparse.ArgumentParser(description=module["__doc__"].splitlines()[0])
     parser.add_argument("--build", default=module["BUILD"])
     if "AS_USER" in module:
         parser.add_argument("--as-user", action="store_true", help="run the units unprivileged")
+    if "serve" in module:
+        parser.add_argument("--serve", type=int, metavar="PORT", help="be the server")
     options, rest = parser.parse_known_args()
+    if getattr(options, "serve", None) is not None:
+        module["serve"](options.serve)
     module["BUILD"] = os.path.abspath(options.build)
     if "AS_USER" in module:
         module["AS_USER"] = options.as_user

@@ -100,7 +100,7 @@ class Load(threading.Thread):
                 self.problem = None
 
 
-class UrgentData(unittest.TestCase):
+class UrgentData(harness.KillsOfEachProcess, unittest.TestCase):
     def load(self, server):
         loads = [Load(server.port, number) for number in range(CLIENTS)]
         for load in loads:
@@ -145,21 +145,6 @@ class UrgentData(unittest.TestCase):
             events = unit.ctl("events").stdout
             for word in ("diverged", "is reset", "refused"):
                 self.assertNotIn(word, events)
-
-    def test_nobody_dies(self):
-        self.kill(None)
-
-    def test_primary_app(self):
-        self.kill("primary-app")
-
-    def test_primary_supervisor(self):
-        self.kill("primary-supervisor")
-
-    def test_sender_app(self):
-        self.kill("sender-app")
-
-    def test_sender_supervisor(self):
-        self.kill("sender-supervisor")
 
 
 if __name__ == "__main__":

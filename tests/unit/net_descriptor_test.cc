@@ -13,27 +13,14 @@
 
 #include "eventlog/limits.h"
 #include "tests/unit/fake_env.h"
+#include "tests/unit/listener_fixture.h"
 
 namespace ftrun::shim {
 namespace {
 
 using fake::env;
 
-class NetDescriptorTest : public testing::Test {
- protected:
-  void SetUp() override {
-    fake::reset();
-    listener_ = fake::listening_socket();
-    listener_id_ = fake::last_bound_socket();
-  }
-  void TearDown() override { net_close(listener_); }
-  fake::Connection connect(int flags = SOCK_NONBLOCK) {
-    return fake::connect_to(listener_, listener_id_, flags);
-  }
-
-  int listener_ = -1;
-  uint32_t listener_id_ = 0;
-};
+class NetDescriptorTest : public ListenerTest {};
 
 TEST_F(NetDescriptorTest, DupSharesTheDescriptionNotTheNumber) {
   const auto c = connect();

@@ -8,23 +8,35 @@
 
 #include "eventlog/limits.h"
 #include "tests/unit/fake_env.h"
+#include "tests/unit/listener_fixture.h"
 
 namespace ftrun::shim {
 namespace {
 
 using fake::env;
 
-class NetListenTest : public testing::Test {
+class NetListenTest : public ListenerTest {
  protected:
-  void SetUp() override {
-    fake::reset();
-    listener_ = fake::listening_socket();
-    listener_id_ = fake::last_bound_socket();
+  // The edge's answer to a bind or listen.
+  static void put_answer(uint32_t socket, int error) {
+    fake::QueuedArrival answer;
+    answer.item.kind = ArrivalKind::kBound;
+    answer.item.id = socket;
+    answer.item.value = static_cast<uint64_t>(error);
+    env().arrivals.push_back(answer);
   }
-  void TearDown() override { net_close(listener_); }
-
-  int listener_ = -1;
-  uint32_t listener_id_ = 0;
+  // The edge has the port in use for somebody else, until grant_binds().
+  static void refuse_binds() {
+    env().answer_binds = false;
+    env().when_idle = [] {
+      put_answer(fake::last_bound_socket(), EADDRINUSE);
+      return true;
+    };
+  }
+  static void grant_binds() {
+    env().when_idle = nullptr;
+    env().answer_binds = true;
+  }
 };
 
 TEST_F(NetListenTest, BindAsksTheEdgeAndListenAnnounces) {
@@ -44,20 +56,11 @@ TEST_F(NetListenTest, BindAsksTheEdgeAndListenAnnounces) {
 
 TEST_F(NetListenTest, BindErrorsComeFromTheEdge) {
   const int fd = static_cast<int>(net_socket(AF_INET, SOCK_STREAM, 0));
-  env().answer_binds = false;
-  env().when_idle = [] {
-    fake::QueuedArrival answer;
-    answer.item.kind = ArrivalKind::kBound;
-    answer.item.id = fake::last_bound_socket();
-    answer.item.value = EADDRINUSE;
-    env().arrivals.push_back(answer);
-    return true;
-  };
+  refuse_binds();
   sockaddr_in in = {};
   in.sin_family = AF_INET;
   EXPECT_EQ(net_bind(fd, reinterpret_cast<sockaddr*>(&in), sizeof(in)), -EADDRINUSE);
-  env().when_idle = nullptr;
-  env().answer_binds = true;
+  grant_binds();
   EXPECT_EQ(net_bind(fd, reinterpret_cast<sockaddr*>(&in), sizeof(in)), 0);
   EXPECT_EQ(net_bind(fd, reinterpret_cast<sockaddr*>(&in), sizeof(in)), -EINVAL);
   EXPECT_EQ(net_bind(fd, reinterpret_cast<sockaddr*>(&in), 4), -EINVAL);
@@ -85,19 +88,10 @@ TEST_F(NetListenTest, ListenErrorsComeFromTheEdge) {
   sockaddr_in in = {};
   in.sin_family = AF_INET;
   EXPECT_EQ(net_bind(fd, reinterpret_cast<sockaddr*>(&in), sizeof(in)), 0);
-  env().answer_binds = false;
-  env().when_idle = [] {
-    fake::QueuedArrival answer;
-    answer.item.kind = ArrivalKind::kBound;
-    answer.item.id = fake::last_bound_socket();
-    answer.item.value = EADDRINUSE;
-    env().arrivals.push_back(answer);
-    return true;
-  };
+  refuse_binds();
   EXPECT_EQ(net_listen(fd, 5), -EADDRINUSE);
   EXPECT_EQ(net_accept(fd, nullptr, nullptr, 0), -EINVAL);
-  env().when_idle = nullptr;
-  env().answer_binds = true;
+  grant_binds();
   EXPECT_EQ(net_listen(fd, 5), 0);
   EXPECT_EQ(net_close(fd), 0);
 }
@@ -120,10 +114,7 @@ TEST_F(NetListenTest, AnInterruptedListenIsJoinedNotRepeated) {
 TEST_F(NetListenTest, AShutdownEndsTheWaitOfARepeatedListen) {
   env().answer_binds = false;
   const auto answer = [](uint32_t socket) {
-    fake::QueuedArrival arrival;
-    arrival.item.kind = ArrivalKind::kBound;
-    arrival.item.id = socket;
-    env().arrivals.push_back(arrival);
+    put_answer(socket, 0);
     fake::run_threads();
   };
   long again = -1;

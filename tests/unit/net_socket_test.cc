@@ -16,23 +16,15 @@
 
 #include "eventlog/limits.h"
 #include "tests/unit/fake_env.h"
+#include "tests/unit/listener_fixture.h"
 
 namespace ftrun::shim {
 namespace {
 
 using fake::env;
 
-class NetSocketTest : public testing::Test {
+class NetSocketTest : public ListenerTest {
  protected:
-  void SetUp() override {
-    fake::reset();
-    listener_ = fake::listening_socket();
-    listener_id_ = fake::last_bound_socket();
-  }
-  void TearDown() override { net_close(listener_); }
-  fake::Connection connect(int flags = SOCK_NONBLOCK) {
-    return fake::connect_to(listener_, listener_id_, flags);
-  }
   // Connections that the edge is to reset when they are closed.
   static std::vector<uint32_t> resets() {
     std::vector<uint32_t> ids;
@@ -43,9 +35,6 @@ class NetSocketTest : public testing::Test {
     }
     return ids;
   }
-
-  int listener_ = -1;
-  uint32_t listener_id_ = 0;
 };
 
 TEST_F(NetSocketTest, RefusesOtherFamiliesWithANotice) {
