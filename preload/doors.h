@@ -44,34 +44,63 @@ long doors_replay_choice(long number, void* payload, size_t capacity);
 // A secondary: the result of the choice that stands here in the log, which stays there.
 long doors_peek_choice(long number);
 
-// A choice: `function()` makes the call and puts `size` bytes at `payload`, unless it fails.
+// A choice, then the deed: the primary's `function()` is both, and puts `size` bytes at `payload`
+// unless it fails; a replica that has all this from the log makes up for the deed with
+// `follow(result)`, unless the call failed, so that its own kernel has what the primary's has.
+// ORDER: how the choice came decides who acts, not a question before or after it: a replica may go
+// live at this very choice, and would then do nothing, or everything twice.
 // PERF: inline down to the system call. After one the processor predicts no return address (the
 // kernel's mitigations use up the return stack): each return on the way back costs some ns.
-template <typename F>
-inline long choose(long number, void* payload, size_t size, F&& function) {
-  if (!doors_are_live()) {
-    return doors_replay_choice(number, payload, size);
+template <typename F, typename G>
+inline long choose_and_follow(long number, void* payload, size_t size, F&& function, G&& follow) {
+  if (doors_are_live()) {
+    const long result = function();
+    return doors_log_choice(number, result, payload, is_error(result) ? 0 : size);
   }
-  const long result = function();
-  return doors_log_choice(number, result, payload, is_error(result) ? 0 : size);
+  const long result = doors_replay_choice(number, payload, size);
+  if (!is_error(result)) {
+    follow(result);
+  }
+  return result;
 }
 // The same without a payload.
+template <typename F, typename G>
+inline long choose_and_follow(long number, F&& function, G&& follow) {
+  return choose_and_follow(number, nullptr, 0, static_cast<F&&>(function),
+                           static_cast<G&&>(follow));
+}
+// The same where the result says how many bytes there are. `capacity` 0: they are not logged.
+template <typename F, typename G>
+inline long choose_counted_and_follow(long number, void* payload, size_t capacity, F&& function,
+                                      G&& follow) {
+  if (doors_are_live()) {
+    const long result = function();
+    return doors_log_choice(number, result, payload,
+                            result > 0 && capacity != 0 ? static_cast<size_t>(result) : 0);
+  }
+  const long result = doors_replay_choice(number, payload, capacity);
+  if (!is_error(result)) {
+    follow(result);
+  }
+  return result;
+}
+
+// A choice that leaves nothing behind in the kernel: the three forms as above.
+template <typename F>
+inline long choose(long number, void* payload, size_t size, F&& function) {
+  return choose_and_follow(number, payload, size, static_cast<F&&>(function), [](long) {});
+}
 template <typename F>
 inline long choose(long number, F&& function) {
   return choose(number, nullptr, 0, static_cast<F&&>(function));
 }
-// The same where the result says how many bytes there are. `capacity` 0: they are not logged.
 template <typename F>
 inline long choose_counted(long number, void* payload, size_t capacity, F&& function) {
-  if (!doors_are_live()) {
-    return doors_replay_choice(number, payload, capacity);
-  }
-  const long result = function();
-  return doors_log_choice(number, result, payload,
-                          result > 0 && capacity != 0 ? static_cast<size_t>(result) : 0);
+  return choose_counted_and_follow(number, payload, capacity, static_cast<F&&>(function),
+                                   [](long) {});
 }
 
-// The same where the bytes may be more than one record carries: further records carry the rest, all
+// A choice whose bytes may be more than one record carries: further records carry the rest, all
 // in one turn, since they are one answer. REQUIRES: `payload` is small beside the log ring.
 template <typename F>
 inline long choose_long(long number, void* payload, F&& function) {

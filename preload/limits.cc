@@ -72,14 +72,11 @@ long set_limit(long resource, const struct rlimit& wanted) {
   }
   ShiftedLimit* limit = shifted(resource);
   const struct rlimit native = limit != nullptr ? shift(resource, wanted, 0) : wanted;
-  const bool live = doors_are_live();
-  const long result =
-      choose(__NR_setrlimit, [&] { return raw(__NR_setrlimit, resource, &native); });
+  const long result = choose_and_follow(
+      __NR_setrlimit, [&] { return raw(__NR_setrlimit, resource, &native); },
+      [&](long) { raw(__NR_setrlimit, resource, &native); });
   if (result != 0) {
     return result;
-  }
-  if (!live) {
-    raw(__NR_setrlimit, resource, &native);
   }
   if (limit != nullptr) {
     *limit = {true, wanted};

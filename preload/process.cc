@@ -200,36 +200,32 @@ long do_mmap(long number, const long* a) {
   if (of_file && maps_copy(a)) {
     return map_copy(a);
   }
-  const bool live = doors_are_live();
-  const long address = choose(number, [&] { return as_is(number, a); });
-  if (live || is_error(address)) {
-    return address;
-  }
-  if (of_file) {
-    require_same_file(static_cast<int>(a[4]), number);
-  }
-  const long flags = (a[3] & MAP_FIXED) != 0 ? a[3] : a[3] | MAP_FIXED_NOREPLACE;
-  const long here = raw(number, address, a[1], a[2], flags, a[4], a[5]);
-  if (here != address) {
-    cannot_map(number, address, here);
-  }
-  return address;
+  return choose_and_follow(
+      number, [&] { return as_is(number, a); },
+      [&](long address) {
+        if (of_file) {
+          require_same_file(static_cast<int>(a[4]), number);
+        }
+        const long flags = (a[3] & MAP_FIXED) != 0 ? a[3] : a[3] | MAP_FIXED_NOREPLACE;
+        const long here = raw(number, address, a[1], a[2], flags, a[4], a[5]);
+        if (here != address) {
+          cannot_map(number, address, here);
+        }
+      });
 }
 
 long do_mremap(long number, const long* a) {
-  const bool live = doors_are_live();
-  const long address = choose(number, [&] { return as_is(number, a); });
-  if (live || is_error(address)) {
-    return address;
-  }
-  const bool moved = address != a[0];
-  const long flags = MREMAP_MAYMOVE | MREMAP_FIXED | (a[3] & MREMAP_DONTUNMAP);
-  const long here =
-      moved ? raw(number, a[0], a[1], a[2], flags, address) : raw(number, a[0], a[1], a[2], 0);
-  if (here != address) {
-    cannot_map(number, address, here);
-  }
-  return address;
+  return choose_and_follow(
+      number, [&] { return as_is(number, a); },
+      [&](long address) {
+        const bool moved = address != a[0];
+        const long flags = MREMAP_MAYMOVE | MREMAP_FIXED | (a[3] & MREMAP_DONTUNMAP);
+        const long here = moved ? raw(number, a[0], a[1], a[2], flags, address)
+                                : raw(number, a[0], a[1], a[2], 0);
+        if (here != address) {
+          cannot_map(number, address, here);
+        }
+      });
 }
 
 long do_madvise(long number, const long* a) {
@@ -421,8 +417,7 @@ long do_getcpu(long, const long* a) {
 
 // A thread runs where it wants to run, as far as it can see: on the first of its processors.
 long do_sched_setaffinity(long number, const long* a) {
-  const bool live = doors_are_live();
-  const long first = choose(number, [&]() -> long {
+  const auto move_and_look = [&]() -> long {
     const long result = as_is(number, a);
     unsigned long mask[16] = {};
     long cpu = 0;
@@ -432,12 +427,10 @@ long do_sched_setaffinity(long number, const long* a) {
       }
     }
     return result < 0 ? result : cpu;
-  });
+  };
+  const long first = choose_and_follow(number, move_and_look, [&](long) { as_is(number, a); });
   if (first < 0) {
     return first;
-  }
-  if (!live) {
-    as_is(number, a);
   }
   Thread* thread = a[0] == 0 ? self() : thread_by_tid(static_cast<int>(a[0]));
   if (thread != nullptr) {

@@ -100,15 +100,18 @@ uint64_t buffers_hash(const Transfer& t, size_t bytes) {
 
 // A part of a read whose bytes come from the log.
 long read_part(long number, const Transfer& t, const struct iovec& part, int64_t offset) {
-  const bool live = doors_are_live();
-  const long result = choose_counted(number, part.iov_base, part.iov_len, [&]() -> long {
-    return fd_native_class(t.fd) == kLoggedElsewhere ? -ESTALE
-                                                     : move_buffers(t, &part, 1, offset, t.flags);
-  });
-  if (!live && result > 0 && offset == kAtPosition) {
-    raw(__NR_lseek, t.fd, result, SEEK_CUR);  // so that a promoted replica reads on from here
-  }
-  return result;
+  return choose_counted_and_follow(
+      number, part.iov_base, part.iov_len,
+      [&]() -> long {
+        return fd_native_class(t.fd) == kLoggedElsewhere
+                   ? -ESTALE
+                   : move_buffers(t, &part, 1, offset, t.flags);
+      },
+      [&](long result) {
+        if (result > 0 && offset == kAtPosition) {
+          raw(__NR_lseek, t.fd, result, SEEK_CUR);  // a promoted replica reads on from here
+        }
+      });
 }
 
 long read_logged(long number, const Transfer& t) {
@@ -142,38 +145,43 @@ long read_logged(long number, const Transfer& t) {
   return static_cast<long>(done);
 }
 
-long read_compared(long number, const Transfer& t) {
-  const bool live = doors_are_live();
-  uint64_t hash = 0;
-  const long result = choose(number, &hash, sizeof(hash), [&] {
-    const long r = move_all(t);
-    hash = r > 0 ? buffers_hash(t, static_cast<size_t>(r)) : 0;
-    return r;
-  });
-  if (!live && result > 0) {
-    require_same_file(t.fd, number);
-    const auto bytes = static_cast<size_t>(result);
-    const long here = move_exactly(t, bytes);
-    if (here != result) {
-      replica_differs("a file is shorter in this replica", number, here, result);
-    }
-    if (buffers_hash(t, bytes) != hash) {
-      replica_differs("a file has other content in this replica", number, t.fd, t.fd);
-    }
+// A secondary: its own file must give what the primary's gave.
+void read_here(long number, const Transfer& t, long result, uint64_t hash) {
+  if (result == 0) {
+    return;
   }
-  return result;
+  require_same_file(t.fd, number);
+  const auto bytes = static_cast<size_t>(result);
+  const long here = move_exactly(t, bytes);
+  if (here != result) {
+    replica_differs("a file is shorter in this replica", number, here, result);
+  }
+  if (buffers_hash(t, bytes) != hash) {
+    replica_differs("a file has other content in this replica", number, t.fd, t.fd);
+  }
+}
+
+long read_compared(long number, const Transfer& t) {
+  uint64_t hash = 0;
+  return choose_and_follow(
+      number, &hash, sizeof(hash),
+      [&] {
+        const long result = move_all(t);
+        hash = result > 0 ? buffers_hash(t, static_cast<size_t>(result)) : 0;
+        return result;
+      },
+      [&](long result) { read_here(number, t, result, hash); });
 }
 
 long write_replicated(long number, const Transfer& t) {
-  const bool live = doors_are_live();
-  const long result = choose(number, [&] { return move_all(t); });
-  if (!live && result > 0) {
-    const long here = move_exactly(t, static_cast<size_t>(result));
-    if (here != result) {
-      replica_differs("this replica could not write", number, here, result);
-    }
-  }
-  return result;
+  return choose_and_follow(
+      number, [&] { return move_all(t); },
+      [&](long result) {
+        const long here = result > 0 ? move_exactly(t, static_cast<size_t>(result)) : 0;
+        if (here != result) {
+          replica_differs("this replica could not write", number, here, result);
+        }
+      });
 }
 
 // On a file. REQUIRES: the descriptor is not virtual. Checks in the kernel's order.
@@ -295,12 +303,9 @@ long do_lseek(long number, const long* a) {
   if (is_virtual(a[0])) {
     return net_lseek(static_cast<int>(a[0]));
   }
-  const bool live = doors_are_live();
-  const long result = choose(number, [&] { return raw(number, a[0], a[1], a[2]); });
-  if (!live && result >= 0) {
-    raw(number, a[0], result, SEEK_SET);
-  }
-  return result;
+  return choose_and_follow(
+      number, [&] { return raw(number, a[0], a[1], a[2]); },
+      [&](long position) { raw(number, a[0], position, SEEK_SET); });
 }
 
 }  // namespace ftrun::shim

@@ -81,9 +81,12 @@ void settle(Fifo* fifo, int fd) {
   }
 }
 
-// Primary: one look.
+// Primary: one look. Only here, where this replica looks itself, is it known whether it is the
+// first time since it went live.
 long look_natively(Fifo* fifo) {
   const int fd = fd_number_of(fifo);
+  fifo->unsure = !fifo->was_live;
+  fifo->was_live = true;
   if (fifo->found != 0 && fifo->unsure) {
     settle(fifo, fd);
   }
@@ -97,16 +100,13 @@ long look_natively(Fifo* fifo) {
 }
 
 void look(Fifo* fifo) {
-  const bool live = doors_are_live();
-  fifo->unsure = live && !fifo->was_live;
-  fifo->was_live = live;
   fifo->looked_ns = virtual_now_ns();
   const long result =
       choose_counted(__NR_tee, fifo->bytes, kLookBytesMax, [&] { return look_natively(fifo); });
   if (result == kNotTakenOutYet) {
     return;
   }
-  fifo->log_position = live ? doors_log_written() : 0;
+  fifo->log_position = doors_are_live() ? doors_log_written() : 0;
   fifo->found = result > 0 ? static_cast<uint32_t>(result) : 0;
   const bool had_one = fifo->has_writer;
   fifo->has_writer = result != 0;

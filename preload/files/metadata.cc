@@ -27,15 +27,17 @@ template <typename Stat, typename Touch>
 long stat_call(long number, FileClass file_class, struct stat* out, Stat&& function,
                Touch&& touch) {
   struct stat& seen = *out;
-  const bool live = doors_are_live();
-  const long result = choose(number, &seen, sizeof(seen), [&] {
-    const long r = function(&seen);
-    if (r == 0 && file_class == kState) {
+  const auto ask = [&] {
+    const long result = function(&seen);
+    if (result == 0 && file_class == kState) {
       identity_hide(&seen);
     }
-    return r;
-  });
-  if (!live && result == 0 && file_class == kState) {
+    return result;
+  };
+  return choose_and_follow(number, &seen, sizeof(seen), ask, [&](long) {
+    if (file_class != kState) {
+      return;
+    }
     struct stat own = {};
     if (function(&own) != 0) {
       replica_differs("a file is missing in this replica", number, -1, 0);
@@ -45,8 +47,7 @@ long stat_call(long number, FileClass file_class, struct stat* out, Stat&& funct
       const struct timespec times[2] = {{0, UTIME_OMIT}, seen.st_mtim};
       touch(times);
     }
-  }
-  return result;
+  });
 }
 
 // The virtual descriptor that `path` names, by `names`; -1: none. Most names say by their first
@@ -221,6 +222,9 @@ namespace {
 // So that a promoted replica goes on where the primary was in its list. The copies of a state
 // directory have orders of their own: there it begins anew.
 void follow_listing(int fd, const uint8_t* entries, long bytes) {
+  if (bytes == 0) {
+    return;
+  }
   constexpr size_t kOffsetAt = 8;  // of struct linux_dirent64: inode, offset, length, ...
   constexpr size_t kLengthAt = 16;
   int64_t offset = 0;
@@ -252,13 +256,12 @@ long do_getdents64(long number, const long* a) {
   for (;;) {
     const uint32_t left = size - static_cast<uint32_t>(done);
     const uint32_t bytes = left < kChoicePayloadBytesMax ? left : kChoicePayloadBytesMax;
-    const long arguments[6] = {a[0], a[1] + done, bytes};
-    const bool live = doors_are_live();
-    const long result = choose_counted(number, arguments, a[1] + done, bytes);
-    if (!live && result > 0) {
-      follow_listing(static_cast<int>(a[0]), static_cast<const uint8_t*>(pointer(a[1] + done)),
-                     result);
-    }
+    void* const to = pointer(a[1] + done);
+    const long result = choose_counted_and_follow(
+        number, to, bytes, [&] { return raw(number, a[0], to, bytes); },
+        [&](long listed) {
+          follow_listing(static_cast<int>(a[0]), static_cast<const uint8_t*>(to), listed);
+        });
     if (result <= 0) {
       return done > 0 ? done : result;  // EINVAL: the next entry has no room
     }

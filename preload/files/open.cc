@@ -51,14 +51,13 @@ bool is_placeholder(int fd) {
 // `absolute` names the file for the classes only; the kernel is given what the program said.
 long open_file(int directory_fd, const char* path, long flags, long mode, const char* absolute,
                FileClass file_class) {
-  const bool live = doors_are_live();
   Opened seen = {};
   const size_t described = file_class == kState ? 0 : sizeof(seen);
   // A pipe without a writer must not keep the token; to a file the flag means nothing.
   const bool may_be_fifo =
       file_class == kPlain && (flags & (O_NONBLOCK | O_PATH | O_DIRECTORY)) == 0;
   const long native_flags = may_be_fifo ? flags | O_NONBLOCK : flags;
-  const long fd = choose(__NR_openat, &seen, described, [&] {
+  const auto open_and_describe = [&] {
     const long result = raw(__NR_openat, directory_fd, path, native_flags, mode);
     if (result >= 0 && opens_to_write(flags) && file_class == kState &&
         (flags & O_TMPFILE) != O_TMPFILE && is_placeholder(static_cast<int>(result))) {
@@ -69,18 +68,20 @@ long open_file(int directory_fd, const char* path, long flags, long mode, const 
       seen = describe_opened(static_cast<int>(result), absolute, file_class);
     }
     return result;
-  });
+  };
+  const auto follow = [&](long result) {
+    open_here(directory_fd, path, native_flags, mode, result,
+              described != 0 ? seen.file_class : file_class);
+    if (described != 0) {
+      seen.file_class = compare_opened(static_cast<int>(result), seen);
+    }
+  };
+  const long fd = choose_and_follow(__NR_openat, &seen, described, open_and_describe, follow);
   if (fd < 0) {
     return fd;
   }
   if (described != 0) {
     file_class = seen.file_class;
-  }
-  if (!live) {
-    open_here(directory_fd, path, native_flags, mode, fd, file_class);
-    if (described != 0) {
-      file_class = compare_opened(static_cast<int>(fd), seen);
-    }
   }
   if (file_class == kFifo) {
     return fifo_install(static_cast<int>(fd), flags);

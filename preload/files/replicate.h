@@ -40,15 +40,14 @@ long choose_counted(long number, const long* a, long out, long size);
 // A path-changing call: carried out where the primary succeeded.
 template <typename F>
 long replicate(long number, F&& function) {
-  const bool live = doors_are_live();
-  const long result = choose(number, [&] { return function(); });
-  if (!live && result >= 0) {
-    const long here = function();
-    if (here != result) {
-      replica_differs("this replica could not follow", number, here, result);
-    }
-  }
-  return result;
+  return choose_and_follow(
+      number, [&] { return function(); },
+      [&](long result) {
+        const long here = function();
+        if (here != result) {
+          replica_differs("this replica could not follow", number, here, result);
+        }
+      });
 }
 
 // The same where `path` must be under a state directory; elsewhere it is what `change` says.
