@@ -5,20 +5,19 @@
 // that sees a turn in the log also sees all its output and its mark.
 #include "preload/doors.h"
 
-#include <errno.h>
-#include <time.h>
-
 #include "preload/dying.h"
 #include "preload/exec/carry.h"
 #include "preload/failure.h"
 #include "preload/guarded.h"
 #include "preload/input_items.h"
+#include "preload/log_reader.h"
+#include "preload/log_writer.h"
 #include "preload/net/net.h"
-#include "preload/raw.h"
+#include "preload/output_writer.h"
 #include "preload/scheduler.h"
 #include "preload/signals.h"
 #include "preload/sleep.h"
-#include "preload/text.h"
+#include "preload/virtual_clock.h"
 
 namespace ftrun::shim {
 namespace {
@@ -26,81 +25,21 @@ namespace {
 // A turn is cut when it has produced this much (DESIGN section 5).
 constexpr uint64_t kTurnOutputBytesMax = 256 * 1024;
 constexpr uint64_t kTurnLogBytesMax = 1024 * 1024;
-// The clock moves by this with every reading, and jumps to the supervisor's clock (one record) when
-// that is further ahead than the quantum.
-constexpr int64_t kClockStepNs = 40;
-constexpr int64_t kClockQuantumNs = 100'000;
-constexpr int64_t kRingFullNapNs = 500'000;
 
 struct Doors {
   Control* control = nullptr;
   bool live = false;
   RingConsumer input;
-  RingConsumer log_in;
-  RingProducer log_out;
-  RingProducer output;
-  uint64_t log_base = 0;        // log position at which this replica went live
-  uint64_t turn_log_start = 0;  // log_out position at the last turn end
-  uint64_t turn_output_start = 0;
+  LogReader log_in;
+  LogWriter log_out;
+  OutputWriter output;
+  uint64_t log_base = 0;  // log position at which this replica went live
   uint64_t lsn = 0;
   uint64_t input_bytes = 0;
   Sleeper sleeper;
-  int64_t now_ns = 0;
-  int64_t clock_offset_ns = 0;  // added to the kernel's clock so that time never goes back
-  int64_t realtime_offset_ns = 0;
-  bool has_next = false;  // secondary: the next record is decoded
-  Record next;
-  size_t next_bytes = 0;
+  VirtualClock clock;
 };
-Doors doors;
-
-int64_t live_clock_ns() {
-  const int64_t now = kernel_clock_ns(CLOCK_MONOTONIC) + doors.clock_offset_ns;
-  return now > doors.now_ns ? now : doors.now_ns;
-}
-
-// The time at which the supervisor passed on what lies in the input ring: no system call. Does not
-// move while the supervisor does nothing, so nobody may wait for it.
-int64_t fed_clock_ns() {
-  const auto seen =
-      static_cast<int64_t>(doors.control->coarse_now_ns.load(std::memory_order_relaxed));
-  if (seen == 0) {
-    return live_clock_ns();
-  }
-  const int64_t now = seen + doors.clock_offset_ns;
-  return now > doors.now_ns ? now : doors.now_ns;
-}
-
-// --- sleeping and waking ---
-
-void ring_doorbell() {
-  doors.sleeper.wake_supervisor(doors.control);
-}
-
-template <typename Ready>
-void sleep_until(Ready&& ready, int64_t timeout_ns) {
-  doors.sleeper.until(doors.control, ready, timeout_ns);
-}
-
-[[gnu::noinline]] uint8_t* wait_for_room(RingProducer& ring, size_t bytes) {
-  uint8_t* room = nullptr;
-  while (room == nullptr) {
-    if (&ring == &doors.output) {
-      ring.publish();
-    } else if (ring.unpublished() + bytes > ring.capacity()) {
-      shim_fail("a turn is larger than the log ring", ring.unpublished(), bytes);
-    }
-    ring_doorbell();
-    sleep_until([&] { return (room = ring.reserve(bytes)) != nullptr; }, kRingFullNapNs);
-    room = ring.reserve(bytes);
-  }
-  return room;
-}
-
-uint8_t* reserve(RingProducer& ring, size_t bytes) {
-  uint8_t* room = ring.reserve(bytes);
-  return room != nullptr ? room : wait_for_room(ring, bytes);
-}
+constinit Doors doors;
 
 // --- the log ---
 
@@ -114,109 +53,70 @@ void count_record() {
 }
 
 void append(Record& record, const void* payload, size_t length) {
-  Thread* thread = self();
-  record.delta = thread->calls - thread->calls_at_record;
-  thread->calls_at_record = thread->calls;
-  record.length = length;
-  uint8_t* room = reserve(doors.log_out, kRecordHeaderBytesMax + length);
-  const size_t header = put_record_header(room, record);
-  // What the kernel has just written into the application's memory, or the shim's own.
-  if (copy_in(room + header, payload, length) != length) {
-    shim_fail("a record's bytes cannot be read", static_cast<int64_t>(record.number), length);
-  }
-  doors.log_out.advance(header + length);
+  doors.log_out.append(self(), record, payload, length, doors.sleeper);
   count_record();
 }
 
 [[noreturn]] void diverged(const Record& here) {
-  fail_diverged(doors.lsn + 1, doors.next, here);
+  fail_diverged(doors.lsn + 1, doors.log_in.next(), here);
 }
 
+// Here, and at no other record: this replica has done all that the log says and has done nothing
+// else, so whatever it decides from now on continues what the world has seen.
+// ORDER: the clock before the role: a live replica reads the kernel's, and what it gets must not be
+// before what the log has told the program. The role last: whoever sees it may feed input.
 void go_live() {
-  doors.live = true;
-  doors.has_next = false;
-  doors.log_base = doors.log_in.position();
-  doors.turn_log_start = doors.log_out.written();
-  const int64_t kernel_now = kernel_clock_ns(CLOCK_MONOTONIC);
-  if (kernel_now + doors.clock_offset_ns < doors.now_ns) {
-    doors.clock_offset_ns = doors.now_ns - kernel_now;
+  if (doors.log_in.has_next() || doors.log_out.written() != 0) {
+    shim_fail("went live before the end of the log", static_cast<int64_t>(doors.lsn),
+              static_cast<int64_t>(doors.log_out.written()));
   }
+  doors.live = true;
+  doors.log_base = doors.log_in.position();
+  doors.clock.go_live();
   doors.control->role.store(Role::kPrimary, std::memory_order_release);
-  ring_doorbell();
+  doors.sleeper.wake_supervisor();
 }
 
-bool decode_next() {
-  const size_t available = doors.log_in.available();
-  if (available == 0) {
-    return false;
-  }
-  if (available == kRingCorrupt) {
-    doors_fail(ShimFailure::kCorruptInput, "the log ring's head is out of bounds\n");
-  }
-  const uint8_t* begin = doors.log_in.data();
-  const uint8_t* end = get_record(begin, begin + available, &doors.next);
-  if (end == nullptr) {
-    Text text;
-    text.add("the log does not decode at position ");
-    text.add(static_cast<int64_t>(doors.log_in.position())).add("\n");
-    doors_fail(ShimFailure::kCorruptInput, text.c_str());
-  }
-  doors.next_bytes = static_cast<size_t>(end - begin);
-  doors.has_next = true;
-  return true;
+bool must_go_live() {
+  return doors.control->go_live.load(std::memory_order_acquire) != 0;
 }
 
 // After a turn's end: waits for the next turn, or goes live.
+// ORDER: the word, then the log once more: the supervisor feeds all of it before it sets the word.
 void await_log() {
-  while (!decode_next()) {
-    if (doors.control->go_live.load(std::memory_order_acquire) != 0 && !decode_next()) {
+  while (!doors.log_in.decode()) {
+    if (must_go_live() && doors.log_in.is_empty()) {
       go_live();
       return;
     }
-    if (doors.has_next) {
-      return;
-    }
-    sleep_until(
-        [] {
-          return doors.log_in.available() != 0 ||
-                 doors.control->go_live.load(std::memory_order_acquire) != 0;
-        },
-        -1);
+    doors.sleeper.until([] { return !doors.log_in.is_empty() || must_go_live(); }, -1);
   }
 }
 
 bool next_is_here(RecordKind kind) {
-  const Thread* thread = self();
-  return doors.next.kind == kind && doors.next.delta == thread->calls - thread->calls_at_record;
+  return doors.log_in.next_is(kind, self());
 }
 
 // The next record must be `kind`, here. It stays readable until finish_record(). `number`: of a
 // choice, for the report.
 const Record& expect(RecordKind kind, long number = 0) {
-  if (!doors.has_next || !next_is_here(kind)) {
+  if (!next_is_here(kind)) {
     diverged({.kind = kind,
               .delta = self()->calls - self()->calls_at_record,
               .number = static_cast<uint64_t>(number)});
   }
-  return doors.next;
+  return doors.log_in.next();
 }
 
 void finish_record(bool last_of_turn) {
-  self()->calls_at_record = self()->calls;
-  doors.log_in.consume(doors.next_bytes);
-  doors.has_next = false;
+  doors.log_in.consume(self());
   count_record();
-  if (!last_of_turn && !decode_next()) {
+  if (!last_of_turn && !doors.log_in.decode()) {
     doors_fail(ShimFailure::kCorruptInput, "a turn in the log ends without its end mark\n");
   }
 }
 
 // --- turns and arrivals ---
-
-void publish_output() {
-  doors.output.publish();
-  doors.turn_output_start = doors.output.written();
-}
 
 void emit_mark() {
   doors.control->log_position.store(log_position(), std::memory_order_relaxed);
@@ -238,17 +138,16 @@ void end_turn(RecordKind kind) {
     record.kind = kind;
     append(record, nullptr, 0);
     emit_mark();
-    publish_output();
-    doors.log_out.publish();
-    doors.turn_log_start = doors.log_out.written();
-    ring_doorbell();
+    doors.output.publish_turn();
+    doors.log_out.publish_turn();
+    doors.sleeper.wake_supervisor();
     return;
   }
   expect(kind);
   finish_record(true);
   emit_mark();
-  publish_output();
-  ring_doorbell();
+  doors.output.publish_turn();
+  doors.sleeper.wake_supervisor();
   await_log();
 }
 
@@ -274,20 +173,20 @@ void take_arrivals() {
     Record record;
     record.kind = RecordKind::kArrivals;
     const size_t length = measure_input(doors.input, &record.count);
-    const int64_t now = length != 0 ? fed_clock_ns() : live_clock_ns();
-    record.now_delta_ns = static_cast<uint64_t>(now - doors.now_ns);
+    const int64_t now = length != 0 ? doors.clock.fed_ns(doors.control) : doors.clock.kernel_ns();
+    record.now_delta_ns = static_cast<uint64_t>(now - doors.clock.now_ns());
     append(record, doors.input.data(), length);
-    doors.now_ns = now;
+    doors.clock.move_to(now);
     const uint8_t* items = doors.input.data();
     apply_items(items, items + length);
     doors.input.consume(length);
   } else {
     const Record& record = expect(RecordKind::kArrivals);
-    doors.now_ns += static_cast<int64_t>(record.now_delta_ns);
+    doors.clock.move_by(static_cast<int64_t>(record.now_delta_ns));
     apply_items(record.payload, record.payload + record.length);
     finish_record(false);
   }
-  scheduler_expire(doors.now_ns);
+  scheduler_expire(doors.clock.now_ns());
 }
 
 bool cut_is_due(long number) {
@@ -295,8 +194,8 @@ bool cut_is_due(long number) {
     return next_is_here(RecordKind::kTurnEndCut);
   }
   return (doors.control->cut_requested.load(std::memory_order_relaxed) != 0 ||
-          doors.output.written() - doors.turn_output_start > kTurnOutputBytesMax ||
-          doors.log_out.written() - doors.turn_log_start > kTurnLogBytesMax) &&
+          doors.output.turn_bytes() > kTurnOutputBytesMax ||
+          doors.log_out.turn_bytes() > kTurnLogBytesMax) &&
          !leads_to_crash(number) && !is_dying();
 }
 
@@ -317,15 +216,18 @@ bool doors_are_live() {
 
 void doors_init(Control* control) {
   doors.control = control;
+  doors.sleeper.attach(control);
   auto* base = reinterpret_cast<uint8_t*>(control);
-  const auto ring = [&](RingId id) { return base + ring_map_offset(id); };
-  doors.input = RingConsumer(&control->rings[kRingInput], ring(kRingInput), kRingBytes[kRingInput]);
-  doors.log_in =
-      RingConsumer(&control->rings[kRingLogIn], ring(kRingLogIn), kRingBytes[kRingLogIn]);
-  doors.log_out =
-      RingProducer(&control->rings[kRingLogOut], ring(kRingLogOut), kRingBytes[kRingLogOut]);
-  doors.output =
-      RingProducer(&control->rings[kRingOutput], ring(kRingOutput), kRingBytes[kRingOutput]);
+  const auto consumer = [&](RingId id) {
+    return RingConsumer(&control->rings[id], base + ring_map_offset(id), kRingBytes[id]);
+  };
+  const auto producer = [&](RingId id) {
+    return RingProducer(&control->rings[id], base + ring_map_offset(id), kRingBytes[id]);
+  };
+  doors.input = consumer(kRingInput);
+  doors.log_in.attach(consumer(kRingLogIn));
+  doors.log_out.attach(producer(kRingLogOut));
+  doors.output.attach(producer(kRingOutput));
   if (control->execs.load(std::memory_order_relaxed) != 0) {
     return;  // the rest, positions included, is carried over
   }
@@ -336,15 +238,14 @@ void doors_init(Control* control) {
 // Start record; separate from doors_init because a secondary may wait here for the primary.
 void doors_start() {
   doors.control->ready.store(1, std::memory_order_release);
-  ring_doorbell();
+  doors.sleeper.wake_supervisor();
   if (doors.live) {
+    doors.clock.start();
     Record record;
     record.kind = RecordKind::kStart;
     record.count = kLogVersion;
-    doors.now_ns = kernel_clock_ns(CLOCK_MONOTONIC);
-    doors.realtime_offset_ns = kernel_clock_ns(CLOCK_REALTIME) - doors.now_ns;
-    record.now_delta_ns = static_cast<uint64_t>(doors.now_ns);
-    record.result = doors.realtime_offset_ns;
+    record.now_delta_ns = static_cast<uint64_t>(doors.clock.now_ns());
+    record.result = doors.clock.realtime_offset_ns();
     append(record, nullptr, 0);
     return;
   }
@@ -357,14 +258,13 @@ void doors_start() {
   if (record.count != kLogVersion) {
     doors_fail(ShimFailure::kCorruptInput, "the log has another version than this shim\n");
   }
-  doors.now_ns = static_cast<int64_t>(record.now_delta_ns);
-  doors.realtime_offset_ns = record.result;
+  doors.clock.start_at(static_cast<int64_t>(record.now_delta_ns), record.result);
   finish_record(false);
 }
 
 void doors_enter_call(Thread* thread, long number) {
   thread->calls++;
-  if (!doors.live && doors.next.delta < thread->calls - thread->calls_at_record) {
+  if (!doors.live && doors.log_in.is_overdue(thread)) {
     diverged({.kind = RecordKind::kChoice,
               .delta = thread->calls - thread->calls_at_record,
               .number = static_cast<uint64_t>(number)});
@@ -382,28 +282,28 @@ void doors_between_parts(long number) {
 }
 
 int64_t doors_clock_ns() {
-  doors.now_ns += kClockStepNs;
+  doors.clock.move_by(VirtualClock::kStepNs);
   if (doors.live) {
-    const int64_t coarse = fed_clock_ns();
-    if (coarse > doors.now_ns + kClockQuantumNs) {
+    const int64_t outside = doors.clock.fed_ns(doors.control);
+    if (outside > doors.clock.now_ns() + VirtualClock::kQuantumNs) {
       Record record;
       record.kind = RecordKind::kTime;
-      record.now_delta_ns = static_cast<uint64_t>(coarse - doors.now_ns);
+      record.now_delta_ns = static_cast<uint64_t>(outside - doors.clock.now_ns());
       append(record, nullptr, 0);
-      doors.now_ns = coarse;
+      doors.clock.move_to(outside);
     }
   } else if (next_is_here(RecordKind::kTime)) {
-    doors.now_ns += static_cast<int64_t>(doors.next.now_delta_ns);
+    doors.clock.move_by(static_cast<int64_t>(doors.log_in.next().now_delta_ns));
     finish_record(false);
   }
-  return doors.now_ns;
+  return doors.clock.now_ns();
 }
 
 int64_t virtual_now_ns() {
-  return doors.now_ns;
+  return doors.clock.now_ns();
 }
 int64_t realtime_offset_ns() {
-  return doors.realtime_offset_ns;
+  return doors.clock.realtime_offset_ns();
 }
 
 void ingest_point() {
@@ -423,16 +323,16 @@ int64_t doors_idle(int64_t deadline_ns) {
       int64_t left = -1;
       if (deadline_ns != kNoDeadline) {
         doors.sleeper.count_call();
-        left = deadline_ns - live_clock_ns();
+        left = deadline_ns - doors.clock.kernel_ns();
         if (left <= 0) {
           break;
         }
       }
-      sleep_until([] { return doors.input.available() != 0; }, left);
+      doors.sleeper.until([] { return doors.input.available() != 0; }, left);
     }
   }
   take_arrivals();
-  return doors.now_ns;
+  return doors.clock.now_ns();
 }
 
 // PERF: flattened, so that the compiler sees which record it is.
@@ -521,31 +421,13 @@ void doors_exit(int status) {
   exit_entry.value = static_cast<uint64_t>(status);
   emit_output(exit_entry);
   emit_mark();
-  publish_output();
-  doors.log_out.publish();
-  ring_doorbell();
+  doors.output.publish_turn();
+  doors.log_out.publish_turn();
+  doors.sleeper.wake_supervisor();
 }
 
 size_t emit_output(const Output& entry) {
-  Output part = entry;
-  size_t left = entry.length;
-  do {
-    part.length = left < kOutputDataBytesMax ? left : kOutputDataBytesMax;
-    uint8_t* room = reserve(doors.output, kOutputHeaderBytesMax + part.length);
-    const size_t header = put_output_header(room, part);
-    // ORDER: the ring moves on after the copy: what could not be read is not in it.
-    if (part.length != 0 && copy_in(room + header, part.data, part.length) != part.length) {
-      break;
-    }
-    part.data += part.length;
-    doors.output.advance(header + part.length);
-    left -= part.length;
-  } while (left != 0);
-  if (entry.kind == OutputKind::kConsole || entry.kind == OutputKind::kNotice) {
-    // ORDER: the entry first; whoever reads this word looks there.
-    doors.control->said_end.store(doors.output.written(), std::memory_order_release);
-  }
-  return entry.length - left;
+  return doors.output.emit(entry, doors.control, doors.sleeper);
 }
 
 }  // namespace ftrun::shim

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The doors: the only place in the shim where primary and secondary differ. The primary lets
-// something in and writes it down; a secondary takes it from the log. Everything else in preload/
-// is the same deterministic code in every replica.
+// something in and writes it down (log_writer.h); a secondary takes it from the log (log_reader.h).
+// Everything else in preload/ is the same deterministic code in every replica. There are four:
+// arrivals, which enter at ingest points; choices; time; and turns of threads.
 // Runs in the application, by the token's holder, on the shim's stack. No libc.
 #pragma once
 

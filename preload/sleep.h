@@ -23,34 +23,37 @@ inline int64_t kernel_clock_ns(clockid_t clock) {
 
 class Sleeper {
  public:
+  void attach(Control* control) { control_ = control; }
+
   // Wakes whoever serves the rings, if it sleeps.
-  void wake_supervisor(Control* control) {
+  // ORDER: what was published, a full fence, then the word (shared_region.h).
+  void wake_supervisor() {
     std::atomic_thread_fence(std::memory_order_seq_cst);
-    if (control->supervisor_asleep.load(std::memory_order_relaxed) != 0 &&
-        control->supervisor_asleep.exchange(0, std::memory_order_relaxed) != 0) {
+    if (control_->supervisor_asleep.load(std::memory_order_relaxed) != 0 &&
+        control_->supervisor_asleep.exchange(0, std::memory_order_relaxed) != 0) {
       const uint64_t one = 1;
       wake_calls_++;
-      raw(__NR_write, control->doorbell_fd, &one, sizeof(one));
+      raw(__NR_write, control_->doorbell_fd, &one, sizeof(one));
     }
   }
 
   // Sleeps until the supervisor wakes us, `ready()` holds or `timeout_ns` (< 0: none) has passed.
   // It may return early.
   template <typename Ready>
-  void until(Control* control, Ready&& ready, int64_t timeout_ns) {
+  void until(Ready&& ready, int64_t timeout_ns) {
     const int64_t spent_ns = spin(ready, timeout_ns);
     if (spent_ns == kIsReady || (timeout_ns >= 0 && spent_ns >= timeout_ns)) {
       return;
     }
-    control->app_asleep.store(1, std::memory_order_relaxed);
+    control_->app_asleep.store(1, std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (!ready()) {
       const int64_t left_ns = timeout_ns - spent_ns;
       struct timespec timeout = {left_ns / 1'000'000'000, left_ns % 1'000'000'000};
       wake_calls_++;
-      raw(__NR_futex, &control->app_asleep, FUTEX_WAIT, 1, timeout_ns < 0 ? nullptr : &timeout);
+      raw(__NR_futex, &control_->app_asleep, FUTEX_WAIT, 1, timeout_ns < 0 ? nullptr : &timeout);
     }
-    control->app_asleep.store(0, std::memory_order_relaxed);
+    control_->app_asleep.store(0, std::memory_order_relaxed);
   }
 
   // For a call that the caller makes in order to sleep.
@@ -92,6 +95,7 @@ class Sleeper {
     return now_ns - start_ns;
   }
 
+  Control* control_ = nullptr;
   Spinner spinner_{kSpinNs};
   uint64_t wake_calls_ = 0;
   uint64_t spin_calls_ = 0;
