@@ -50,12 +50,12 @@ struct Comfort {
 
 std::string cost_of_cores() {
   const int there = cores();
-  return there >= kReplicasMax * kCoresPerReplica
+  return there >= kReplicasDefault * kCoresPerReplica
              ? ""
              : fmt::format(
                    "{} of {}: replicas and supervisors wait for each other; throughput is "
                    "about half of the bare program's on two",
-                   there, kReplicasMax * kCoresPerReplica);
+                   there, kReplicasDefault * kCoresPerReplica);
 }
 
 std::string cost_of_buffers() {

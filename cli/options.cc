@@ -16,6 +16,22 @@ void describe(CLI::App* app, RunOptions* options) {
   app->add_option("--unit", options->unit, "name of the unit (default: the program's name)");
   app->add_option("--replicas", options->replicas, "copies to run (default 2; 1 protects nothing)")
       ->check(CLI::Range(1, kReplicasMax));
+  app->add_option("--topology", options->topology,
+                  "how the log travels with three replicas and more: chain (default) from one to "
+                  "the next, fanout from the primary to all others")
+      ->check(CLI::IsMember({"chain", "fanout"}));
+  app->add_option("--logging", options->logging,
+                  "when the log travels: late (default), turn by turn; independent is the same "
+                  "here")
+      ->check(CLI::IsMember({"late", "independent"}));
+  app->add_option("--promote", options->promote,
+                  "who follows a dead primary in a fan-out: most-advanced (default), or "
+                  "designated: always the next in line")
+      ->check(CLI::IsMember({"most-advanced", "designated"}));
+  app->add_option("--tolerance", options->tolerance,
+                  "copies that may die at once (default 1): so many besides one have what a "
+                  "client is told")
+      ->check(CLI::Range(1, kReplicasMax - 1));
   app->add_option("--state-dir", options->state_dirs,
                   "a directory that the program may write; each replica has a copy; repeatable")
       ->take_all()
@@ -43,9 +59,10 @@ void describe(CLI::App* app, RunOptions* options) {
                   "seconds for which such a program may let a signal to end wait (default 2)")
       ->check(CLI::Range(0.0, kSpinSecondsMax));
   app->add_option("--transport", options->transport,
-                  "how input and log travel between the replicas: memory (default) lets the "
-                  "sender's supervisor read the primary's rings, tcp sends frames")
-      ->check(CLI::IsMember({"memory", "tcp"}));
+                  "how input and log travel between the replicas: memory lets the sender's "
+                  "supervisor read the primary's rings (default for two); unix (default for "
+                  "more) and tcp send frames")
+      ->check(CLI::IsMember({"memory", "unix", "tcp"}));
   app->add_flag("--no-filter", options->no_filter,
                 "leave out the filter that refuses system calls beside the shim, too");
   app->add_flag("--recover", options->recover,
@@ -66,10 +83,11 @@ int find_command(int argc, const char* const* argv) {
     }
     const bool has_value =
         word.find('=') == std::string::npos &&
-        (word == "--unit" || word == "--replicas" || word == "--state-dir" || word == "--run-dir" ||
-         word == "--for" || word == "--time-out-ms" || word == "--on-crash" ||
-         word == "--quarantine-hold" || word == "--spin-limit" || word == "--stop-grace" ||
-         word == "--transport" || word == "--record-log");
+        (word == "--unit" || word == "--replicas" || word == "--topology" || word == "--logging" ||
+         word == "--promote" || word == "--tolerance" || word == "--state-dir" ||
+         word == "--run-dir" || word == "--for" || word == "--time-out-ms" ||
+         word == "--on-crash" || word == "--quarantine-hold" || word == "--spin-limit" ||
+         word == "--stop-grace" || word == "--transport" || word == "--record-log");
     i += has_value ? 1 : 0;
   }
   return argc;
@@ -81,6 +99,24 @@ ParsedOptions misuse(const std::string& what) {
   parsed.exit_code = kMisuse;
   parsed.text = fmt::format("ftrun: {}\nTry 'ftrun --help'.\n", what);
   return parsed;
+}
+
+// What does not go together; empty: all does.
+std::string check_members(const RunOptions& options, bool tolerance_given) {
+  if (tolerance_given && options.tolerance >= options.replicas) {
+    return fmt::format("--tolerance {}: with {} cop{} at most {} may die", options.tolerance,
+                       options.replicas, options.replicas == 1 ? "y" : "ies", options.replicas - 1);
+  }
+  if (options.promote == "designated" && options.topology == "chain") {
+    return "--promote designated goes with --topology fanout: in a chain the next in line follows "
+           "in any case";
+  }
+  if (options.transport == "memory" && options.replicas > 2) {
+    return fmt::format(
+        "--transport memory is for two copies, not {}: with more of them, unix or tcp",
+        options.replicas);
+  }
+  return "";
 }
 
 }  // namespace
@@ -139,6 +175,13 @@ ParsedOptions parse_run_options(int given_argc, const char* const* given_argv) {
     return misuse("check runs one copy: --replicas makes no sense with it");
   }
   options.replicas = options.check ? 1 : options.replicas;
+  const std::string wrong = check_members(options, app.count("--tolerance") != 0);
+  if (!wrong.empty()) {
+    return misuse(wrong);
+  }
+  if (options.transport.empty()) {
+    options.transport = options.replicas <= 2 ? "memory" : "unix";
+  }
   if (app.count("--unit") == 0) {
     const std::string& program = options.command[0];
     options.unit = program.substr(program.rfind('/') + 1);

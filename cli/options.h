@@ -9,7 +9,8 @@
 
 namespace ftrun::cli {
 
-inline constexpr int kReplicasMax = 2;
+inline constexpr int kReplicasMax = 9;
+inline constexpr int kReplicasDefault = 2;
 inline constexpr int kTimeOutMsDefault = 150;
 inline constexpr int kTimeOutMsMin = 60;
 inline constexpr int kTimeOutMsMax = 60'000;
@@ -22,7 +23,11 @@ inline constexpr double kSpinSecondsMax = 1e6;
 
 struct RunOptions {
   std::string unit;  // empty: named after the program
-  int replicas = 2;
+  int replicas = kReplicasDefault;
+  std::string topology = "chain";         // or "fanout"
+  std::string logging = "late";           // or "independent"
+  std::string promote = "most-advanced";  // or "designated"
+  int tolerance = 1;
   std::vector<std::string> state_dirs;
   std::string run_dir;  // empty: units_directory()/unit
   int time_out_ms = kTimeOutMsDefault;
@@ -30,8 +35,8 @@ struct RunOptions {
   int quarantine_hold_ms = kQuarantineHoldMsDefault;
   double spin_limit_seconds = 0;  // 0: none
   double stop_grace_seconds = kStopGraceSecondsDefault;
-  std::string transport = "memory";  // or "tcp"
-  bool no_filter = false;            // no second wall (process/call_wall.h)
+  std::string transport;   // "memory", "unix" or "tcp"; as given, or by `replicas`
+  bool no_filter = false;  // no second wall (process/call_wall.h)
   bool recover = false;
   std::string record_log;
   bool check = false;                // `ftrun check`: one replica, watched

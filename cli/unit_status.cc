@@ -31,6 +31,9 @@ ReplicaStatus from_answer(const std::string& id, const nlohmann::json& answer) {
   take_field(answer, "host", &replica.host);
   take_field(answer, "lsn", &replica.lsn);
   take_field(answer, "lag_records", &replica.lag_records);
+  take_field(answer, "received", &replica.received);
+  take_field(answer, "replayed", &replica.replayed);
+  take_field(answer, "kept_bytes", &replica.kept_bytes);
   take_field(answer, "log_bytes", &replica.log_bytes);
   take_field(answer, "input_bytes", &replica.input_bytes);
   take_field(answer, "kernel_calls", &replica.kernel_calls);
@@ -39,6 +42,39 @@ ReplicaStatus from_answer(const std::string& id, const nlohmann::json& answer) {
   take_field(answer, "no_calls_ms", &replica.no_calls_ms);
   take_field(answer, "no_calls_in", &replica.no_calls_in);
   return replica;
+}
+
+bool is_settled(const std::map<std::string, nlohmann::json>& answers,
+                const std::vector<std::string>& view, uint64_t epoch) {
+  return std::all_of(view.begin(), view.end(), [&](const std::string& id) {
+    const auto answer = answers.find(id);
+    return answer != answers.end() && field_or(answer->second, "epoch", uint64_t{0}) == epoch &&
+           !field_or(answer->second, "primary", std::string()).empty();
+  });
+}
+
+// Who is the primary, and what only that knows. The newest epoch's word counts; who has not settled
+// who is the primary says nothing. Nobody has said anything: the first of the view.
+std::string take_roles(const std::map<std::string, nlohmann::json>& answers,
+                       const std::vector<std::string>& view, UnitStatus* status) {
+  std::string primary = view.empty() ? "" : view.front();
+  uint64_t newest = 0;
+  for (const auto& [id, answer] : answers) {
+    const std::string named = field_or(answer, "primary", std::string());
+    const uint64_t epoch = field_or(answer, "epoch", uint64_t{0});
+    if (epoch > newest && std::find(view.begin(), view.end(), named) != view.end()) {
+      newest = epoch;
+      primary = named;
+    }
+    take_field(answer, "topology", &status->topology);
+    take_field(answer, "tolerance", &status->may_die);
+  }
+  if (const auto answer = answers.find(primary); answer != answers.end()) {
+    take_field(answer->second, "slowest", &status->slowest);
+    take_field(answer->second, "slowest_lag_bytes", &status->slowest_lag);
+    take_field(answer->second, "waits", &status->primary_waits);
+  }
+  return primary;
 }
 
 Protection protection_of(const std::vector<ReplicaStatus>& replicas) {
@@ -90,6 +126,8 @@ UnitStatus combine_status(const std::string& unit, const std::vector<ReplicaFile
   UnitStatus status;
   status.unit = unit;
   status.epoch = epoch;
+  status.settled = is_settled(answers, view, epoch);
+  const std::string primary = take_roles(answers, view, &status);
   std::vector<std::string> order = view;
   for (const ReplicaFile& file : files) {
     if (std::find(order.begin(), order.end(), file.id) == order.end()) {
@@ -115,13 +153,17 @@ UnitStatus combine_status(const std::string& unit, const std::vector<ReplicaFile
       }
     }
     // The published view decides; a supervisor that has not seen it yet speaks of an older one.
-    replica.role = i >= view.size() ? "none" : i == 0 ? "primary" : "secondary";
+    replica.role = i >= view.size() ? "none" : id == primary ? "primary" : "secondary";
     replica.sender = i < view.size() && id == sender;
     if (i >= view.size()) {
       replica.state = "failed";
     }
     status.replicas.push_back(std::move(replica));
   }
+  const auto alive =
+      std::count_if(status.replicas.begin(), status.replicas.end(),
+                    [](const ReplicaStatus& replica) { return replica.state != "failed"; });
+  status.may_die = std::clamp(static_cast<int>(alive) - 1, 0, status.may_die);
   status.protection = protection_of(status.replicas);
   return status;
 }
@@ -139,6 +181,9 @@ nlohmann::ordered_json status_json(const UnitStatus& status) {
                         {"host", replica.host},
                         {"lsn", replica.lsn},
                         {"lag_records", replica.lag_records},
+                        {"received", replica.received},
+                        {"replayed", replica.replayed},
+                        {"kept_bytes", replica.kept_bytes},
                         {"log_bytes", replica.log_bytes},
                         {"input_bytes", replica.input_bytes},
                         {"kernel_calls", replica.kernel_calls},
@@ -150,12 +195,28 @@ nlohmann::ordered_json status_json(const UnitStatus& status) {
   return {{"unit", status.unit},
           {"epoch", status.epoch},
           {"protection", protection_name(status.protection)},
+          {"topology", status.topology},
+          {"settled", status.settled},
+          {"may_die", status.may_die},
+          {"slowest", status.slowest},
+          {"slowest_lag_bytes", status.slowest_lag},
+          {"primary_waits", status.primary_waits},
           {"replicas", std::move(replicas)}};
 }
 
 std::string status_text(const UnitStatus& status) {
-  std::string text = fmt::format("{}: unit {}, view {}\n", protection_name(status.protection),
+  std::string text = fmt::format("{}: unit {}, view {}", protection_name(status.protection),
                                  status.unit, status.epoch);
+  if (!status.topology.empty()) {
+    text += fmt::format("{}, {}, {} more may die", status.settled ? "" : " (being settled)",
+                        status.topology, status.may_die);
+  }
+  text += '\n';
+  if (status.primary_waits) {
+    text +=
+        fmt::format("SLOWED: the primary waits for replica {}, which is {} bytes of log behind\n",
+                    status.slowest, status.slowest_lag);
+  }
   for (const ReplicaStatus& replica : status.replicas) {
     if (!replica.no_calls_in.empty()) {
       text +=
@@ -163,12 +224,14 @@ std::string status_text(const UnitStatus& status) {
                       static_cast<double>(replica.no_calls_ms) / 1000, replica.no_calls_in);
     }
   }
-  text += fmt::format("{:<8}{:<11}{:<8}{:<11}{:>12}{:>8}{:>13}{:>12}  {}\n", "replica", "role",
-                      "sender", "state", "record", "lag", "application", "supervisor", "host");
+  text += fmt::format("{:<8}{:<11}{:<8}{:<11}{:>12}{:>8}{:>14}{:>14}{:>12}{:>13}{:>12}  {}\n",
+                      "replica", "role", "sender", "state", "record", "lag", "received", "replayed",
+                      "kept", "application", "supervisor", "host");
   for (const ReplicaStatus& replica : status.replicas) {
-    text += fmt::format("{:<8}{:<11}{:<8}{:<11}{:>12}{:>8}{:>13}{:>12}  {}\n", replica.id,
-                        replica.role, replica.sender ? "yes" : "no", replica.state, replica.lsn,
-                        replica.lag_records, replica.app_pid, replica.supervisor_pid, replica.host);
+    text += fmt::format("{:<8}{:<11}{:<8}{:<11}{:>12}{:>8}{:>14}{:>14}{:>12}{:>13}{:>12}  {}\n",
+                        replica.id, replica.role, replica.sender ? "yes" : "no", replica.state,
+                        replica.lsn, replica.lag_records, replica.received, replica.replayed,
+                        replica.kept_bytes, replica.app_pid, replica.supervisor_pid, replica.host);
   }
   return text;
 }

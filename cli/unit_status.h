@@ -30,6 +30,9 @@ struct ReplicaStatus {
   std::string host;
   uint64_t lsn = 0;
   uint64_t lag_records = 0;
+  uint64_t received = 0;      // log position up to which it has the log,
+  uint64_t replayed = 0;      // up to which its program has come,
+  uint64_t kept_bytes = 0;    // and what it keeps of it for others
   uint64_t log_bytes = 0;     // of the log, written or replayed
   uint64_t input_bytes = 0;   // of these: client input
   uint64_t kernel_calls = 0;  // system calls that the application has cost so far
@@ -43,6 +46,12 @@ struct UnitStatus {
   std::string unit;
   uint64_t epoch = 0;
   Protection protection = Protection::kUnprotected;
+  std::string topology;        // "chain" or "fanout"
+  bool settled = false;        // all members have come to this view, and know who is the primary
+  int may_die = 0;             // so many replicas at once, and the unit goes on
+  std::string slowest;         // the replica that is furthest behind the primary,
+  uint64_t slowest_lag = 0;    // by so many bytes of log,
+  bool primary_waits = false;  // for which the primary waits
   std::vector<ReplicaStatus> replicas;  // those in the view in its order, then the failed ones
 };
 

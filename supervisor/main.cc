@@ -24,13 +24,35 @@ struct Parsed {
   ftrun::InheritedNumbers inherited;
 };
 
+void describe_members(CLI::App* app, ftrun::ReplicaOptions* options) {
+  app->add_option_function<std::string>(
+         "--topology",
+         [options](const std::string& name) {
+           options->topology =
+               name == "fanout" ? ftrun::unit::Topology::kFanout : ftrun::unit::Topology::kChain;
+         },
+         "how the log travels: chain or fanout")
+      ->check(CLI::IsMember({"chain", "fanout"}));
+  app->add_option_function<std::string>(
+         "--promote",
+         [options](const std::string& name) {
+           options->promotion = name == "designated" ? ftrun::unit::Promotion::kDesignated
+                                                     : ftrun::unit::Promotion::kMostAdvanced;
+         },
+         "who follows a dead primary in a fan-out: most-advanced or designated")
+      ->check(CLI::IsMember({"most-advanced", "designated"}));
+  app->add_option("--tolerance", options->tolerance, "replicas that may die at once")
+      ->check(CLI::Range(1u, static_cast<unsigned>(ftrun::unit::kMembersMax - 1)));
+}
+
 void describe(CLI::App* app, Parsed* parsed) {
   ftrun::ReplicaOptions& options = parsed->options;
   app->add_option("--unit", options.unit, "name of the unit")->required();
   app->add_option("--run-dir", options.run_dir, "the unit's run directory, absolute")->required();
   app->add_option("--replica", parsed->replica, "this replica: a, b, ...")->required();
   app->add_option("--replicas", options.replicas, "replicas of the unit")
-      ->check(CLI::Range(1u, 2u));
+      ->check(CLI::Range(1u, static_cast<unsigned>(ftrun::unit::kMembersMax)));
+  describe_members(app, &options);
   app->add_option("--time-out-ms", options.time_out_ms, "silence after which a peer is suspected")
       ->check(CLI::Range(60, 60'000));
   app->add_option_function<std::string>(
@@ -44,8 +66,8 @@ void describe(CLI::App* app, Parsed* parsed) {
   app->add_option_function<std::string>(
          "--transport",
          [&options](const std::string& name) { options.shared_rings = name == "memory"; },
-         "how input and log travel between replicas on one host: memory or tcp")
-      ->check(CLI::IsMember({"memory", "tcp"}));
+         "how input and log travel between replicas on one host: memory, unix or tcp")
+      ->check(CLI::IsMember({"memory", "unix", "tcp"}));
   app->add_option("--spin-limit", options.spin_limit_ms,
                   "ms without a call after which the application is given up; 0: none")
       ->check(CLI::NonNegativeNumber);
@@ -81,6 +103,9 @@ Result<void> complete(Parsed* parsed) {
     return ftrun::Error{"--replica: not one of the unit's replicas: " + parsed->replica};
   }
   options.replica = *replica;
+  if (options.shared_rings && options.replicas > 2) {
+    return ftrun::Error{"--transport=memory: for two replicas at most"};
+  }
   if (options.unit.empty() || options.unit.size() > ftrun::link::kUnitNameBytesMax) {
     return ftrun::Error{"--unit: empty or too long"};
   }

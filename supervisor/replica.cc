@@ -210,7 +210,10 @@ Result<void> Replica::start(process::Inheritance inheritance) {
   unit::CoreConfig config;
   config.self = options_.replica;
   config.view = view;
-  config.sender_serves_primary = options_.shared_rings && options_.replicas <= 2;
+  config.topology = options_.topology;
+  config.promotion = options_.promotion;
+  config.tolerance = options_.tolerance;
+  config.sender_serves_primary = options_.shared_rings;
   core_.reset(new unit::UnitCore(config, this));  // make_unique cannot see the private base
   FTRUN_TRY(start_control());
   // ORDER: last; by this file the others know that this supervisor has started, and has a socket.

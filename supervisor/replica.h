@@ -43,6 +43,9 @@ struct ReplicaOptions {
   std::string run_dir;
   unit::ReplicaId replica = 0;
   unsigned replicas = 2;
+  unit::Topology topology = unit::Topology::kChain;
+  unit::Promotion promotion = unit::Promotion::kMostAdvanced;
+  unsigned tolerance = 1;
   int time_out_ms = 150;
   bool shared_rings = true;       // the sender serves the primary's rings (primary_rings.h)
   bool quarantine = true;         // on a crash by a request: reset whose it was, else just retry

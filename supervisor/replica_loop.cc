@@ -381,6 +381,12 @@ std::string Replica::status_json() const {
       {"host", host},
       {"lsn", status.lsn},
       {"lag_records", status.lag_records},
+      {"received", status.received},
+      {"replayed", status.replayed},
+      {"kept_bytes", status.kept_bytes},
+      {"slowest", status.slowest == unit::kNoReplica ? "" : arbiter::replica_name(status.slowest)},
+      {"slowest_lag_bytes", status.slowest_lag_bytes},
+      {"waits", status.primary && !core_->may_read_app_log()},
       {"log_bytes", port_->control()->log_position.load(std::memory_order_relaxed)},
       {"input_bytes", port_->control()->input_bytes.load(std::memory_order_relaxed)},
       {"kernel_calls", port_->control()->kernel_calls.load(std::memory_order_relaxed)},
@@ -390,6 +396,10 @@ std::string Replica::status_json() const {
       {"no_calls_in", no_calls_in_},
       {"connections", status.connections},
       {"epoch", status.view.epoch},
+      {"primary",
+       status.primary_id == unit::kNoReplica ? "" : arbiter::replica_name(status.primary_id)},
+      {"topology", options_.topology == unit::Topology::kFanout ? "fanout" : "chain"},
+      {"tolerance", options_.tolerance},
       {"view", arbiter::encode_view(status.view)},
       {"protection", status.view.replicas.size() >= 2 && !failed ? "protected" : "unprotected"}};
   return dump_json(answer);

@@ -56,13 +56,17 @@ TEST(RunOptions, MisuseIsNamed) {
   expect_misuse({}, "no program is given");
   expect_misuse({"--"}, "no program is given");
   expect_misuse({"--replica", "1", "server"}, "--replica");
-  expect_misuse({"--replicas", "3", "server"}, "not in range 1 to 2");
+  expect_misuse({"--replicas", "10", "server"}, "not in range 1 to 9");
   expect_misuse({"--replicas", "two", "server"}, "--replicas");
   for (const char* value : {"10", "59", "60001", "-150", "150ms", "1.5", "x", ""}) {
     expect_misuse({"--time-out-ms", value, "server"}, "--time-out-ms");
   }
   expect_misuse({"--on-crash", "ignore", "server"}, "--on-crash");
   expect_misuse({"--transport", "udp", "server"}, "--transport");
+  expect_misuse({"--topology", "ring", "server"}, "--topology");
+  expect_misuse({"--promote", "oldest", "server"}, "--promote");
+  expect_misuse({"--logging", "never", "server"}, "--logging");
+  expect_misuse({"--tolerance", "0", "server"}, "--tolerance");
   for (const char* value : {"-1", "3600001", "5s", ""}) {
     expect_misuse({"--quarantine-hold", value, "server"}, "--quarantine-hold");
   }
@@ -70,6 +74,21 @@ TEST(RunOptions, MisuseIsNamed) {
   expect_misuse({"--unit", "a/b", "server"}, "'a/b' is no name for a unit");
   expect_misuse({"--unit"}, "--unit");
   expect_misuse({"--unit", "", "server"}, "no name for a unit");
+}
+
+TEST(RunOptions, WhatDoesNotGoTogetherIsRefusedWithTheReason) {
+  expect_misuse({"--tolerance", "2", "server"}, "with 2 copies at most 1 may die");
+  expect_misuse({"--replicas", "5", "--tolerance", "5", "server"}, "with 5 copies at most 4");
+  expect_misuse({"--replicas", "1", "--tolerance", "1", "server"}, "with 1 copy at most 0");
+  expect_misuse({"--replicas", "3", "--promote", "designated", "server"}, "--topology fanout");
+  expect_misuse({"--replicas", "3", "--transport", "memory", "server"}, "is for two copies, not 3");
+}
+
+TEST(RunOptions, RingsAreSharedByTwoAtMost) {
+  EXPECT_EQ(parse({"server"}).options.transport, "memory");
+  EXPECT_EQ(parse({"--replicas", "1", "server"}).options.transport, "memory");
+  EXPECT_EQ(parse({"--replicas", "3", "server"}).options.transport, "unix");
+  EXPECT_EQ(parse({"--replicas=9", "--transport=tcp", "server"}).options.transport, "tcp");
 }
 
 TEST(RunOptions, HelpAndVersionAreNoMisuse) {
@@ -80,21 +99,19 @@ TEST(RunOptions, HelpAndVersionAreNoMisuse) {
 
 TEST(SupervisorArguments, SayEverything) {
   const auto parsed =
-      parse({"--state-dir", "/s", "--on-crash", "retry", "--quarantine-hold", "70", "--transport",
-             "tcp", "--spin-limit", "1.5", "--no-filter", "--record-log", "/log", "server", "-x"});
-  const Words expected = {"/sup",   "--unit",
-                          "server", "--run-dir",
-                          "/run/u", "--replica",
-                          "b",      "--replicas",
-                          "2",      "--time-out-ms",
-                          "150",    "--on-crash",
-                          "retry",  "--quarantine-hold",
-                          "70",     "--transport",
-                          "tcp",    "--spin-limit",
-                          "1500",   "--stop-grace",
-                          "2000",   "--filter",
-                          "off",    "--state-dir",
-                          "/s",     "--record-log",
+      parse({"--state-dir", "/s",           "--on-crash", "retry",        "--quarantine-hold",
+             "70",          "--transport",  "tcp",        "--spin-limit", "1.5",
+             "--no-filter", "--record-log", "/log",       "--replicas",   "4",
+             "--topology",  "fanout",       "--promote",  "designated",   "--tolerance",
+             "2",           "server",       "-x"});
+  const Words expected = {"/sup",       "--unit",       "server", "--run-dir",
+                          "/run/u",     "--replica",    "b",      "--replicas",
+                          "4",          "--topology",   "fanout", "--promote",
+                          "designated", "--tolerance",  "2",      "--time-out-ms",
+                          "150",        "--on-crash",   "retry",  "--quarantine-hold",
+                          "70",         "--transport",  "tcp",    "--spin-limit",
+                          "1500",       "--stop-grace", "2000",   "--filter",
+                          "off",        "--state-dir",  "/s",     "--record-log",
                           "/log.b"};
   EXPECT_EQ(supervisor_arguments("/sup", parsed.options, "/run/u", "b"), expected);
 }

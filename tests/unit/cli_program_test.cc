@@ -291,8 +291,9 @@ TEST_F(Tools, StatusCodesAndWords) {
   EXPECT_EQ(ctl({"status"}), 1);
   expect_contains(ctl_out(), "unprotected: unit u, view 1\n");
   EXPECT_EQ(ctl({"--unit", "u", "status", "--json"}), 1);
-  expect_contains(ctl_out(), R"({"unit":"u","epoch":1,"protection":"unprotected","replicas":[)"
-                             R"({"id":"a","role":"primary","sender":true,"state":"live")");
+  expect_contains(ctl_out(), R"({"unit":"u","epoch":1,"protection":"unprotected",)");
+  expect_contains(ctl_out(),
+                  R"("replicas":[{"id":"a","role":"primary","sender":true,"state":"live")");
   const pid_t second =
       start("ftrun", {"--unit", "v", "--", PROBE, "wait", "exit:0"}, root_ + "/second");
   // Not protected before both supervisors answer.

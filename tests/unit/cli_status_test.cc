@@ -21,14 +21,58 @@ TEST(UnitStatus, TwoInTheViewAreProtected) {
   EXPECT_EQ(status.protection, Protection::kProtected);
   EXPECT_EQ(
       status_json(status).dump(),
-      R"({"unit":"u","epoch":1,"protection":"protected","replicas":[)"
+      R"({"unit":"u","epoch":1,"protection":"protected","topology":"","settled":false,"may_die":0,)"
+      R"("slowest":"","slowest_lag_bytes":0,"primary_waits":false,"replicas":[)"
       R"({"id":"a","role":"primary","sender":false,"state":"live","app_pid":14,)"
-      R"("supervisor_pid":11,"keeper_pid":12,"host":"h","lsn":1000,"lag_records":3,"log_bytes":500,)"
+      R"("supervisor_pid":11,"keeper_pid":12,"host":"h","lsn":1000,"lag_records":3,"received":0,"replayed":0,"kept_bytes":0,"log_bytes":500,)"
       R"("input_bytes":200,"kernel_calls":30,"wake_calls":20,"spin_calls":10,"no_calls_ms":0,"no_calls_in":""},)"
       R"({"id":"b","role":"secondary","sender":true,"state":"replaying","app_pid":14,)"
-      R"("supervisor_pid":11,"keeper_pid":12,"host":"h","lsn":1000,"lag_records":3,"log_bytes":500,)"
+      R"("supervisor_pid":11,"keeper_pid":12,"host":"h","lsn":1000,"lag_records":3,"received":0,"replayed":0,"kept_bytes":0,"log_bytes":500,)"
       R"("input_bytes":200,"kernel_calls":30,"wake_calls":20,"spin_calls":10,"no_calls_ms":0,"no_calls_in":""}]})");
   EXPECT_TRUE(status_text(status).starts_with("protected"));
+}
+
+nlohmann::json member(const char* state, uint64_t epoch, const char* primary) {
+  nlohmann::json said = answer(state);
+  said["epoch"] = epoch;
+  said["primary"] = primary;
+  said["topology"] = "fanout";
+  said["tolerance"] = 2;
+  return said;
+}
+
+TEST(UnitStatus, ThePrimaryIsWhomTheNewestEpochNames) {
+  UnitStatus status = combine_status("u", {},
+                                     {{"b", member("replaying", 1, "b")},
+                                      {"c", member("live", 2, "c")},
+                                      {"d", member("replaying", 2, "")}},
+                                     {"b", "c", "d"}, "d", 2);
+  EXPECT_EQ(status.replicas[0].role, "secondary");
+  EXPECT_EQ(status.replicas[1].role, "primary");
+  EXPECT_FALSE(status.settled);
+  EXPECT_EQ(status.topology, "fanout");
+  EXPECT_EQ(status.may_die, 2);
+  EXPECT_TRUE(status_text(status).starts_with(
+      "protected: unit u, view 2 (being settled), fanout, 2 more may die\n"));
+  status =
+      combine_status("u", {}, {{"c", member("live", 3, "c")}, {"d", member("replaying", 3, "c")}},
+                     {"c", "d"}, "d", 3);
+  EXPECT_TRUE(status.settled);
+  EXPECT_EQ(status.may_die, 1);
+}
+
+TEST(UnitStatus, WhoSlowsThePrimaryIsNamed) {
+  nlohmann::json primary = member("live", 1, "a");
+  primary["slowest"] = "c";
+  primary["slowest_lag_bytes"] = 70000;
+  primary["waits"] = true;
+  const UnitStatus status = combine_status(
+      "u", {},
+      {{"a", primary}, {"b", member("replaying", 1, "a")}, {"c", member("replaying", 1, "a")}},
+      {"a", "b", "c"}, "c", 1);
+  EXPECT_NE(status_text(status).find(
+                "SLOWED: the primary waits for replica c, which is 70000 bytes of log behind\n"),
+            std::string::npos);
 }
 
 TEST(UnitStatus, AnExcludedReplicaIsListedAsFailed) {
