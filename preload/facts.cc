@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// Facts about host and process that a call writes to more than one place, or to a place whose size
-// the caller gives: asked with the shim's own memory, logged, and copied out in every replica.
+// Facts about host and process: asked with the shim's own memory, logged, and copied out in every
+// replica.
 // Runs in the application on the shim's stack with the token held; no libc.
 #include <errno.h>
 #include <linux/capability.h>
+#include <sys/resource.h>
+#include <sys/sysinfo.h>
+#include <sys/times.h>
 #include <sys/uio.h>
+#include <sys/utsname.h>
 #include <time.h>
 
 #include "preload/calls.h"
 #include "preload/doors.h"
 #include "preload/guarded.h"
+#include "preload/net/bytes.h"
 #include "preload/raw.h"
+#include "preload/scheduler.h"
 
 namespace ftrun::shim {
 namespace {
@@ -31,6 +37,18 @@ long put_padded(long address, const void* value, size_t known, size_t bytes) {
                  clear_out(out + first, bytes - first) == bytes - first
              ? 0
              : -EFAULT;
+}
+
+// A choice that fills in a structure at `out`: argument number `which` of the call.
+template <typename T>
+long choose_struct(long number, const long* a, int which) {
+  T value = {};
+  const long result = choose(number, &value, sizeof(value), [&] {
+    long arguments[6] = {a[0], a[1], a[2], a[3], a[4], a[5]};
+    arguments[which] = reinterpret_cast<long>(&value);
+    return as_is(number, arguments);
+  });
+  return is_error(result) || put_out(at(a[which]), value) ? result : -EFAULT;
 }
 
 // Words of the sets of CPUs and nodes: 8192 CPUs, 1024 nodes, the kernel's limits.
@@ -152,6 +170,65 @@ long do_get_mempolicy(long number, const long* a) {
     return -EFAULT;
   }
   return a[1] == 0 ? 0 : put_padded(a[1], answer.nodes, sizeof(answer.nodes), bytes);
+}
+
+uint32_t application_process_id() {
+  return static_cast<uint32_t>(raw(__NR_getpid));
+}
+
+struct ucred application_credentials() {
+  return {static_cast<pid_t>(application_process_id()), static_cast<uid_t>(raw(__NR_geteuid)),
+          static_cast<gid_t>(raw(__NR_getegid))};
+}
+
+long do_getrandom(long number, const long* a) {
+  const auto wanted = static_cast<size_t>(a[1]);
+  const size_t size = wanted < kTransferBytesMax ? wanted : kTransferBytesMax;
+  return in_parts(number, at(a[0]), size, [&](void* to, size_t bytes) {
+    return choose_counted(number, to, bytes, [&] { return raw(number, to, bytes, a[2]); });
+  });
+}
+long do_uname(long number, const long* a) {
+  return choose_struct<struct utsname>(number, a, 0);
+}
+long do_sysinfo(long number, const long* a) {
+  return choose_struct<struct sysinfo>(number, a, 0);
+}
+long do_times(long number, const long* a) {
+  return a[0] == 0 ? choose(number, [&] { return as_is(number, a); })
+                   : choose_struct<struct tms>(number, a, 0);
+}
+long do_getrusage(long number, const long* a) {
+  return choose_struct<struct rusage>(number, a, 1);
+}
+long do_getcpu(long, const long* a) {
+  const bool is_told =
+      (a[0] == 0 || put_out(at(a[0]), self()->cpu)) && (a[1] == 0 || put_out(at(a[1]), 0U));
+  return is_told ? 0 : -EFAULT;
+}
+
+// A thread runs where it wants to run, as far as it can see: on the first of its processors.
+long do_sched_setaffinity(long number, const long* a) {
+  const auto move_and_look = [&]() -> long {
+    const long result = as_is(number, a);
+    unsigned long mask[16] = {};
+    long cpu = 0;
+    if (result == 0 && raw(__NR_sched_getaffinity, a[0], sizeof(mask), mask) > 0) {
+      while (cpu < 1023 && (mask[cpu / 64] >> cpu % 64 & 1) == 0) {
+        ++cpu;
+      }
+    }
+    return result < 0 ? result : cpu;
+  };
+  const long first = choose_and_follow(number, move_and_look, [&](long) { as_is(number, a); });
+  if (first < 0) {
+    return first;
+  }
+  Thread* thread = a[0] == 0 ? self() : thread_by_tid(static_cast<int>(a[0]));
+  if (thread != nullptr) {
+    thread->cpu = static_cast<uint32_t>(first);
+  }
+  return 0;
 }
 
 }  // namespace ftrun::shim

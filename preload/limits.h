@@ -10,7 +10,7 @@ namespace ftrun::shim {
 void limits_init();
 // The arena is about to grow by so much: the application's limits shall not notice.
 void limits_make_room(uint64_t bytes);
-// How much of the arena is mapped. process.cc.
+// How much of the arena is mapped. arena.cc.
 uint64_t arena_bytes();
 
 }  // namespace ftrun::shim

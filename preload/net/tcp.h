@@ -136,7 +136,8 @@ TcpSocket* tcp_find_socket(uint32_t id);
 void tcp_name_connection(TcpSocket* socket, uint32_t id);
 bool tcp_connection_was_seen(uint32_t id);
 bool tcp_socket_was_seen(uint32_t id);
-void tcp_rename(TcpSocket* socket);  // gives it a new id
-uint32_t tcp_new_socket_id();        // of whatever the edge is asked for
+void tcp_name_socket(TcpSocket* socket);  // gives it its first id
+void tcp_rename(TcpSocket* socket);       // gives it a new id
+uint32_t tcp_new_socket_id();             // of whatever the edge is asked for
 
 }  // namespace ftrun::shim
