@@ -131,6 +131,11 @@ void emit_mark() {
   emit_output(mark);
 }
 
+// The end of a turn: what it did becomes visible, and a secondary has come to a place where its log
+// may end.
+// ORDER: the mark stands behind all output of the turn, and the output ring is published before the
+// log ring: a supervisor that sees a turn sees its output. A secondary marks before it waits: its
+// supervisor compares, and lets out, a turn whose successor may never come.
 void end_turn(RecordKind kind) {
   note_turn_end();
   if (doors.live) {
@@ -168,11 +173,16 @@ void apply_items(const uint8_t* cursor, const uint8_t* end) {
 }
 
 // The arrivals record: what came in here (possibly nothing but time).
+// ORDER: written down, then applied, then given back. What an item changes may write output, whose
+// place in the log is behind the record. Bytes that were given back are overwritten by the
+// supervisor at once; applying takes from the ring itself, which saves a copy.
 void take_arrivals() {
   if (doors.live) {
     Record record;
     record.kind = RecordKind::kArrivals;
     const size_t length = measure_input(doors.input, &record.count);
+    // With input the supervisor's time is as good as the kernel's and costs no call. Without any, a
+    // deadline has passed or nothing has: only the kernel knows.
     const int64_t now = length != 0 ? doors.clock.fed_ns(doors.control) : doors.clock.kernel_ns();
     record.now_delta_ns = static_cast<uint64_t>(now - doors.clock.now_ns());
     append(record, doors.input.data(), length);
@@ -189,6 +199,9 @@ void take_arrivals() {
   scheduler_expire(doors.clock.now_ns());
 }
 
+// Whether the turn ends at this call, although the program neither waits nor asks what has come.
+// The primary does so when others wait for the turn (a long one keeps its output back) or when it
+// fills a ring; not while it dies, so that what it dies of is not shipped (dying.h).
 bool cut_is_due(long number) {
   if (!doors.live) {
     return next_is_here(RecordKind::kTurnEndCut);
@@ -199,6 +212,8 @@ bool cut_is_due(long number) {
          !leads_to_crash(number) && !is_dying();
 }
 
+// A cut ingests as well: a program that computes and calls, but never asks for input, gets its
+// signals here.
 void cut_turn() {
   doors.control->cut_requested.store(0, std::memory_order_relaxed);
   end_turn(RecordKind::kTurnEndCut);
@@ -262,6 +277,9 @@ void doors_start() {
   finish_record(false);
 }
 
+// The call counter is what ties records to places: a thread's calls are the same in every replica
+// as long as nothing has differed. So a record that should have been used by now is the first sign
+// that something has, at the earliest place that both replicas can name.
 void doors_enter_call(Thread* thread, long number) {
   thread->calls++;
   if (!doors.live && doors.log_in.is_overdue(thread)) {
@@ -306,6 +324,8 @@ int64_t realtime_offset_ns() {
   return doors.clock.realtime_offset_ns();
 }
 
+// ORDER: the turn ends before what came is let in: what the program has put out so far does not
+// rest on it, and may leave first.
 void ingest_point() {
   if (doors.live ? doors.input.available() == 0 || is_dying()
                  : !next_is_here(RecordKind::kTurnEndIngest)) {
@@ -315,6 +335,9 @@ void ingest_point() {
   take_arrivals();
 }
 
+// The deadline is virtual time, waited for by the kernel's clock, which is the same or later
+// (virtual_clock.h). A secondary does not wait for it: the primary's arrivals record says when it
+// went on.
 int64_t doors_idle(int64_t deadline_ns) {
   die_if_dying();
   end_turn(RecordKind::kTurnEndIdle);
@@ -346,6 +369,8 @@ int64_t doors_idle(int64_t deadline_ns) {
   return result;
 }
 
+// As it is: what it points to is in the region, which every image maps at the same address. The
+// next record stays decoded: an exec's own record stands there, and the new image takes it.
 void doors_carry(Carry& carry) {
   carry.value(doors);
 }
@@ -399,6 +424,9 @@ void doors_switch(uint32_t thread_index) {
   finish_record(false);
 }
 
+// ORDER: the exit record, then the ends of all connections, then the exit entry and the mark: the
+// turn that ends the log has them all, so a client's last bytes leave before its connection's end,
+// and both before the unit's.
 void doors_exit(int status) {
   die_if_dying();
   if (doors.live) {

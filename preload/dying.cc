@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// See dying.h.
+// See dying.h. Runs in the application, by the token's holder; no libc.
+//
+// A primary that has crashed is still running code: handlers print stacks, flush logs, wait. While
+// they do, no turn may end, for a turn's end ships what the crash was caused by. Whoever needs one
+// (waiting, a clean exit) dies instead, by the signal that it crashed with.
 #include "preload/dying.h"
 
 #include <signal.h>
@@ -20,6 +24,8 @@ struct Dying {
 };
 Dying dying;
 
+// A handler that is left by a jump (setjmp) does not return; the next call from above its frames
+// tells. Other threads run meanwhile only if the handler waits, and a dying one must not wait.
 bool in_handler() {
   const Thread* thread = self();
   return thread != dying.thread || dying.stack - thread->caller_stack < dying.stack_bytes;
@@ -74,6 +80,8 @@ bool leads_to_crash(long number) {
          number == __NR_gettid || number == __NR_getpid;
 }
 
+// ORDER: the disposition, the mask, then the signal, all of this thread: nothing else can take it.
+// The loop is for a kernel that still refuses (a pid namespace's first process).
 void die_of(int number) {
   const uint64_t defaults[4] = {};  // the kernel's struct sigaction
   raw(__NR_rt_sigaction, number, defaults, nullptr, sizeof(SignalSet));

@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// See handlers.h. Runs in the application, on the shim's alternate stack with the token held.
+// See handlers.h. Runs in the application, on the shim's alternate stack with the token held; no
+// libc.
+//
+// The alternate stack that the kernel knows is the shim's; the application's is a field of Thread.
+// A handler starts by what the SIGSYS or fault handler returns to: its context is rewritten, and
+// the kernel's own sigreturn puts the program there. So no code of the shim lies below a handler's
+// frame, where an unwinder would meet it.
 #include "preload/handlers.h"
 
 #include <errno.h>
@@ -136,6 +142,8 @@ bool start_handler(Thread* thread, int number, const siginfo_t& info, bool is_fa
     return false;
   }
   enter(action, number, place.frame, context);
+  // ORDER: the frame has the mask to go back to; only now the handler's own comes on top. In
+  // sigsuspend and its like that is the old mask, while the handler runs with the temporary one.
   thread->restore_mask = false;
   thread->mask |= action.mask | ((action.flags & SA_NODEFER) == 0 ? signal_bit(number) : 0);
   stack_t& alternate = thread->application_alternate_stack;
@@ -200,6 +208,8 @@ void handle_fault(int number, siginfo_t* info, void* argument) {
   }
 }
 
+// The program may have changed what its frame says, and means it: but not where the kernel would
+// not follow it either.
 void restore_registers(greg_t* registers, const greg_t* wanted) {
   // Segment registers and the trap fields after them stay the kernel's.
   for (int i = 0; i < REG_EFL; ++i) {
@@ -241,6 +251,8 @@ void handlers_return(Thread* thread, ucontext_t* context) {
     die_of_fault(SIGSEGV);
   }
   restore_registers(registers, frame.machine.gregs);
+  // ORDER: the mask before the look for further signals: what the handler blocked is due now, and
+  // its handler starts from here, as if it had interrupted the program and not the first one.
   thread->mask = frame.mask & ~kUnblockable;
   thread->caller_stack = static_cast<uint64_t>(registers[REG_RSP]);
   set_alternate_stack(thread, frame.stack);

@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// See pending.h.
+// See pending.h. Runs in the application with the token held; no libc.
+//
+// As the kernel has it: an ordinary signal waits once, with the facts of its first sending; a
+// real-time signal waits as often as it was sent, oldest first. Which of several waiting signals is
+// taken first is the caller's choice, by number. All of it lies in the arena, at the same address
+// in every replica, since siginfo is what a handler is shown.
 #include "preload/pending.h"
 
 #include "preload/env.h"
@@ -102,6 +107,10 @@ bool pending_add(Thread* thread, int number, const siginfo_t& info) {
 
 siginfo_t pending_take(Thread* thread, int number) {
   const SignalSet bit = signal_bit(number);
+  if ((pending_for(thread) & bit) == 0) {
+    shim_fail("a signal is taken that does not wait", number, thread->index);
+  }
+  // ORDER: the thread's own before the process's, as dequeue_signal() of the kernel.
   const bool own = (thread->pending & bit) != 0;
   SignalSet& set = own ? thread->pending : process_pending;
   bool more = false;
@@ -109,6 +118,7 @@ siginfo_t pending_take(Thread* thread, int number) {
   if (!is_real_time(number)) {
     info = (own ? thread->pending_info : pending.process_info)[number - 1];
   } else if (!dequeue(own ? thread : nullptr, number, &info, &more)) {
+    // The queue was full when it was sent: the kernel still delivers it, without its facts.
     info.si_signo = number;
     info.si_code = SI_USER;
   }
@@ -132,6 +142,8 @@ void drop_entries(const Thread* thread, SignalSet numbers) {
 }
 }  // namespace
 
+// Over an exec only the calling thread goes, and its thread becomes the main one; what waits for it
+// and for the process stays.
 void pending_carry(Carry& carry) {
   Thread* thread = self();
   carry.value(thread->pending);

@@ -112,13 +112,22 @@ int64_t earliest_deadline() {
   return earliest;
 }
 
+// The word is the thread's own, so a waker needs no lock and wakes nobody else.
+// ORDER: the acquire pairs with give_token()'s release: all that the last holder did, in shim and
+// application, is seen by this one. It is the only synchronisation between threads that there is.
 void await_token(Thread* thread) {
   while (thread->token.load(std::memory_order_acquire) == 0) {
     raw(__NR_futex, &thread->token, FUTEX_WAIT_PRIVATE, 0, nullptr);
   }
 }
 
+// Hand-over. From the store on the other thread runs, and may already be at its next call: the
+// giver must not touch any state of the scheduler, the doors or its own Thread after it, but for
+// waiting.
 void give_token(Thread* next) {
+  if (next->token.load(std::memory_order_relaxed) != 0) {
+    shim_fail("the token is with two threads", self()->index, next->index);
+  }
   next->state = ThreadState::kRunning;
   next->token.store(1, std::memory_order_release);
   raw(__NR_futex, &next->token, FUTEX_WAKE_PRIVATE, 1);
@@ -140,6 +149,10 @@ void block() {
     me->state = ThreadState::kRunning;
     return;
   }
+  // ORDER: own word, record, other word. The own word is cleared while nobody else can set it: once
+  // the other thread runs it may give the token straight back. The record is written by the holder,
+  // since the log has one writer and records do not name their thread: it is the switch that tells
+  // a reader whose calls the next ones are.
   me->token.store(0, std::memory_order_relaxed);
   doors_switch(next->index);
   give_token(next);
@@ -190,6 +203,9 @@ Thread* make_thread() {
 }
 
 void forget_thread(Thread* thread) {
+  if (scheduler.live == 0 || thread->waiting_on != nullptr) {
+    shim_fail("a thread ends that waits, or that nobody counts", thread->index, scheduler.live);
+  }
   for (uint32_t slot = 0; slot < scheduler.slots; ++slot) {
     if (scheduler.threads[slot] == thread) {
       scheduler.threads[slot] = nullptr;
@@ -238,6 +254,8 @@ Thread* thread_by_tid(int tid) {
   return nullptr;
 }
 
+// ORDER: who yields stands behind all who were runnable before: the order is that of becoming
+// runnable, which arrivals and the threads' own acts decide, and no clock.
 void scheduler_yield() {
   if (scheduler.run_queue.first == nullptr) {
     return;
@@ -265,6 +283,9 @@ void scheduler_wake_thread(Thread* thread, int result) {
   push(&scheduler.run_queue, thread);
 }
 
+// Timers first, then threads by deadline and, of equal ones, by index: the list is unordered, and
+// the order of waking becomes the order of running. `now_ns` is the virtual clock, so all of it
+// replays.
 void scheduler_expire(int64_t now_ns) {
   net_expire_timers(now_ns);
   signals_expire_timers(now_ns);
@@ -287,8 +308,13 @@ void scheduler_expire(int64_t now_ns) {
 
 int sched_wait(WaitQueue* queue, int64_t deadline_ns) {
   Thread* me = self();
+  // Signals come only at ingest points and from threads that hold the token, so none can slip in
+  // between this look and the wait.
   if (signals_deliverable(me)) {
     return kErrRestart;
+  }
+  if (me->state != ThreadState::kRunning || me->waiting_on != nullptr) {
+    shim_fail("a thread waits that does not run", me->index, static_cast<int64_t>(me->state));
   }
   me->state = ThreadState::kWaiting;
   me->waiting_on = queue;
@@ -314,6 +340,9 @@ int sched_wake(WaitQueue* queue, int count) {
 }
 
 void scheduler_move_waiter(Thread* thread, WaitQueue* queue) {
+  if (thread->state != ThreadState::kWaiting || thread->waiting_on == nullptr) {
+    shim_fail("a thread is moved that does not wait", thread->index);
+  }
   remove(thread->waiting_on, thread);
   thread->waiting_on = queue;
   push(queue, thread);
@@ -364,9 +393,15 @@ long clone_call(const long* a, greg_t* registers) {
   return 0;
 }
 
+// A thread's end, step by step. The kernel does the same at an exit, but when it gets to it: then
+// other threads would see it at a moment that no log tells. So all that others can see is done
+// here, with the token, and the kernel is left with nothing to do but to bury the thread. ORDER:
+// robust mutexes before the clear-tid word, as do_exit() has it: who joins this thread may look at
+// a mutex that it held. Then the kernel's own robust list is emptied, and its clear-tid word turned
+// to one of the shim's, which says when nobody stands on this stack any more.
 void thread_exit(int status) {
   Thread* me = self();
-  if (scheduler.live == 1) {
+  if (scheduler.live == 1) {  // exit(2) of the last thread is the end of the process
     doors_exit(status);
     for (;;) {
       raw(__NR_exit_group, status);
@@ -383,6 +418,7 @@ void thread_exit(int status) {
   raw(__NR_set_tid_address, &me->leaving);
   me->state = ThreadState::kExited;
   forget_thread(me);
+  // This thread still holds the token: it may have to wait for arrivals on behalf of the others.
   Thread* next = next_runnable();
   doors_switch(next->index);
   // ORDER: in the queue before the token is given, which others need to look there; not taken from
@@ -417,6 +453,8 @@ void shim_clone_parent(long result) {
 }
 
 // Runs on the new thread's shim stack, without the token.
+// ORDER: alternate stack and trap before anything of the application: the kernel gives a new thread
+// neither. The tid last, for which the creator waits; until then this thread makes raw calls only.
 void shim_clone_child(Thread* me) {
   ftrun_self = me;
   ftrun::shim::install_alternate_stack(me);

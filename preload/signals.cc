@@ -17,6 +17,10 @@
 namespace ftrun::shim {
 namespace {
 
+// Masks. The kernel's mask blocks everything but faults, in every thread, for ever: what the kernel
+// delivered by itself would come at a moment that no log tells, and with the wrong stack. The masks
+// that the application sets are Thread::mask, looked at where a call ends. A signal from outside is
+// an arrival; one that the program sends itself is its own act.
 constexpr SignalSet kFaults = signal_bit(SIGSEGV) | signal_bit(SIGBUS) | signal_bit(SIGFPE) |
                               signal_bit(SIGILL) | signal_bit(SIGTRAP) | signal_bit(SIGSYS);
 constexpr SignalSet kIgnoredByDefault =
@@ -45,6 +49,8 @@ bool is_ignored(int number) {
   die_of(number);
 }
 
+// Who gets a signal for the process: the kernel prefers the main thread and then takes any; here
+// the oldest thread that does not block it, which is the same in all replicas.
 Thread* thread_for(int number) {
   const SignalSet bit = signal_bit(number);
   Thread* chosen = nullptr;
@@ -76,6 +82,9 @@ int next_due(const Thread* thread) {
   return due == 0 ? 0 : __builtin_ctzll(due) + 1;
 }
 
+// The mask of sigsuspend, ppoll and their like ends with the call, but only if no handler runs at
+// its end: then the frame remembers the old mask, and the handler's return restores it. So a
+// handler runs with the temporary mask and its own, as the kernel has it.
 void restore_temporary_mask(Thread* thread) {
   if (thread->restore_mask) {
     thread->mask = thread->mask_to_restore;
@@ -115,6 +124,7 @@ void install_shim_handler(int number, void (*handler)(int, siginfo_t*, void*)) {
   raw(__NR_rt_sigaction, number, &action, nullptr, sizeof(SignalSet));
 }
 
+// ORDER: dispositions before the mask: while everything is blocked, none of them can be used.
 void signals_init() {
   for (int number = 1; number <= kSignals; ++number) {
     // Dispositions that the program inherited (ignored ones survive exec).
@@ -144,7 +154,13 @@ void signals_arrived(int number) {
   signals_send(nullptr, number, &info);
 }
 
+// ORDER of who gets it, the kernel's: a thread that waits for it in sigtimedwait, even if it is
+// ignored or blocked; then nobody, if it is ignored and not blocked (a blocked one waits, since its
+// disposition may change meanwhile); then it waits, and wakes its receiver out of a call.
 bool signals_send(Thread* thread, int number, const siginfo_t* info) {
+  if (number < 1 || number > kSignals || info->si_signo != number) {
+    shim_fail("a signal without a number, or with two", number, info->si_signo);
+  }
   Thread* waiter = waiter_for(number, thread);
   if (waiter != nullptr) {
     waiter->pending_info[number - 1] = *info;
@@ -172,6 +188,9 @@ int signals_next_handler(Thread* thread) {
   return next_due(thread) == 0 ? 0 : first_handled(thread);
 }
 
+// The end of each call: the only place where a handler may start. A call that a signal has ended
+// starts over, says EINTR, or has its result, as the handler's flags and the call ask for; with no
+// handler to run it was woken for nothing, and waits again.
 long signals_finish_call(Thread* thread, long result, bool* restart) {
   const int number = signals_next_handler(thread);
   thread->deliver = static_cast<uint32_t>(number);
@@ -277,6 +296,8 @@ long call_sigpending(SignalSet* set) {
   return put_out(set, waiting) ? 0 : -EFAULT;
 }
 
+// A call that starts over sets its mask again: the one to restore is that from before the first
+// time.
 void signals_temporary_mask(SignalSet set) {
   Thread* thread = self();
   if (!thread->restore_mask) {

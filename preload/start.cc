@@ -126,7 +126,9 @@ void keep_privileges() {
 
 // --- dispatch ---
 
-// One call, from whichever entry. Sets Thread::deliver and Thread::restart_call.
+// One call, from whichever entry. A call that starts over without a handler counts as another one,
+// in every replica alike: what ended its wait is an arrival. Sets Thread::deliver and
+// Thread::restart_call.
 long run_call(Thread* thread, long number, const long* arguments) {
   for (;;) {
     doors_enter_call(thread, number);
@@ -248,6 +250,10 @@ struct StartArguments {
   Thread* thread;
 };
 
+// ORDER: thread, region and doors before whatever may fail with a message; handlers before the
+// trap, which needs SIGSYS's; the trap before the start record: a secondary may wait there for its
+// log, and the loader runs on only when both replicas have it. What goes over an exec is restored
+// before the first intercepted call, with the call counter.
 void start_on_shim_stack(void* argument) {
   const auto* arguments = static_cast<const StartArguments*>(argument);
   Control* control = map_region();
