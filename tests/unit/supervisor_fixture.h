@@ -170,11 +170,12 @@ class SupervisorTest : public ::testing::TestWithParam<const char*> {
       start_one(*founding, static_cast<unit::ReplicaId>(i), replicas, transport);
     }
     wait_for([this] { return LineClient(port_).connected(); });
-    // The sender may serve clients before the other supervisor can be asked.
+    // The sender may serve clients before the other supervisor can be asked, or is known: the file
+    // that names its processes is the last that it makes.
     for (unsigned i = 0; i < replicas; ++i) {
-      const std::string socket =
-          run_dir_ + "/sup." + std::string(1, static_cast<char>('a' + i)) + ".sock";
-      wait_for([&socket] { return std::filesystem::exists(socket); });
+      const std::string file =
+          run_dir_ + "/sup." + std::string(1, static_cast<char>('a' + i)) + ".json";
+      wait_for([&file] { return std::filesystem::exists(file); });
     }
   }
   // As ftrun does it, but for the program, which may differ between replicas.

@@ -91,7 +91,8 @@ TEST_P(SupervisorTest, KilledProcessIsInvisibleToClients) {
   EXPECT_EQ(*numbers_.rbegin(), numbers_.size());
   const std::string survivor = victim[0] == 'a' ? "b" : "a";
   EXPECT_EQ(ask(survivor, R"({"cmd":"status"})")["protection"],
-            keeper ? "protected" : "unprotected");
+            keeper ? "protected" : "unprotected")
+      << events();
   // New clients are served as well.
   std::vector<LineClient> late;
   late.emplace_back(port_);
