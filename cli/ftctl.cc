@@ -28,6 +28,7 @@ struct Options {
   bool follow = false;
   bool all = false;
   int wait_ms = 0;
+  std::string role, to;  // of switchover
 };
 
 std::string canonical(const std::string& path) {
@@ -93,6 +94,12 @@ int main(int argc, char** argv) {
   CLI::App* stop = app.add_subcommand("stop", "SIGTERM to the program, as input of the unit");
   stop->add_option("--wait-ms", options.wait_ms, "and wait so long for the unit's end")
       ->check(CLI::Range(0, 3'600'000));
+  CLI::App* switchover = app.add_subcommand(
+      "switchover", "hands the part of sender to another replica; no client notices");
+  switchover->add_option("role", options.role, "sender")
+      ->required()
+      ->check(CLI::IsMember({"sender"}));
+  switchover->add_option("replica", options.to, "who gets it, as status names it")->required();
   app.fallthrough();
   try {
     app.parse(argc, argv);
@@ -117,6 +124,8 @@ int main(int argc, char** argv) {
     outcome = cli::show_reports(*run_dir, options.all);
   } else if (stop->parsed()) {
     outcome = cli::stop_unit(*run_dir, options.wait_ms);
+  } else if (switchover->parsed()) {
+    outcome = cli::switch_over(*run_dir, options.role, options.to);
   }
   const int exit_code =
       outcome.ok() ? *outcome : complain(outcome.error(), cli::kNoSuchUnitExitCode);

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
@@ -27,6 +28,7 @@ namespace ftrun::cli {
 namespace {
 
 constexpr int kLookMs = 50;
+constexpr int kSwitchoverMs = 10'000;
 
 Result<bool> lives(const std::string& run_dir) {
   auto owner = find_owner(run_dir);
@@ -175,6 +177,41 @@ Result<int> stop_unit(const std::string& run_dir, int wait_ms) {
     return 1;
   }
   return 0;
+}
+
+Result<int> switch_over(const std::string& run_dir, const std::string& role,
+                        const std::string& to) {
+  auto status = read_unit_status(run_dir);
+  FTRUN_TRY(status);
+  const auto holder = std::find_if(status->replicas.begin(), status->replicas.end(),
+                                   [](const ReplicaStatus& replica) { return replica.sender; });
+  if (holder == status->replicas.end()) {
+    return Error{"the unit has no sender now: try again"};
+  }
+  ControlRequest request;
+  request.command = ControlCommand::kSwitchover;
+  request.role = role;
+  request.to = to;
+  const auto answer = ask(fmt::format("{}/sup.{}.sock", run_dir, holder->id), request);
+  if (!answer.ok()) {
+    print_error(fmt::format("ftctl: {}\n", answer.error().message));
+    return 1;
+  }
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kSwitchoverMs);
+  while (std::chrono::steady_clock::now() < deadline) {
+    status = read_unit_status(run_dir);
+    FTRUN_TRY(status);
+    const bool has_it = std::any_of(
+        status->replicas.begin(), status->replicas.end(),
+        [&to](const ReplicaStatus& replica) { return replica.sender && replica.id == to; });
+    if (has_it && status->settled) {
+      return 0;
+    }
+    poll(nullptr, 0, kLookMs);
+  }
+  print_error(fmt::format("ftctl: replica {} has not become the {} within {} ms\n", to, role,
+                          kSwitchoverMs));
+  return 1;
 }
 
 }  // namespace ftrun::cli

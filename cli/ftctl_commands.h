@@ -18,5 +18,8 @@ Result<int> show_logs(const std::string& run_dir);
 Result<int> show_reports(const std::string& run_dir, bool all);
 // 0, or 1 when the unit has not ended within `wait_ms` (0: does not wait).
 Result<int> stop_unit(const std::string& run_dir, int wait_ms);
+// Hands `role` ("sender") to replica `to` and waits until it has it; 1 if that is refused, with the
+// reason, or takes too long.
+Result<int> switch_over(const std::string& run_dir, const std::string& role, const std::string& to);
 
 }  // namespace ftrun::cli

@@ -49,7 +49,7 @@ bool is_settled(const std::map<std::string, nlohmann::json>& answers,
   return std::all_of(view.begin(), view.end(), [&](const std::string& id) {
     const auto answer = answers.find(id);
     return answer != answers.end() && field_or(answer->second, "epoch", uint64_t{0}) == epoch &&
-           !field_or(answer->second, "primary", std::string()).empty();
+           field_or(answer->second, "settled", false);
   });
 }
 

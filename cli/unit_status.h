@@ -47,7 +47,7 @@ struct UnitStatus {
   uint64_t epoch = 0;
   Protection protection = Protection::kUnprotected;
   std::string topology;        // "chain" or "fanout"
-  bool settled = false;        // all members have come to this view, and know who is the primary
+  bool settled = false;        // all members have come to this view, and taken their roles in it
   int may_die = 0;             // so many replicas at once, and the unit goes on
   std::string slowest;         // the replica that is furthest behind the primary,
   uint64_t slowest_lag = 0;    // by so many bytes of log,

@@ -31,6 +31,15 @@ Result<ControlRequest> decode_request(std::string_view line) {
     }
     return request;
   }
+  if (command == "switchover") {
+    request.command = ControlCommand::kSwitchover;
+    if (take_field(json, "role", &request.role) != Field::kTaken ||
+        (request.role != "sender" && request.role != "primary") ||
+        take_field(json, "to", &request.to) != Field::kTaken) {
+      return Error{"switchover needs \"role\", sender or primary, and \"to\", a replica"};
+    }
+    return request;
+  }
   return Error{"unknown command \"" + command + "\""};
 }
 
@@ -40,6 +49,9 @@ std::string encode_request(const ControlRequest& request) {
       return R"({"cmd":"status"})";
     case ControlCommand::kStop:
       return R"({"cmd":"stop"})";
+    case ControlCommand::kSwitchover:
+      return dump_json(nlohmann::ordered_json{
+          {"cmd", "switchover"}, {"role", request.role}, {"to", request.to}});
     case ControlCommand::kSignal:
       break;
   }

@@ -11,13 +11,16 @@
 
 namespace ftrun {
 
-enum class ControlCommand { kStatus, kSignal, kStop };
+enum class ControlCommand { kStatus, kSignal, kStop, kSwitchover };
 
 struct ControlRequest {
   ControlCommand command = ControlCommand::kStatus;
   // Of kSignal, else 0.
   int number = 0;         // 1 to kControlSignalMax
   uint32_t sequence = 0;  // 0: the supervisor is to give it the unit's next one
+  // Of kSwitchover: which part is handed over, "sender" or "primary", and to whom.
+  std::string role;
+  std::string to;
   bool operator==(const ControlRequest&) const = default;
 };
 inline constexpr int kControlSignalMax = 64;

@@ -22,6 +22,7 @@
 #include "supervisor/call_watch.h"
 #include "supervisor/console_spool.h"
 #include "supervisor/control.h"
+#include "supervisor/control_request.h"
 #include "supervisor/edge/edge.h"
 #include "supervisor/edge/keeper.h"
 #include "supervisor/event_limit.h"
@@ -91,6 +92,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void dispatch(const epoll_event& event);
   void read_link(link::Peer* peer);
   void read_waiting_links();
+  void look_after_ended(link::Peer* peer);
   void drain_application();
   void run_deferred();
   void flush_links();
@@ -103,6 +105,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void look_after_primary();
   std::string handle_command(const std::string& line);
   std::string status_json() const;
+  std::string hand_over(const ControlRequest& request);
 
   // replica_run_dir.cc
   Result<void> start_control();
@@ -199,6 +202,8 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void go_live() override;
   void stop_application(std::string_view why) override;
   void edge_take_over(const std::vector<unit::ReplicaId>& from) override;
+  std::vector<unit::Unwritten> edge_let_go() override;
+  void edge_forget() override;
   void edge_bind(uint32_t socket, uint32_t flags, const Address& address) override;
   void edge_listen(uint32_t socket, int backlog) override;
   void edge_accepted(ConnectionId connection) override;

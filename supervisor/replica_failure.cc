@@ -79,9 +79,14 @@ void Replica::end_keeper(unit::ReplicaId member) {
 }
 
 void Replica::take_connections(const std::vector<unit::ReplicaId>& from) {
-  std::vector<edge::TakenSocket> sockets;
+  // ORDER: its own first: of two descriptors of one socket the first is kept, and that is in the
+  // table.
+  std::vector<edge::TakenSocket> sockets = edge_->take_back();
   for (const unit::ReplicaId member : from) {
     const link::Peer* peer = peers_.find(member);
+    if (peer == nullptr) {
+      continue;  // this one
+    }
     Result<std::vector<edge::TakenSocket>> taken =
         edge::take_sockets(peer->hello.keeper.pid, peer->keeper.get());
     if (!taken.ok()) {

@@ -64,6 +64,13 @@ void Replica::edge_take_over(const std::vector<unit::ReplicaId>& from) {
   deferred_.push_back([this, from] { take_connections(from); });
 }
 
+std::vector<unit::Unwritten> Replica::edge_let_go() {
+  return edge_->let_go();
+}
+void Replica::edge_forget() {
+  edge_->forget();
+}
+
 void Replica::feed_primary(unit::Bytes arrivals) {
   if (primary_rings_ != nullptr) {
     primary_rings_->port().feed_input(arrivals);

@@ -219,10 +219,11 @@ void Replica::dispatch(const epoll_event& event) {
     }
   } else if (tag == kTagPeer) {
     if (link::Peer* peer = peers_.find(replica); peer != nullptr && !peer->suspected) {
-      // What it had sent before it died is still worth reading.
+      // What it had sent before it died is still worth reading, also where that has to wait.
+      peer->ended = true;
       read_link(peer);
       drain_primary();
-      peer_lost(peer, "its supervisor died");
+      look_after_ended(peer);
     }
   } else if (tag == kTagStatus) {
     application_status();
@@ -265,7 +266,15 @@ void Replica::read_waiting_links() {
   for (link::Peer& peer : peers_.all()) {
     if (peer.waits && peer.link.open() && !done_) {
       read_link(&peer);
+      look_after_ended(&peer);
     }
+  }
+}
+
+// ORDER: "the unit has ended" may be its last word, behind frames that wait.
+void Replica::look_after_ended(link::Peer* peer) {
+  if (peer->ended && !peer->waits) {
+    peer_lost(peer, "its supervisor died");
   }
 }
 
@@ -352,11 +361,32 @@ std::string Replica::handle_command(const std::string& line) {
       core_->on_signal(sequence, request->number);
       return fmt::format(R"({{"ok":true,"seq":{}}})", sequence);
     }
+    case ControlCommand::kSwitchover:
+      return hand_over(*request);
     case ControlCommand::kStop:
       event("stopped", "by the operator");
       done_ = true;
       break;
   }
+  return R"({"ok":true})";
+}
+
+std::string Replica::hand_over(const ControlRequest& request) {
+  const std::optional<unit::ReplicaId> to = arbiter::replica_from_name(request.to);
+  if (!to) {
+    return encode_refusal(request.to + " is no replica's name");
+  }
+  if (request.role != "sender") {
+    return encode_refusal("only the sender's part can be handed over");
+  }
+  if (!core_->status().sender) {
+    return encode_refusal("this replica is not the sender");
+  }
+  const std::string refused = core_->on_hand_over(*to);
+  if (!refused.empty()) {
+    return encode_refusal(fmt::format("replica {}: {}", request.to, refused));
+  }
+  event("switchover", fmt::format("the sender's part goes to replica {}", request.to));
   return R"({"ok":true})";
 }
 
@@ -398,6 +428,7 @@ std::string Replica::status_json() const {
       {"epoch", status.view.epoch},
       {"primary",
        status.primary_id == unit::kNoReplica ? "" : arbiter::replica_name(status.primary_id)},
+      {"settled", status.state == unit::State::kRunning},
       {"topology", options_.topology == unit::Topology::kFanout ? "fanout" : "chain"},
       {"tolerance", options_.tolerance},
       {"view", arbiter::encode_view(status.view)},

@@ -45,6 +45,7 @@ Result<std::unique_ptr<Edge>> Edge::create(int epoll_fd, uint64_t tag, EdgeSink*
 }
 
 Edge::~Edge() {
+  forget();
   for (const auto& connection : slots_) {
     if (connection->fd >= 0) {
       ::close(connection->fd);

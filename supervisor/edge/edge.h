@@ -21,6 +21,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "eventlog/limits.h"
@@ -142,6 +143,14 @@ class Edge {
     std::vector<unit::AdoptedListener> listeners;
   };
   Adopted take(std::vector<TakenSocket> sockets);
+  // Another supervisor is to have the sockets, and this one lives on (edge_let_go.cc): uses them no
+  // more, but keeps them open and in the table. What every connection has still to write; borrowed
+  // until the next call.
+  std::vector<unit::Unwritten> let_go();
+  // Those sockets again, for take(): nobody else has become their user.
+  std::vector<TakenSocket> take_back() { return std::exchange(let_go_, {}); }
+  // Closes them: somebody else has.
+  void forget();
 
  private:
   struct Connection;
@@ -214,6 +223,8 @@ class Edge {
   };
   std::vector<Bound> bound_;
   size_t unsent_connections_ = 0;
+  std::vector<TakenSocket> let_go_;                      // owned
+  std::vector<std::unique_ptr<Connection>> last_slots_;  // whose bytes let_go() has answered with
 };
 
 }  // namespace ftrun::edge

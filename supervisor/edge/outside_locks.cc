@@ -145,4 +145,13 @@ void OutsideLocks::adopt(uint32_t id, int fd) {
   locks_[id].fd = fd;
 }
 
+std::vector<std::pair<uint32_t, int>> OutsideLocks::let_go() {
+  std::vector<std::pair<uint32_t, int>> descriptors;
+  for (const auto& [id, lock] : locks_) {
+    descriptors.emplace_back(id, lock.fd);
+  }
+  locks_.clear();
+  return descriptors;
+}
+
 }  // namespace ftrun::edge

@@ -37,6 +37,8 @@ class OutsideLocks {
   void retry(const Answer& answer);
   // A lock taken from a dead supervisor: `fd` is ours from here on.
   void adopt(uint32_t id, int fd);
+  // Their descriptors are the caller's; they stay in the table, and locked.
+  std::vector<std::pair<uint32_t, int>> let_go();
 
  private:
   struct Lock {

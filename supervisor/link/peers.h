@@ -31,6 +31,7 @@ struct Peer {
   uint64_t cpu_ns = 0;      // of its supervisor, when
   int64_t cpu_read_ns = 0;  // its silence became noticeable
   bool suspected = false;   // for good
+  bool ended = false;       // its supervisor has: what it had sent before is read first
   bool silent = false;      // for too long, so far
   bool waits = false;       // its next frame has to wait until something else has happened
 };

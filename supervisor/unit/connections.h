@@ -91,6 +91,15 @@ struct Socket {
   std::vector<SocketAnswer> early;  // known, but not asked for yet
   std::vector<SocketOption> options;
 
+  // Answers that no turn has are not known any more. There is one at most: who asks waits for it.
+  void forget_unlogged() {
+    if (answers > answers_logged && is_bound) {
+      listening = listening || error != 0;  // asked for
+      is_bound = listening;
+    }
+    answers = answers_passed = answers_logged;
+    silent_answers = 0;
+  }
   bool answered() const { return answers >= asked; }  // all that was asked
   // The answer to a listen, if that was asked last, else to a bind.
   void take(const SocketAnswer& answer) {

@@ -141,6 +141,10 @@ void UnitCore::Impl::on_closed_frame(ReplicaId from, const Frame& frame) {
     return protocol_error(from,
                           fmt::format("closed connection {}, of {}", frame.number, frame.lsn));
   }
+  if (is_list && let_go_) {
+    let_go_ = false;
+    host_->edge_forget();
+  }
   if (!is_list) {
     streams_.closed_elsewhere(static_cast<ConnectionId>(frame.number));
   }
@@ -386,6 +390,9 @@ void UnitCore::on_signal(uint32_t sequence, int number) {
   if (impl_->working()) {
     impl_->on_signal(sequence, number);
   }
+}
+std::string UnitCore::on_hand_over(ReplicaId to) {
+  return impl_->on_hand_over(to);
 }
 void UnitCore::flush() {
   impl_->flush();

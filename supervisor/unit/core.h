@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -155,6 +156,9 @@ class UnitCore {
   // An operator signal; every supervisor gets it, `sequence` (from 1) is the
   // signal's own in the unit; they may come a little out of order (SignalSequences).
   void on_signal(uint32_t sequence, int number);
+  // The operator wants another member to be the sender. Why that cannot be now, or an empty text: a
+  // view is proposed. REQUIRES of the caller: to be asked where the sender is.
+  [[nodiscard]] std::string on_hand_over(ReplicaId to);
 
   // Sends what was collected (relayed arrivals, credit, progress).
   void flush();

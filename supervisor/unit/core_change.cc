@@ -64,6 +64,25 @@ void UnitCore::Impl::propose() {
   host_->propose_view(without(view(), members, last_primary_));
 }
 
+// A planned change of sender. No suspicion, no retry: the operator may ask again.
+std::string UnitCore::Impl::on_hand_over(ReplicaId to) {
+  if (state_ != State::kRunning || !streams_.has_edge() || proposed_ || exit_issued_ ||
+      app_ended_) {
+    return "the unit is changing its view or ending: try again";
+  }
+  if (to == config_.self || to == routes_.primary || !contains(view(), to)) {
+    return to == config_.self      ? "it is the sender already"
+           : to == routes_.primary ? "it is the primary, whose output nobody has replayed"
+                                   : "it is not in the unit";
+  }
+  View next = view();
+  ++next.epoch;
+  next.sender = to;
+  proposed_ = true;
+  host_->propose_view(next);
+  return "";
+}
+
 void UnitCore::Impl::on_view(const View& next) {
   reading_view_ = false;
   if (next.epoch <= view().epoch) {
@@ -127,6 +146,12 @@ void UnitCore::Impl::begin_change(const View& old) {
         fmt::format("{} members have died before the loss of the first was settled, and "
                     "the unit tolerates {}: what clients have seen may be known to nobody",
                     lost, config_.tolerance));
+  }
+  if (streams_.has_edge() && !is_sender()) {
+    // ORDER: before the position is told, which is what the next sender waits for.
+    let_go_ = true;
+    ending_ = false;
+    streams_.let_go(host_->edge_let_go());
   }
   state_ = State::kTakingOver;
   settled_ = false;
@@ -306,12 +331,17 @@ bool UnitCore::Impl::take_over() {
   if (!takeover_asked_ && replayed && held() >= settlement_.end) {
     takeover_asked_ = true;
     release();
+    // The living may have let them go, in a view that was not seen here.
     std::vector<ReplicaId> from;
+    if (!mutated(Mutation::kTakeFromDeadOnly)) {
+      from = view().replicas;
+    }
     for (const Left& left : left_) {
       if (!left.buried) {
         from.push_back(left.member);
       }
     }
+    let_go_ = false;
     host_->edge_take_over(from);
   }
   if (!takeover_answered_) {

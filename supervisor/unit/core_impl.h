@@ -84,6 +84,7 @@ struct UnitCore::Impl {
   // --- failures (core_change.cc) ---
   void on_replica_suspected(ReplicaId replica, std::string_view why, Suspicion suspicion);
   void propose();
+  std::string on_hand_over(ReplicaId to);
   void on_view(const View& next);
   void begin_change(const View& old);
   void on_member_gone(ReplicaId member);
@@ -150,6 +151,7 @@ struct UnitCore::Impl {
   bool restart_due_ = false;  // the sender: it has to come to the settlement's end first
   bool takeover_due_ = false;
   bool takeover_asked_ = false;
+  bool let_go_ = false;  // of sockets that the next sender has not taken yet, as far as is known
   bool takeover_answered_ = false;
   std::vector<AdoptedConnection> adopted_connections_;
   std::vector<AdoptedListener> adopted_listeners_;

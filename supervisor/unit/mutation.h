@@ -50,7 +50,10 @@ enum class Mutation : uint8_t {
   kGoLiveShort,             // go live before the log is whole
   kForgetEarlyClose,        // forget a close at the edge of a connection that is not known yet
   kServeBeyondTolerance,    // a fan-out goes on when more members died than it tolerates
+  kTakeFromDeadOnly,        // do not take the sockets that a living member has let go
+  kForgetUnwritten,         // let sockets go without what they have still to write
+  kKeepUnlogged,  // let sockets go, and go on as if all that they had reported were logged
 };
-inline constexpr int kMutations = static_cast<int>(Mutation::kServeBeyondTolerance) + 1;
+inline constexpr int kMutations = static_cast<int>(Mutation::kKeepUnlogged) + 1;
 
 }  // namespace ftrun::unit

@@ -40,6 +40,13 @@ struct AdoptedListener {
   bool ask_again = false;
 };
 
+// What a connection has still to write when its edge lets it go.
+struct Unwritten {
+  ConnectionId id = 0;
+  uint64_t written = 0;  // position that the kernel has taken
+  Bytes output;          // from there on
+};
+
 // The other members of the unit, and whoever decides who they are.
 class MembersPort {
  public:
@@ -81,9 +88,16 @@ class ApplicationPort {
 class EdgePort {
  public:
   virtual ~EdgePort() = default;
-  // Take the sockets of these members, all of which are gone; answered by on_edge_adopted(). More
-  // than one: a sender that died while it took over may have left them at either.
+  // Take the sockets of these members, each of which is gone, or has let them go, or never had any
+  // (this one may be among them); answered by on_edge_adopted(). More than one: a sender that died
+  // while it took over may have left them at either.
   virtual void edge_take_over(const std::vector<ReplicaId>& from) = 0;
+  // Another member is to take the sockets, and this one lives on: from this call on it neither
+  // reads nor writes nor accepts, and reports nothing, but keeps them open. Every connection that
+  // the edge has not closed is in the answer; bytes are borrowed until the next event.
+  virtual std::vector<Unwritten> edge_let_go() = 0;
+  // It has taken them: what is left of them here is closed, which no peer notices.
+  virtual void edge_forget() = 0;
   virtual void edge_bind(uint32_t socket, uint32_t flags, const Address& address) = 0;
   // Answered by on_edge_bound(), as edge_bind() is.
   virtual void edge_listen(uint32_t socket, int backlog) = 0;

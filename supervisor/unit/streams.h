@@ -86,6 +86,8 @@ class Streams {
   // A dead sender's sockets are this member's now. `ended`: the application has exited.
   void adopt(const std::vector<AdoptedConnection>& connections,
              const std::vector<AdoptedListener>& listeners, bool ended);
+  // Another member is to have the sockets: from here on this one knows what the log says.
+  void let_go(const std::vector<Unwritten>& connections);
   // The end: the edge writes what it has, then closes everything.
   void close_all();
 
@@ -130,6 +132,7 @@ class Streams {
   void adopt_known(Connection* connection, const AdoptedConnection& adopted);
   void resend(Connection* connection, const AdoptedConnection& adopted);
   void adopt_missing();
+  void let_connection_go(Connection* connection, const Unwritten* unwritten);
   void adopt_listeners(const std::vector<AdoptedListener>& listeners);
   void restore_socket(Socket* socket, const AdoptedListener* adopted);
 

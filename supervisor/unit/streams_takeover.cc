@@ -116,6 +116,56 @@ void Streams::resend(Connection* connection, const AdoptedConnection& adopted) {
   }
 }
 
+void Streams::let_go(const std::vector<Unwritten>& connections) {
+  has_edge_ = knows_input_ = false;
+  std::vector<const Unwritten*> of(connections_.slots());
+  for (const Unwritten& unwritten : connections) {
+    if (const Connection* connection = connections_.find(unwritten.id); connection != nullptr) {
+      of[connections_.slot_of(*connection)] = &unwritten;
+    }
+  }
+  connections_.for_each([&](Connection& connection) {
+    let_connection_go(&connection, of[connections_.slot_of(connection)]);
+  });
+  for (Socket& socket : sockets_) {
+    socket.forget_unlogged();
+  }
+  quarantined_ = Address{};
+  held_anew_.clear();
+  sent_list_.clear();
+  unheld_.clear();
+}
+
+// What no turn has is found again by whoever takes the socket.
+void Streams::let_connection_go(Connection* connection, const Unwritten* unwritten) {
+  if (!connection->open_logged || (unwritten == nullptr && connection->closed)) {
+    return connections_.erase(*connection);
+  }
+  if (!mutated(Mutation::kKeepUnlogged)) {
+    connection->received = connection->logged;
+    connection->fin_seen = connection->fin_passed = connection->fin_logged;
+    connection->reset_seen = connection->reset_passed = connection->reset_logged;
+  }
+  connection->held = connection->suspected = connection->in_sent_list = false;
+  if (!connection->at_edge) {
+    return;
+  }
+  connection->at_edge = false;
+  connection->resend = ByteQueue{};
+  // A broken socket has dropped what it had.
+  connection->gone =
+      unwritten == nullptr || unwritten->written + unwritten->output.size() != connection->released;
+  if (connection->gone) {
+    return;
+  }
+  connection->written = unwritten->written;
+  connection->resend.restart(unwritten->written);
+  connection->resend.append(unwritten->output);
+  if (mutated(Mutation::kForgetUnwritten)) {
+    connection->resend.trim(connection->resend.end());
+  }
+}
+
 // Connections whose sockets are nowhere: closed by the dead sender, or lost with it.
 void Streams::adopt_missing() {
   connections_.for_each([this](Connection& connection) {

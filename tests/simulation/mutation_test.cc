@@ -99,12 +99,15 @@ INSTANTIATE_TEST_SUITE_P(
         Named{"GoLiveEarly", unit::Mutation::kGoLiveEarly, std::nullopt, 3, Fault::kPoison},
         Named{"GoLiveShort", unit::Mutation::kGoLiveShort, unit::Topology::kFanout, 4},
         Named{"ForgetEarlyClose", unit::Mutation::kForgetEarlyClose, unit::Topology::kFanout, 5},
+        Named{"TakeFromDeadOnly", unit::Mutation::kTakeFromDeadOnly, std::nullopt, 3},
+        Named{"ForgetUnwritten", unit::Mutation::kForgetUnwritten, std::nullopt, 3},
+        Named{"KeepUnlogged", unit::Mutation::kKeepUnlogged, std::nullopt, 3},
         Named{"ServeBeyondTolerance", unit::Mutation::kServeBeyondTolerance,
               unit::Topology::kFanout, 3, Fault::kKillSupervisor, true}),
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST(PlantedBug, EachIsPlantedHere) {
-  EXPECT_EQ(unit::kMutations, 42);
+  EXPECT_EQ(unit::kMutations, 45);
 }
 
 TEST(PlantedBugOfTheHost, SkippedKillIsFound) {

@@ -18,7 +18,8 @@ Replica::Replica(World* world, unit::ReplicaId id, const unit::CoreConfig& confi
       id_(id),
       core_(std::make_unique<unit::UnitCore>(config, this)),
       app_(config.view.replicas.front() == id, world->random.next(), world->turns_clients_away(),
-           world->backlog()) {
+           world->backlog()),
+      keeps_off_(config.view.sender != id) {
   app_.input().begin_trail();
   if (core_->trails()) {
     app_.log_out().begin_trail();
@@ -249,12 +250,13 @@ void Replica::step_watch() {
       continue;
     }
     const Replica& peer = *world_->replica(other);
-    // What it had sent before it ended is read first.
-    const bool has_ended = peer.finished() && (world_->link(other, id_).empty() || blocked_[other]);
+    // What it had sent before it ended is read first; a killed one's may be lost on the way.
+    const bool is_read = world_->link(other, id_).empty();
+    const bool has_ended = peer.dead() ? is_read || !blocked_[other] : peer.finished() && is_read;
     if (!peer.dead() && !peer.paused()) {
       core_->on_replica_heard(other);
     }
-    if ((peer.dead() || has_ended) && world_->random.one_in(4)) {
+    if (has_ended && world_->random.one_in(4)) {
       core_->on_replica_suspected(other, "dead", unit::Suspicion::kFailed);
     } else if (peer.paused() && world_->random.one_in(20)) {
       core_->on_replica_suspected(other, "silent", unit::Suspicion::kSilent);

@@ -46,6 +46,8 @@ class Replica : public unit::Host {
   bool is_sound() const {
     return !dead_ && !finished_ && !paused_ && !jumpy_ && !app_.dead() && !app_.spoilt();
   }
+  // It does nothing with any socket: it never had one, has let them go, or is dead.
+  bool keeps_off() const { return done() || keeps_off_; }
   bool paused() const { return paused_; }
   bool done() const { return dead_ || finished_; }
   bool finished() const { return finished_; }
@@ -72,6 +74,8 @@ class Replica : public unit::Host {
   void go_live() override;
   void stop_application(std::string_view why) override;
   void edge_take_over(const std::vector<unit::ReplicaId>& from) override;
+  std::vector<unit::Unwritten> edge_let_go() override;
+  void edge_forget() override;
   void edge_bind(uint32_t socket, uint32_t flags, const Address& address) override;
   void edge_listen(uint32_t socket, int backlog) override;
   void edge_accepted(ConnectionId connection) override;
@@ -140,6 +144,14 @@ class Replica : public unit::Host {
   void edge_lock(uint32_t id, uint32_t flags, const Address& address);
   void retry_lock();
   void defer(std::function<void()> event) { deferred_.push_back(std::move(event)); }
+  // An edge that has let its sockets go reports nothing more.
+  void defer_edge(std::function<void()> event) {
+    defer([this, edge = edges_, event = std::move(event)] {
+      if (edge == edges_) {
+        event();
+      }
+    });
+  }
 
   World* const world_;
   const unit::ReplicaId id_;
@@ -164,10 +176,13 @@ class Replica : public unit::Host {
   bool paused_ = false;
   bool finished_ = false;
   bool app_reported_ = false;
-  std::vector<uint8_t> fed_;              // as answered last
-  uint64_t quarantine_steps_ = 0;         // until it is over
-  bool jumpy_ = false;                    // woke from a pause: may suspect others wrongly
-  std::vector<KernelConnection*> taken_;  // of dead senders, not told to the core yet
+  std::vector<uint8_t> fed_;                    // as answered last
+  std::deque<std::vector<uint8_t>> unwritten_;  // as answered last
+  uint64_t edges_ = 0;                          // how often it has let its sockets go
+  bool keeps_off_;                              // uses no socket
+  uint64_t quarantine_steps_ = 0;               // until it is over
+  bool jumpy_ = false;                          // woke from a pause: may suspect others wrongly
+  std::vector<KernelConnection*> taken_;        // of dead senders, not told to the core yet
   uint64_t console_bytes_ = 0;
   int status_ = -1;
   std::string last_event_;

@@ -101,13 +101,14 @@ void Replica::edge_send(EdgeConnection& connection) {
   if (!world_->random.one_in(4)) {  // a later report covers this one
     core_->on_edge_sent(connection.id, connection.offered - connection.unsent.size());
   } else {
-    defer([this, id = connection.id, position = connection.offered - connection.unsent.size()] {
-      for (const EdgeConnection& other : edge_) {
-        if (other.id == id && other.offered - other.unsent.size() == position) {
-          core_->on_edge_sent(id, position);
-        }
-      }
-    });
+    defer_edge(
+        [this, id = connection.id, position = connection.offered - connection.unsent.size()] {
+          for (const EdgeConnection& other : edge_) {
+            if (other.id == id && other.offered - other.unsent.size() == position) {
+              core_->on_edge_sent(id, position);
+            }
+          }
+        });
   }
 }
 
@@ -133,7 +134,7 @@ bool Replica::edge_finish(EdgeConnection& connection) {
 
 void Replica::step_accept() {
   // ORDER: as in the edge, the answer to a listen comes first.
-  if (done() || (answers_due_ > 0 && !world_->options.accept_early)) {
+  if (done() || keeps_off_ || (answers_due_ > 0 && !world_->options.accept_early)) {
     return;
   }
   if (!untagged_.empty()) {
@@ -222,15 +223,15 @@ void Replica::edge_lock(uint32_t id, uint32_t flags, const Address& address) {
   } else {
     error = EAGAIN;
   }
-  defer([this, id, error, address] { core_->on_edge_bound(id, error, address); });
+  defer_edge([this, id, error, address] { core_->on_edge_bound(id, error, address); });
 }
 
 void Replica::retry_lock() {
   for (KernelLock& lock : world_->kernel.locks) {
-    if (!done() && lock.holder == id_ && lock.waits && !world_->kernel.is_locked()) {
+    if (!done() && !keeps_off_ && lock.holder == id_ && lock.waits && !world_->kernel.is_locked()) {
       lock.waits = false;
       lock.held = true;
-      defer([this, id = lock.id] { core_->on_edge_bound(id, 0, {}); });
+      defer_edge([this, id = lock.id] { core_->on_edge_bound(id, 0, {}); });
     }
   }
 }
@@ -246,7 +247,8 @@ void Replica::edge_bind(uint32_t socket, uint32_t flags, const Address& address)
   } else {
     world_->fail("the port is in use");
   }
-  defer([this, socket, error, port] { core_->on_edge_bound(socket, error, make_address(port)); });
+  defer_edge(
+      [this, socket, error, port] { core_->on_edge_bound(socket, error, make_address(port)); });
 }
 
 void Replica::edge_listen(uint32_t socket, int backlog) {
@@ -260,7 +262,7 @@ void Replica::edge_listen(uint32_t socket, int backlog) {
   listener->backlog_max = std::max<size_t>(waiting_max - waiting_max / 2, 1) - 1;
   const uint16_t port = listener->port;
   ++answers_due_;
-  defer([this, socket, port] {
+  defer_edge([this, socket, port] {
     --answers_due_;
     core_->on_edge_bound(socket, 0, make_address(port));
   });

@@ -70,15 +70,43 @@ void Replica::edge_take_over(const std::vector<unit::ReplicaId>& from) {
   });
 }
 
+std::vector<unit::Unwritten> Replica::edge_let_go() {
+  ++edges_;
+  keeps_off_ = true;
+  const std::vector<EdgeConnection> connections = std::move(edge_);
+  edge_.clear();
+  untagged_.clear();
+  answers_due_ = 0;
+  quarantine_steps_ = 0;
+  std::vector<unit::Unwritten> unwritten;
+  unwritten_.clear();
+  for (const EdgeConnection& connection : connections) {
+    unwritten_.push_back(connection.unsent);
+    unwritten.push_back(
+        {connection.id, connection.offered - connection.unsent.size(), unwritten_.back()});
+  }
+  return unwritten;
+}
+
+void Replica::edge_forget() {
+  for (const auto& socket : world_->kernel.connections) {
+    if (socket->holder == id_ && !socket->closed) {
+      world_->fail(fmt::format("replica {} is to forget a socket that nobody has taken",
+                               static_cast<char>('a' + id_)));
+    }
+  }
+}
+
 bool Replica::take_sockets(const std::vector<unit::ReplicaId>& from, size_t most) {
   for (const unit::ReplicaId member : from) {
-    if (!world_->replica(member)->done()) {
-      world_->fail("sockets are taken from a supervisor that lives");
+    if (!world_->replica(member)->keeps_off()) {
+      world_->fail("sockets are taken from a supervisor that lives and uses them");
       return false;
     }
   }
   for (auto& socket : world_->kernel.connections) {
-    if (!is_one_of(socket->holder, from) || socket->closed) {
+    const bool is_taken = std::find(taken_.begin(), taken_.end(), socket.get()) != taken_.end();
+    if (!is_one_of(socket->holder, from) || socket->closed || is_taken) {
       continue;
     }
     if (most-- == 0) {
@@ -109,6 +137,7 @@ void Replica::answer_take_over(const std::vector<unit::ReplicaId>& from) {
     connections.push_back(adopted);
   }
   taken_.clear();
+  keeps_off_ = false;
   std::vector<unit::AdoptedListener> listeners;
   take_listeners(from, &listeners);
   core_->on_edge_adopted(connections, listeners);

@@ -35,6 +35,7 @@ int main(int argc, char** argv) {
   uint64_t steps = 0;
   uint64_t requests = 0;
   uint64_t takeovers = 0;
+  uint64_t hand_overs = 0;
   for (uint64_t i = 0; i < seeds; ++i) {
     ftrun::sim::Options options;
     options.seed = seed + i;
@@ -52,6 +53,7 @@ int main(int argc, char** argv) {
     steps += outcome.steps;
     requests += outcome.requests;
     takeovers += outcome.takeovers;
+    hand_overs += outcome.hand_overs;
     if (!outcome.failure.empty()) {
       std::printf("seed %llu: %s\n", static_cast<unsigned long long>(options.seed),
                   outcome.failure.c_str());
@@ -60,9 +62,10 @@ int main(int argc, char** argv) {
   }
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  std::printf("%llu seeds passed in %.1f s: %llu steps, %llu requests, %llu takeovers\n",
-              static_cast<unsigned long long>(seeds), seconds,
-              static_cast<unsigned long long>(steps), static_cast<unsigned long long>(requests),
-              static_cast<unsigned long long>(takeovers));
+  std::printf(
+      "%llu seeds passed in %.1f s: %llu steps, %llu requests, %llu takeovers, %llu hand-overs\n",
+      static_cast<unsigned long long>(seeds), seconds, static_cast<unsigned long long>(steps),
+      static_cast<unsigned long long>(requests), static_cast<unsigned long long>(takeovers),
+      static_cast<unsigned long long>(hand_overs));
   return 0;
 }

@@ -68,6 +68,7 @@ World::World(const Options& chosen) : options(chosen), random(chosen.seed) {
   }
   patient_ = !random.one_in(4);
   loses_sockets_ = random.one_in(16);
+  hand_overs_ = random.one_in(3) ? random.between(1, 4) : 0;
   early_signals_ = random.one_in(3) ? static_cast<uint32_t>(random.between(1, 3)) : 0;
   if (random.one_in(3)) {
     slow_app_ = static_cast<unit::ReplicaId>(random.below(count));
@@ -181,6 +182,7 @@ Outcome World::run() {
     }
     step();
     move_stranger();
+    hand_over();
     check_lock();
     operate();
     if (outcome_.steps % 64 == 0) {
@@ -320,6 +322,22 @@ void World::move_stranger() {
   if (outcome_.steps % 32 == 0 && random.one_in(4)) {
     kernel.locked_by_stranger = !kernel.locked_by_stranger && !kernel.is_locked();
   }
+}
+
+// The operator gives the sender's part to another member.
+void World::hand_over() {
+  if (hand_overs_ == 0 || !random.one_in(300)) {
+    return;
+  }
+  Replica& sender = *replicas_[view_.sender];
+  if (sender.done() || sender.paused()) {
+    return;
+  }
+  --hand_overs_;
+  const auto to = static_cast<unit::ReplicaId>(random.below(replicas_.size()));
+  const std::string refused = sender.core().on_hand_over(to);
+  outcome_.hand_overs += refused.empty() ? 1 : 0;
+  trace(sender.id(), "hand over", fmt::format("to {}{}", static_cast<char>('a' + to), refused));
 }
 
 // What the program was told of its lock is so, for as long as it asks for nothing else.

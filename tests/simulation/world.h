@@ -46,6 +46,7 @@ struct Outcome {
   uint64_t steps = 0;
   uint64_t requests = 0;
   uint64_t takeovers = 0;
+  uint64_t hand_overs = 0;
 };
 
 class World {
@@ -105,6 +106,7 @@ class World {
   void check_end();
   void check_bounds();
   void check_lock();
+  void hand_over();
   void move_stranger();
   bool all_done() const;
   bool all_ended() const;
@@ -129,6 +131,7 @@ class World {
   bool doomed_ = false;    // more has failed than it can bear
   uint64_t requests_made_ = 0;
   std::vector<bool> counters_seen_;
+  uint64_t hand_overs_ = 0;  // of the sender's part, still to come
   uint32_t signals_sent_ = 0;
   uint32_t early_signals_ = 0;
   bool stopping_ = false;

@@ -36,6 +36,7 @@ nlohmann::json member(const char* state, uint64_t epoch, const char* primary) {
   nlohmann::json said = answer(state);
   said["epoch"] = epoch;
   said["primary"] = primary;
+  said["settled"] = primary[0] != '\0';
   said["topology"] = "fanout";
   said["tolerance"] = 2;
   return said;

@@ -241,6 +241,56 @@ TEST_F(EdgeTakeTest, StreamsGoOnExactlyAfterATakeover) {
   run_until([this] { return seen_[2].input == "hi"; });
 }
 
+// A planned change: who had the sockets lives on, and no peer notices that it closes its own.
+TEST_F(EdgeTakeTest, SocketsThatWereLetGoGoOnElsewhereAndAreForgottenHere) {
+  const uint16_t port = listen();
+  Client peer = client(port);
+  peer.say("0123456789");
+  run_until([this] { return seen_[1].input.size() == 10; });
+  std::string output(8 << 20, 'o');
+  say(1, output);
+  const std::vector<unit::Unwritten> unwritten = edge_->let_go();
+  ASSERT_EQ(unwritten.size(), 1u);
+  EXPECT_EQ(unwritten[0].id, 1u);
+  EXPECT_EQ(unwritten[0].written + unwritten[0].output.size(), output.size());
+  EXPECT_GT(unwritten[0].output.size(), 0u);
+  peer.say("more");
+  for (int i = 0; i < 20; ++i) {
+    iterate(1);  // nothing is read or written here any more
+  }
+  EXPECT_EQ(seen_[1].input.size(), 10u);
+  const uint64_t written = unwritten[0].written;
+  const Edge::Adopted adopted = take_over(sockets_on(port, 0));
+  ASSERT_EQ(adopted.connections.size(), 1u);
+  EXPECT_EQ(adopted.connections[0].output_written, written);
+  old_edge_->forget();
+  edge_->adopt(adopted.connections[0].handle, 1);
+  edge_->reoffer_input(1, 10);
+  run_until([this] { return seen_[1].input == "0123456789more"; });
+  offered_[1] = written;
+  say(1, output.substr(written));
+  EXPECT_EQ(hear(&peer, output.size()), output);
+  EXPECT_EQ(listen_again(128), 0);
+  Client other = client(port);
+  EXPECT_TRUE(other.connected());
+}
+
+TEST_F(EdgeTakeTest, SocketsThatWereLetGoCanBeTakenBack) {
+  const uint16_t port = listen();
+  Client peer = client(port);
+  edge_->let_go();
+  peer.say("hello");
+  const Edge::Adopted adopted = edge_->take(edge_->take_back());
+  ASSERT_EQ(adopted.connections.size(), 1u);
+  ASSERT_EQ(adopted.listeners.size(), 1u);
+  edge_->adopt(adopted.connections[0].handle, 1);
+  edge_->reoffer_input(1, 0);
+  run_until([this] { return seen_[1].input == "hello"; });
+  edge_->forget();  // nothing is left to be forgotten
+  say(1, "yes");
+  EXPECT_EQ(hear(&peer, 3), "yes");
+}
+
 TEST_F(EdgeTakeTest, WhatWaitsInTheApplicationCountsAfterATakeover) {
   const uint16_t port = listen(3);  // two for the application, two for the kernel
   Client first = client(port);
