@@ -16,7 +16,8 @@
 //   switch    = thread           the token goes to this thread (index in order of creation)
 //   exit      = status           the process ends here
 //
-// A log is published in whole turns: what is visible always ends with a turn end or an exit.
+// A log is published in whole turns: what is visible always ends with a turn end or an exit. With
+// early logging an application's ring shows its records as they are written.
 // Version rule: a reader refuses a start record with another version; records of unknown kind are
 // an error, never skipped.
 #pragma once

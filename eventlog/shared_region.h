@@ -25,7 +25,7 @@
 namespace ftrun {
 
 inline constexpr uint64_t kRegionMagic = 0x314e4f4947455246;  // "FREGION1" little endian
-inline constexpr uint32_t kRegionVersion = 6;
+inline constexpr uint32_t kRegionVersion = 7;
 
 // The inherited descriptor of the memfd; the shim closes it once it is mapped. A second one stands
 // at the number below the doorbell's, out of the application's reach, for the shim of an image that
@@ -50,7 +50,8 @@ enum class ShimFailure : uint32_t {
 enum RingId : uint32_t {
   kRingInput = 0,   // supervisor -> application: arrivals (arrivals.h); used while primary
   kRingLogIn = 1,   // supervisor -> application: log records (records.h); used while secondary
-  kRingLogOut = 2,  // application -> supervisor: log records; whole turns only; used while primary
+  kRingLogOut = 2,  // application -> supervisor: log records; used while primary. Whole turns, or,
+                    // with early logging, whole answers to the program
   kRingOutput = 3,  // application -> supervisor: output entries (output.h); in both roles
   kRingCount = 4,
 };
@@ -73,6 +74,9 @@ struct Control {
   std::atomic<Role> initial_role;
   // The application's end of the supervisor's doorbell (an eventfd), at a number above its limits.
   int32_t doorbell_fd;
+  // 1: early logging: records are published as they are written, and replayed as they come. The
+  // same in all replicas of a unit.
+  uint32_t logs_early;
   // Stack-protector bytes for AT_RANDOM: equal in all replicas of a unit.
   uint8_t at_random[16];
   // Absolute paths of the state directories, each ended by a newline; NUL-terminated.
@@ -88,6 +92,13 @@ struct Control {
   std::atomic<uint32_t> cut_requested;
   // CLOCK_MONOTONIC in ns as last seen by the supervisor; 0 = not provided.
   std::atomic<uint64_t> coarse_now_ns;
+
+  // Early logging. Points at which the primary may write a record but need not are counted, from 1,
+  // in every replica alike. ORDER: the supervisor reads how far the primary is before the log, and
+  // says so here after the log is in the ring: up to this point all records are in it.
+  std::atomic<uint64_t> points_known;
+  // To a primary: ring the doorbell once this point is passed; 0: none. The shim clears it.
+  std::atomic<uint64_t> point_wanted;
 
   // Sleep words: 1 = asleep. The application's word is a futex (shared, not FUTEX_PRIVATE); the
   // supervisor sleeps in epoll_wait and is woken by 8 bytes written to doorbell_fd.
@@ -112,6 +123,10 @@ struct Control {
   // Where in the output ring the last console text or notice of the present turn ends, beyond its
   // head: what an application that dies now has said, although no turn takes it any more.
   std::atomic<uint64_t> said_end;
+  // Early logging. Of a primary: the last point that it has passed without a record, its records up
+  // to there being in the ring. Of a secondary: the point at which it waits to know; 0: at none.
+  alignas(64) std::atomic<uint64_t> points_passed;
+  std::atomic<uint64_t> point_awaited;
   std::atomic<ShimFailure> failure;      // text below is complete when this is not kNone
   char failure_text[kFailureTextBytes];  // one or more lines, NUL-terminated
 

@@ -29,6 +29,8 @@ constexpr uint64_t kTurnLogBytesMax = 1024 * 1024;
 struct Doors {
   Control* control = nullptr;
   bool live = false;
+  bool early = false;   // early logging
+  uint64_t points = 0;  // optional points so far, if so
   RingConsumer input;
   LogReader log_in;
   LogWriter log_out;
@@ -81,15 +83,69 @@ bool must_go_live() {
   return doors.control->go_live.load(std::memory_order_acquire) != 0;
 }
 
-// After a turn's end: waits for the next turn, or goes live.
+// Waits for the next record, or goes live for want of one.
 // ORDER: the word, then the log once more: the supervisor feeds all of it before it sets the word.
-void await_log() {
+[[gnu::noinline]] void await_record() {
   while (!doors.log_in.decode()) {
     if (must_go_live() && doors.log_in.is_empty()) {
       go_live();
       return;
     }
     doors.sleeper.until([] { return !doors.log_in.is_empty() || must_go_live(); }, -1);
+  }
+}
+
+// The same where there need not be one: a later record tells as well that there is none here, and
+// so does the primary's progress.
+// ORDER: the progress, then the log: all records up to there are in the ring before the progress
+// is.
+[[gnu::noinline]] void await_point() {
+  const auto is_known = [] {
+    return doors.control->points_known.load(std::memory_order_acquire) >= doors.points;
+  };
+  for (;;) {
+    const bool known = is_known();
+    if (doors.log_in.decode() || known) {
+      break;
+    }
+    if (must_go_live() && doors.log_in.is_empty()) {
+      go_live();
+      break;
+    }
+    doors.control->point_awaited.store(doors.points, std::memory_order_relaxed);
+    doors.sleeper.wake_supervisor();
+    doors.sleeper.until([&] { return !doors.log_in.is_empty() || must_go_live() || is_known(); },
+                        -1);
+  }
+  doors.control->point_awaited.store(0, std::memory_order_relaxed);
+}
+
+// A place at which the primary may write a record, or none. With early logging a secondary that has
+// come to the end of what it was fed cannot tell "none" from "none yet": so such places are
+// counted, the primary says which it has passed, and a secondary passes behind it. It may go live
+// here.
+void reach_point() {
+  if (doors.early) {
+    doors.points++;
+    if (!doors.live && !doors.log_in.has_next()) {
+      await_point();
+    }
+  }
+}
+// Nothing was written at the point: a promise, since a secondary may pass it from now on.
+// ORDER: progress, a full fence, then whether somebody waits for it; the other side stores the
+// wish, fences, and reads the progress.
+void pass_point() {
+  if (!doors.early || !doors.live) {
+    return;
+  }
+  Control* control = doors.control;
+  control->points_passed.store(doors.points, std::memory_order_release);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  const uint64_t wanted = control->point_wanted.load(std::memory_order_relaxed);
+  if (wanted != 0 && doors.points >= wanted) {
+    control->point_wanted.store(0, std::memory_order_relaxed);
+    doors.sleeper.wake_supervisor();
   }
 }
 
@@ -111,7 +167,7 @@ const Record& expect(RecordKind kind, long number = 0) {
 void finish_record(bool last_of_turn) {
   doors.log_in.consume(self());
   count_record();
-  if (!last_of_turn && !doors.log_in.decode()) {
+  if (!last_of_turn && !doors.log_in.decode() && !doors.early) {
     doors_fail(ShimFailure::kCorruptInput, "a turn in the log ends without its end mark\n");
   }
 }
@@ -138,7 +194,8 @@ void emit_mark() {
 // supervisor compares, and lets out, a turn whose successor may never come.
 void end_turn(RecordKind kind) {
   note_turn_end();
-  if (doors.live) {
+  if (doors_decide()) {
+    doors.log_out.hold();
     Record record;
     record.kind = kind;
     append(record, nullptr, 0);
@@ -153,7 +210,7 @@ void end_turn(RecordKind kind) {
   emit_mark();
   doors.output.publish_turn();
   doors.sleeper.wake_supervisor();
-  await_log();
+  await_record();
 }
 
 void apply_items(const uint8_t* cursor, const uint8_t* end) {
@@ -177,7 +234,7 @@ void apply_items(const uint8_t* cursor, const uint8_t* end) {
 // place in the log is behind the record. Bytes that were given back are overwritten by the
 // supervisor at once; applying takes from the ring itself, which saves a copy.
 void take_arrivals() {
-  if (doors.live) {
+  if (doors_decide()) {
     Record record;
     record.kind = RecordKind::kArrivals;
     const size_t length = measure_input(doors.input, &record.count);
@@ -203,13 +260,18 @@ void take_arrivals() {
 // The primary does so when others wait for the turn (a long one keeps its output back) or when it
 // fills a ring; not while it dies, so that what it dies of is not shipped (dying.h).
 bool cut_is_due(long number) {
+  reach_point();
   if (!doors.live) {
     return next_is_here(RecordKind::kTurnEndCut);
   }
-  return (doors.control->cut_requested.load(std::memory_order_relaxed) != 0 ||
-          doors.output.turn_bytes() > kTurnOutputBytesMax ||
-          doors.log_out.turn_bytes() > kTurnLogBytesMax) &&
-         !leads_to_crash(number) && !is_dying();
+  const bool is_due = (doors.control->cut_requested.load(std::memory_order_relaxed) != 0 ||
+                       doors.output.turn_bytes() > kTurnOutputBytesMax ||
+                       doors.log_out.turn_bytes() > kTurnLogBytesMax) &&
+                      !leads_to_crash(number) && !is_dying();
+  if (!is_due) {
+    pass_point();
+  }
+  return is_due;
 }
 
 // A cut ingests as well: a program that computes and calls, but never asks for input, gets its
@@ -228,6 +290,12 @@ Control* doors_control() {
 bool doors_are_live() {
   return doors.live;
 }
+bool doors_decide() {
+  if (!doors.live && !doors.log_in.has_next()) {
+    await_record();
+  }
+  return doors.live;
+}
 
 void doors_init(Control* control) {
   doors.control = control;
@@ -241,7 +309,8 @@ void doors_init(Control* control) {
   };
   doors.input = consumer(kRingInput);
   doors.log_in.attach(consumer(kRingLogIn));
-  doors.log_out.attach(producer(kRingLogOut));
+  doors.early = control->logs_early != 0;
+  doors.log_out.attach(producer(kRingLogOut), doors.early);
   doors.output.attach(producer(kRingOutput));
   if (control->execs.load(std::memory_order_relaxed) != 0) {
     return;  // the rest, positions included, is carried over
@@ -264,8 +333,7 @@ void doors_start() {
     append(record, nullptr, 0);
     return;
   }
-  await_log();
-  if (doors.live) {
+  if (doors_decide()) {
     doors_start();
     return;
   }
@@ -282,12 +350,13 @@ void doors_start() {
 // that something has, at the earliest place that both replicas can name.
 void doors_enter_call(Thread* thread, long number) {
   thread->calls++;
+  const bool cut = cut_is_due(number);
   if (!doors.live && doors.log_in.is_overdue(thread)) {
     diverged({.kind = RecordKind::kChoice,
               .delta = thread->calls - thread->calls_at_record,
               .number = static_cast<uint64_t>(number)});
   }
-  if (cut_is_due(number)) {
+  if (cut) {
     cut_turn();
     scheduler_yield();
   }
@@ -301,6 +370,7 @@ void doors_between_parts(long number) {
 
 int64_t doors_clock_ns() {
   doors.clock.move_by(VirtualClock::kStepNs);
+  reach_point();
   if (doors.live) {
     const int64_t outside = doors.clock.fed_ns(doors.control);
     if (outside > doors.clock.now_ns() + VirtualClock::kQuantumNs) {
@@ -309,6 +379,8 @@ int64_t doors_clock_ns() {
       record.now_delta_ns = static_cast<uint64_t>(outside - doors.clock.now_ns());
       append(record, nullptr, 0);
       doors.clock.move_to(outside);
+    } else {
+      pass_point();
     }
   } else if (next_is_here(RecordKind::kTime)) {
     doors.clock.move_by(static_cast<int64_t>(doors.log_in.next().now_delta_ns));
@@ -327,8 +399,10 @@ int64_t realtime_offset_ns() {
 // ORDER: the turn ends before what came is let in: what the program has put out so far does not
 // rest on it, and may leave first.
 void ingest_point() {
+  reach_point();
   if (doors.live ? doors.input.available() == 0 || is_dying()
                  : !next_is_here(RecordKind::kTurnEndIngest)) {
+    pass_point();
     return;
   }
   end_turn(RecordKind::kTurnEndIngest);
@@ -402,6 +476,13 @@ long doors_replay_choice(long number, void* payload, size_t capacity) {
   return result;
 }
 
+void doors_begin_answer() {
+  doors.log_out.hold();
+}
+void doors_end_answer() {
+  doors.log_out.let_go(doors.sleeper);
+}
+
 uint64_t doors_log_written() {
   return doors.log_out.written();
 }
@@ -410,7 +491,7 @@ bool doors_log_is_taken(uint64_t position) {
 }
 
 void doors_switch(uint32_t thread_index) {
-  if (doors.live) {
+  if (doors_decide()) {
     Record record;
     record.kind = RecordKind::kSwitch;
     record.count = thread_index;
@@ -429,7 +510,8 @@ void doors_switch(uint32_t thread_index) {
 // and both before the unit's.
 void doors_exit(int status) {
   die_if_dying();
-  if (doors.live) {
+  if (doors_decide()) {
+    doors.log_out.hold();
     Record record;
     record.kind = RecordKind::kExit;
     record.count = static_cast<uint64_t>(status);

@@ -19,6 +19,9 @@ namespace ftrun::shim {
 void doors_init(Control* control);
 Control* doors_control();
 bool doors_are_live();  // this replica is the primary now
+// Whether the next record, which must come here, is this replica's to write: it is live, or goes so
+// now, since the log ends here. A secondary waits until it knows.
+bool doors_decide();
 
 // Advances the call counter of the calling thread, and ends the turn if it is due here. First thing
 // in every intercepted call.
@@ -54,7 +57,7 @@ long doors_peek_choice(long number);
 // kernel's mitigations use up the return stack): each return on the way back costs some ns.
 template <typename F, typename G>
 inline long choose_and_follow(long number, void* payload, size_t size, F&& function, G&& follow) {
-  if (doors_are_live()) {
+  if (doors_decide()) {
     const long result = function();
     return doors_log_choice(number, result, payload, is_error(result) ? 0 : size);
   }
@@ -74,7 +77,7 @@ inline long choose_and_follow(long number, F&& function, G&& follow) {
 template <typename F, typename G>
 inline long choose_counted_and_follow(long number, void* payload, size_t capacity, F&& function,
                                       G&& follow) {
-  if (doors_are_live()) {
+  if (doors_decide()) {
     const long result = function();
     return doors_log_choice(number, result, payload,
                             result > 0 && capacity != 0 ? static_cast<size_t>(result) : 0);
@@ -101,12 +104,17 @@ inline long choose_counted(long number, void* payload, size_t capacity, F&& func
                                    [](long) {});
 }
 
+// What is written between these is one answer: nobody sees a part of it.
+void doors_begin_answer();
+void doors_end_answer();
+
 // A choice whose bytes may be more than one record carries: further records carry the rest, all
 // in one turn, since they are one answer. REQUIRES: `payload` is small beside the log ring.
 template <typename F>
 inline long choose_long(long number, void* payload, F&& function) {
   constexpr auto kPartBytesMax = static_cast<long>(kChoicePayloadBytesMax);
   auto* bytes = static_cast<uint8_t*>(payload);
+  doors_begin_answer();
   const long total = choose(number, static_cast<F&&>(function));
   for (long done = 0; done < total;) {
     const long left = total - done;
@@ -114,6 +122,7 @@ inline long choose_long(long number, void* payload, F&& function) {
     choose(number, bytes + done, static_cast<size_t>(part), [&] { return part; });
     done += part;
   }
+  doors_end_answer();
   return total;
 }
 

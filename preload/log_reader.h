@@ -2,7 +2,8 @@
 // A secondary's end of the log: one record ahead. Runs in the application by the token's holder; no
 // libc.
 //
-// What is fed is whole turns: once a turn has begun, its next record is there.
+// With late logging whole turns are fed: once a turn has begun, its next record is there. With
+// early logging whole answers are: the next record may be yet to come, and may never come.
 #pragma once
 
 #include "eventlog/records.h"

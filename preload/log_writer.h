@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The primary's end of the log. Runs in the application by the token's holder; no libc.
 //
-// ORDER: a record is complete before the ring's head moves over it, and the head moves when a turn
-// has ended: whoever reads the ring may ship its bytes at once and never sees half a turn.
+// ORDER: a record is complete before the ring's head moves over it: whoever reads the ring may ship
+// its bytes at once. With late logging the head moves when a turn has ended, and nobody ever sees
+// half a turn. With early logging it moves with every record, but for an answer that several
+// records carry: a replica that went live in the middle of one could not make up the rest.
 #pragma once
 
 #include "eventlog/records.h"
@@ -15,7 +17,10 @@ namespace ftrun::shim {
 
 class LogWriter {
  public:
-  void attach(RingProducer ring) { ring_ = ring; }
+  void attach(RingProducer ring, bool early) {
+    ring_ = ring;
+    early_ = early;
+  }
 
   // Writes down what `thread` has decided in its present call.
   void append(Thread* thread, Record& record, const void* payload, size_t length,
@@ -31,10 +36,23 @@ class LogWriter {
                 static_cast<int64_t>(length));
     }
     ring_.advance(header + length);
+    if (early_ && !holds_) {
+      show(sleeper);
+    }
+  }
+
+  // Between these, or up to the turn's end, records are seen together or not at all.
+  void hold() { holds_ = early_; }
+  void let_go(Sleeper& sleeper) {
+    if (holds_) {
+      holds_ = false;
+      show(sleeper);
+    }
   }
 
   // All that was written becomes visible: the turn has ended.
   void publish_turn() {
+    holds_ = false;
     ring_.publish();
     turn_start_ = ring_.written();
   }
@@ -44,7 +62,14 @@ class LogWriter {
   uint64_t turn_bytes() const { return ring_.written() - turn_start_; }
 
  private:
+  void show(Sleeper& sleeper) {
+    ring_.publish();
+    sleeper.wake_supervisor();
+  }
+
   RingProducer ring_;
+  bool early_ = false;
+  bool holds_ = false;
   uint64_t turn_start_ = 0;
 };
 

@@ -21,10 +21,10 @@ constexpr int64_t kTurnNsMax = 1'000'000;  // then the application is asked to e
 static_assert(kRingBytes[kRingLogIn] >= kRingBytes[kRingLogOut]);
 static_assert(kCopyBytes >= kOutputHeaderBytesMax + kOutputDataBytesMax);
 
-// Longest run of whole items (of whole turns, for a log: the shim takes a turn to be there once it
-// has begun) at the start of `bytes` that fits into `room`. 0: nothing fits; -1: malformed. A turn
-// fits into an empty ring: it came out of one of that size.
-ptrdiff_t whole_prefix(unit::Bytes bytes, size_t room, bool is_log) {
+// Longest run of whole items (of whole turns, for a late log: the shim takes a turn to be there
+// once it has begun) at the start of `bytes` that fits into `room`. 0: nothing fits; -1: malformed.
+// A turn fits into an empty ring: it came out of one of that size.
+ptrdiff_t whole_prefix(unit::Bytes bytes, size_t room, bool is_log, bool early) {
   const uint8_t* const start = bytes.data();
   const uint8_t* const end = start + bytes.size();
   const uint8_t* cursor = start;
@@ -39,7 +39,7 @@ ptrdiff_t whole_prefix(unit::Bytes bytes, size_t room, bool is_log) {
     if (static_cast<size_t>(cursor - start) > room) {
       break;
     }
-    fits = !is_log || ends_turn(record.kind) ? cursor : fits;
+    fits = !is_log || early || ends_turn(record.kind) ? cursor : fits;
   }
   return fits - start;
 }
@@ -127,13 +127,59 @@ void AppPort::feed_input(unit::Bytes arrivals) {
   feed(arrivals, &input_, &input_ring_);
 }
 
+void AppPort::feed_part(unit::Bytes records) {
+  ahead_.insert(ahead_.end(), records.begin(), records.end());
+  feed(records, &log_, &log_in_);
+}
+
+bool AppPort::goes_on_with(unit::Bytes turns) const {
+  return ahead_.size() <= turns.size() && std::equal(ahead_.begin(), ahead_.end(), turns.begin());
+}
+
 void AppPort::feed_log(unit::Bytes turns) {
+  FTRUN_ASSERT(goes_on_with(turns));
   log_fed_ += turns.size();
-  feed(turns, &log_, &log_in_);
+  feed(turns.subspan(ahead_.size()), &log_, &log_in_);
+  ahead_.clear();
+}
+
+void AppPort::want_point(uint64_t point) {
+  control_->point_wanted.store(point, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+}
+
+Result<bool> AppPort::next_part(std::vector<uint8_t>* part) {
+  part->clear();
+  const size_t available = log_out_.available();
+  if (available == kRingCorrupt) {
+    return Error{"log ring: impossible head"};
+  }
+  const size_t known = std::max(parts_end_, log_out_.position()) - log_out_.position();
+  if (known > available) {
+    return Error{"log ring: its head went back"};
+  }
+  part->assign(log_out_.data() + known, log_out_.data() + available);
+  const uint8_t* const end = part->data() + part->size();
+  const uint8_t* cursor = part->data();
+  bool turn_ends = false;
+  for (Record record; cursor != end;) {
+    const uint8_t* const next = get_record(cursor, end, &record);
+    if (next == nullptr) {
+      return Error{"log ring: a record does not decode"};
+    }
+    turn_ends = ends_turn(record.kind);
+    if (turn_ends) {
+      break;
+    }
+    cursor = next;
+  }
+  part->resize(static_cast<size_t>(cursor - part->data()));
+  parts_end_ = log_out_.position() + known + part->size();
+  return !turn_ends;
 }
 
 void AppPort::go_live() {
-  log_base_ = log_fed_;
+  log_base_ = log_fed_ + ahead_.size();
   going_live_ = true;
   fed_ = true;
 }
@@ -146,7 +192,7 @@ bool AppPort::move_staged(Staged* staged, RingProducer* ring, bool is_log) {
     while (room > 0 && ring->reserve(room) == nullptr) {
       room /= 2;
     }
-    const ptrdiff_t part = whole_prefix(rest, room, is_log);
+    const ptrdiff_t part = whole_prefix(rest, room, is_log, control_->logs_early != 0);
     if (part < 0) {
       return false;
     }
@@ -179,6 +225,10 @@ bool AppPort::pump() {
   // A ring whose tail is impossible has no room, so that what is fed is staged.
   if (staged() && (input_ring_.corrupt() || log_in_.corrupt())) {
     return false;
+  }
+  if (log_.empty() && control_->points_known.load(std::memory_order_relaxed) < points_told_) {
+    control_->points_known.store(points_told_, std::memory_order_release);
+    fed_ = true;
   }
   // ORDER: the whole log first; the application goes live as soon as it finds no more of it.
   if (going_live_ && log_.empty()) {
@@ -293,7 +343,8 @@ Result<bool> AppPort::drain_log(Sink* sink) {
     return Error{"log ring: impossible head"};
   }
   log_seen_ = available;
-  const uint64_t read_to = log_base_ + log_out_.position();
+  // A turn that the application was in when it went live begins with what it was fed of it.
+  const uint64_t read_to = log_base_ - ahead_.size() + log_out_.position();
   // Turns wait for their mark, and a mark for its turns: the shim may publish either first.
   if (available == 0 || mark_position_ <= read_to) {
     return false;
@@ -302,13 +353,19 @@ Result<bool> AppPort::drain_log(Sink* sink) {
   if (bytes > log_out_.capacity()) {
     return Error{"output ring: a mark for more log than its ring can hold"};
   }
-  if (bytes > available) {
+  if (bytes > ahead_.size() + available) {
     return false;
   }
-  copy_.assign(log_out_.data(), log_out_.data() + bytes);
+  if (bytes < ahead_.size()) {
+    return Error{"output ring: a mark within a turn that was fed"};
+  }
+  const size_t own = bytes - ahead_.size();
+  copy_.assign(ahead_.begin(), ahead_.end());
+  copy_.insert(copy_.end(), log_out_.data(), log_out_.data() + own);
+  ahead_.clear();
   sink->app_turns(copy_, mark_lsn_, mark_digest_);
-  log_out_.consume(bytes);
-  log_seen_ -= bytes;
+  log_out_.consume(own);
+  log_seen_ -= own;
   return true;
 }
 

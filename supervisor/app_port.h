@@ -59,7 +59,30 @@ class AppPort {
   // Whole items or records. What does not fit into the ring waits in a staging queue.
   void feed_input(unit::Bytes arrivals);
   void feed_log(unit::Bytes turns);
-  // From here on the application writes the log; its ring starts at the end of the fed log.
+  // Early logging: more records of the turn that follows the fed log. They count as fed when
+  // feed_log() brings the whole turn, and then only the rest is moved.
+  void feed_part(unit::Bytes records);
+  // Of that turn, what was fed ahead.
+  unit::Bytes fed_ahead() const { return ahead_; }
+  // feed_log() REQUIRES it. False: other records were fed ahead, or more: this replica has replayed
+  // what the present primary does not know, and must not go on.
+  bool goes_on_with(unit::Bytes turns) const;
+  // The fed log (feed_part() included) has all records up to this optional point.
+  void tell_points(uint64_t passed) { points_told_ = passed; }
+  // Of a secondary's application: the point that it waits to hear of, 0: none.
+  uint64_t point_awaited() const { return control_->point_awaited.load(std::memory_order_acquire); }
+  // Of a primary's: how far it is. ORDER: to be read before next_part().
+  uint64_t points_passed() const { return control_->points_passed.load(std::memory_order_acquire); }
+  // It rings the doorbell when it has passed this point.
+  void want_point(uint64_t point);
+  // What a live application has published of its present turn, beyond what this has returned
+  // already: whole records, not checked any further, into `part`, which is overwritten. A turn's
+  // end comes only with drain(): so nobody ends a turn before the core has it. Returns whether,
+  // turns that were drained included, this was all that is published.
+  Result<bool> next_part(std::vector<uint8_t>* part);
+
+  // From here on the application writes the log; its ring starts at the end of the fed log. What
+  // was fed ahead is the begin of its first turn.
   void go_live();
   // Moves staged bytes into rings; wakes the application if it sleeps and something is new for it.
   // Call once per iteration, after everything was fed. Returns false if a staged item is malformed
@@ -118,6 +141,9 @@ class AppPort {
   RingConsumer input_trail_;
   Staged input_, log_;
   bool fed_ = false;            // published something since the last pump()
+  std::vector<uint8_t> ahead_;  // early: fed, of a turn that feed_log() has not brought yet
+  uint64_t parts_end_ = 0;      // of the log_out ring: what next_part() has returned
+  uint64_t points_told_ = 0;
   bool going_live_ = false;     // told so by the core; waits for the log to be in the ring
   uint64_t log_fed_ = 0;        // bytes handed to feed_log()
   uint64_t log_base_ = 0;       // log position of byte 0 of the log_out ring

@@ -174,11 +174,12 @@ long exec(const ExecCall& call) {
   if (const long error = exec_environment(call.environment, &environment); error != 0) {
     return error;
   }
+  const bool decides = doors_decide();  // ORDER: before the doors are saved, who may go live here
   if (!carry_save(call.number)) {
     return refuse(call, {Obstacle::kTooMuch});
   }
   long result = 0;
-  if (doors_are_live()) {
+  if (decides) {
     result = doors_log_choice(call.number, try_exec(call, environment), nullptr, 0);
   } else {
     result = doors_peek_choice(call.number);

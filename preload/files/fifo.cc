@@ -177,15 +177,19 @@ long fifo_write(File* file, IoCursor*, int) {
 // What the application has read must be gone when the pipe is opened again.
 void fifo_last_close(File* file, int fd) {
   auto* fifo = static_cast<Fifo*>(file);
-  if (!doors_are_live() || fifo->found == 0) {
+  if (!reads(fifo)) {
     return;
   }
-  if (fifo->unsure || !fifo->was_live) {
-    settle(fifo, fd);
-  }
-  if (fifo->found != 0) {
-    drop(fifo, fd);
-  }
+  // A record, so that a replica which goes live here knows that this has not been done.
+  choose(__NR_tee, [&]() -> long {
+    if (fifo->found != 0 && (fifo->unsure || !fifo->was_live)) {
+      settle(fifo, fd);
+    }
+    if (fifo->found != 0) {
+      drop(fifo, fd);
+    }
+    return 0;
+  });
 }
 
 void fifo_release(File* file) {

@@ -23,92 +23,13 @@
 #include "supervisor/region.h"
 #include "tests/replay/call_classes.h"
 #include "tests/replay/memory_compare.h"
+#include "tests/replay/replica.h"
 #include "tests/replay/small_edge.h"
 
 namespace ftrun::replay {
 namespace {
 
 volatile sig_atomic_t stop_requested = 0;
-
-[[noreturn]] void die(const std::string& what) {
-  std::fprintf(stderr, "record-replay: %s\n", what.c_str());
-  std::exit(1);
-}
-
-struct Options {
-  std::string log_path;
-  std::string preload_path;
-  std::vector<std::string> program;
-};
-
-// One replica: region, process, port.
-struct Replica {
-  Region region;
-  process::Application application;
-  std::unique_ptr<AppPort> port;
-  int doorbell = -1;
-  bool exited = false;
-  int wait_status = 0;
-  uint64_t loader_begin = 0, loader_end = 0;
-
-  Replica(Role role, const Options& options) {
-    auto created = Region::create(role, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16});
-    if (!created.ok()) {
-      die(created.error().message);
-    }
-    region = std::move(created.value());
-    doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    auto inheritance = process::record_inheritance();
-    process::LaunchPlan plan;
-    plan.path = options.program[0];
-    plan.arguments = options.program;
-    plan.preload_path = options.preload_path;
-    plan.inheritance = inheritance.value();
-    plan.region_fd = region.fd();
-    plan.doorbell_fd = doorbell;
-    plan.control = region.control();
-    loader_begin = __builtin_ia32_rdtsc();
-    auto launched = process::launch(plan);
-    if (!launched.ok()) {
-      die(launched.error().message);
-    }
-    application = std::move(launched.value());
-    while (region.control()->ready.load() == 0 && !exited) {
-      check();
-    }
-    loader_end = __builtin_ia32_rdtsc();
-    port = std::make_unique<AppPort>(&region, AppPort::Part::kServes);
-  }
-
-  void check() {
-    Control* control = region.control();
-    if (control->failure.load() != ShimFailure::kNone) {
-      die(std::string("the shim stopped the program: ") + control->failure_text);
-    }
-    auto event = process::read_status(application.status.get());
-    if (!event.ok()) {
-      die(event.error().message);
-    }
-    if (event.value() && event.value()->kind == process::StatusKind::kExited) {
-      exited = true;
-      wait_status = event.value()->value;
-    }
-  }
-  MemoryImage memory() const {
-    MemoryImage image = read_memory(application.application_pid, region.control());
-    image.loader_begin = loader_begin;
-    // The loader of an image that an exec started ran somewhere up to now.
-    const bool first = region.control()->execs.load() == 0;
-    image.loader_end = first ? loader_end : __builtin_ia32_rdtsc();
-    return image;
-  }
-  void drain(AppPort::Sink* sink) {
-    auto drained = port->drain(sink);
-    if (!drained.ok()) {
-      die(drained.error().message);
-    }
-  }
-};
 
 struct Recorder : AppPort::Sink {
   SmallEdge edge;
@@ -143,24 +64,6 @@ struct Replayer : AppPort::Sink {
   void app_turns(unit::Bytes, uint64_t, uint64_t) override {}
 };
 
-bool is_idle(const Replica& replica) {
-  return replica.region.control()->app_asleep.load() != 0 && !replica.port->staged();
-}
-
-// Stops the replica where it waits for its supervisor, with everything published and drained.
-void freeze(Replica* replica, AppPort::Sink* sink) {
-  for (;;) {
-    kill(replica->application.application_pid, SIGSTOP);
-    usleep(2000);  // SIGSTOP takes effect asynchronously
-    if (is_idle(*replica) && !replica->port->has_output()) {
-      return;
-    }
-    kill(replica->application.application_pid, SIGCONT);
-    replica->port->pump();
-    replica->drain(sink);
-  }
-}
-
 void record(Replica* primary, Recorder* recorder) {
   std::vector<uint8_t> arrivals;
   recorder->edge.set_application(primary->application.application.get());
@@ -183,7 +86,7 @@ void record(Replica* primary, Recorder* recorder) {
     primary->check();
   }
   if (!primary->exited) {
-    freeze(primary, recorder);
+    primary->freeze(recorder);
   }
   primary->drain(recorder);
 }
@@ -247,13 +150,13 @@ int report(const Recorder& recorder, const Replayer& replayer, const Comparison&
   return comparison.differing_words == 0 ? 0 : 1;
 }
 
+struct Options {
+  std::string log_path;
+  std::vector<std::string> program;
+};
+
 Options parse(int argc, char** argv) {
   Options options;
-  char self_path[4096] = {};
-  const ssize_t n = readlink("/proc/self/exe", self_path, sizeof(self_path) - 1);
-  options.preload_path.assign(self_path, static_cast<size_t>(n));
-  options.preload_path.resize(options.preload_path.rfind('/') + 1);
-  options.preload_path += "libftpreload.so";
   int i = 1;
   for (; i < argc && std::strcmp(argv[i], "--") != 0; ++i) {
     if (std::strcmp(argv[i], "--log") == 0 && i + 1 < argc) {
@@ -278,7 +181,7 @@ int run(const Options& options) {
   int status = 0;
   bool exited = false;
   {
-    Replica primary(Role::kPrimary, options);
+    Replica primary(Role::kPrimary, options.program);
     std::printf("recording pid %d\n", primary.application.application_pid);
     std::fflush(stdout);
     record(&primary, &recorder);
@@ -291,11 +194,11 @@ int run(const Options& options) {
     process::end(&primary.application);
   }
   Replayer replayer;
-  Replica secondary(Role::kSecondary, options);
+  Replica secondary(Role::kSecondary, options.program);
   replay(&secondary, &replayer, options.log_path, recorder.position);
   Comparison comparison;
   if (!exited) {
-    freeze(&secondary, &replayer);
+    secondary.freeze(&replayer);
     comparison = compare(memory, secondary.memory());
   }
   process::end(&secondary.application);

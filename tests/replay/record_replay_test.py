@@ -90,6 +90,7 @@ def main():
     parser.add_argument("--build", required=True)
     parser.add_argument("--server", choices=("redis", "racy", "threads", "select"), required=True)
     parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--early", action="store_true", help="replays at the same time, with early logging")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
     options = parser.parse_args()
     options.build = os.path.abspath(options.build)
@@ -98,9 +99,11 @@ def main():
     program, load = plan(options, port)
     with tempfile.TemporaryDirectory(prefix="ftrun-replay-") as directory:
         output = os.path.join(directory, "output")
+        tool = ([f"{options.build}/ftrun-early-replay", "--seed", str(options.seed)] if options.early else
+                [f"{options.build}/ftrun-record-replay", "--log", f"{directory}/log"])
         with open(output, "wb") as out:
             process = subprocess.Popen(
-                [f"{options.build}/ftrun-record-replay", "--log", f"{directory}/log", "--", *program],
+                [*tool, "--", *program],
                 stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         try:
             wait_for(port, process)

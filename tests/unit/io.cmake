@@ -21,6 +21,7 @@ add_executable(io_tests
   link_test.cc
   liveness_test.cc
   placement_test.cc
+  region_early_test.cc
   region_test.cc
   unit_memory_test.cc)
 target_include_directories(io_tests PRIVATE ${CMAKE_SOURCE_DIR}/tests/unit)

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// One replica of a test of the shim: region, process and port, without a supervisor. Trouble ends
+// the test.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "supervisor/app_port.h"
+#include "supervisor/process/launch.h"
+#include "supervisor/region.h"
+#include "tests/replay/memory_compare.h"
+
+namespace ftrun::replay {
+
+[[noreturn]] void die(const std::string& what);
+
+enum class Logging : uint32_t { kLate = 0, kEarly = 1 };
+
+struct Replica {
+  Region region;
+  process::Application application;
+  std::unique_ptr<AppPort> port;
+  int doorbell = -1;
+  bool exited = false;
+  int wait_status = 0;
+  uint64_t loader_begin = 0, loader_end = 0;
+
+  // Starts it and waits until its shim is there.
+  Replica(Role role, const std::vector<std::string>& program, Logging logging = Logging::kLate);
+
+  // Looks how it is: `exited`; a failure of the shim ends the test.
+  void check();
+  MemoryImage memory() const;
+  void drain(AppPort::Sink* sink);
+  bool is_idle() const { return region.control()->app_asleep.load() != 0 && !port->staged(); }
+  // Stops it where it waits for its supervisor, with everything published and drained.
+  void freeze(AppPort::Sink* sink);
+};
+
+}  // namespace ftrun::replay
