@@ -5,19 +5,15 @@
 // that sees a turn in the log also sees all its output and its mark.
 #include "preload/doors.h"
 
+#include "preload/doors_log.h"
 #include "preload/dying.h"
 #include "preload/exec/carry.h"
 #include "preload/failure.h"
 #include "preload/guarded.h"
 #include "preload/input_items.h"
-#include "preload/log_reader.h"
-#include "preload/log_writer.h"
 #include "preload/net/net.h"
-#include "preload/output_writer.h"
 #include "preload/scheduler.h"
 #include "preload/signals.h"
-#include "preload/sleep.h"
-#include "preload/virtual_clock.h"
 
 namespace ftrun::shim {
 namespace {
@@ -25,154 +21,6 @@ namespace {
 // A turn is cut when it has produced this much (DESIGN section 5).
 constexpr uint64_t kTurnOutputBytesMax = 256 * 1024;
 constexpr uint64_t kTurnLogBytesMax = 1024 * 1024;
-
-struct Doors {
-  Control* control = nullptr;
-  bool live = false;
-  bool early = false;   // early logging
-  uint64_t points = 0;  // optional points so far, if so
-  RingConsumer input;
-  LogReader log_in;
-  LogWriter log_out;
-  OutputWriter output;
-  uint64_t log_base = 0;  // log position at which this replica went live
-  uint64_t lsn = 0;
-  uint64_t input_bytes = 0;
-  Sleeper sleeper;
-  VirtualClock clock;
-};
-constinit Doors doors;
-
-// --- the log ---
-
-uint64_t log_position() {
-  return doors.live ? doors.log_base + doors.log_out.written() : doors.log_in.position();
-}
-
-void count_record() {
-  doors.lsn++;
-  doors.control->lsn.store(doors.lsn, std::memory_order_relaxed);
-}
-
-void append(Record& record, const void* payload, size_t length) {
-  doors.log_out.append(self(), record, payload, length, doors.sleeper);
-  count_record();
-}
-
-[[noreturn]] void diverged(const Record& here) {
-  fail_diverged(doors.lsn + 1, doors.log_in.next(), here);
-}
-
-// Here, and at no other record: this replica has done all that the log says and has done nothing
-// else, so whatever it decides from now on continues what the world has seen.
-// ORDER: the clock before the role: a live replica reads the kernel's, and what it gets must not be
-// before what the log has told the program. The role last: whoever sees it may feed input.
-void go_live() {
-  if (doors.log_in.has_next() || doors.log_out.written() != 0) {
-    shim_fail("went live before the end of the log", static_cast<int64_t>(doors.lsn),
-              static_cast<int64_t>(doors.log_out.written()));
-  }
-  doors.live = true;
-  doors.log_base = doors.log_in.position();
-  doors.clock.go_live();
-  doors.control->role.store(Role::kPrimary, std::memory_order_release);
-  doors.sleeper.wake_supervisor();
-}
-
-bool must_go_live() {
-  return doors.control->go_live.load(std::memory_order_acquire) != 0;
-}
-
-// Waits for the next record, or goes live for want of one.
-// ORDER: the word, then the log once more: the supervisor feeds all of it before it sets the word.
-[[gnu::noinline]] void await_record() {
-  while (!doors.log_in.decode()) {
-    if (must_go_live() && doors.log_in.is_empty()) {
-      go_live();
-      return;
-    }
-    doors.sleeper.until([] { return !doors.log_in.is_empty() || must_go_live(); }, -1);
-  }
-}
-
-// The same where there need not be one: a later record tells as well that there is none here, and
-// so does the primary's progress.
-// ORDER: the progress, then the log: all records up to there are in the ring before the progress
-// is.
-[[gnu::noinline]] void await_point() {
-  const auto is_known = [] {
-    return doors.control->points_known.load(std::memory_order_acquire) >= doors.points;
-  };
-  for (;;) {
-    const bool known = is_known();
-    if (doors.log_in.decode() || known) {
-      break;
-    }
-    if (must_go_live() && doors.log_in.is_empty()) {
-      go_live();
-      break;
-    }
-    doors.control->point_awaited.store(doors.points, std::memory_order_relaxed);
-    doors.sleeper.wake_supervisor();
-    doors.sleeper.until([&] { return !doors.log_in.is_empty() || must_go_live() || is_known(); },
-                        -1);
-  }
-  doors.control->point_awaited.store(0, std::memory_order_relaxed);
-}
-
-// A place at which the primary may write a record, or none. With early logging a secondary that has
-// come to the end of what it was fed cannot tell "none" from "none yet": so such places are
-// counted, the primary says which it has passed, and a secondary passes behind it. It may go live
-// here.
-void reach_point() {
-  if (doors.early) {
-    doors.points++;
-    if (!doors.live && !doors.log_in.has_next()) {
-      await_point();
-    }
-  }
-}
-// Nothing was written at the point: a promise, since a secondary may pass it from now on.
-// ORDER: progress, a full fence, then whether somebody waits for it; the other side stores the
-// wish, fences, and reads the progress.
-void pass_point() {
-  if (!doors.early || !doors.live) {
-    return;
-  }
-  Control* control = doors.control;
-  control->points_passed.store(doors.points, std::memory_order_release);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  const uint64_t wanted = control->point_wanted.load(std::memory_order_relaxed);
-  if (wanted != 0 && doors.points >= wanted) {
-    control->point_wanted.store(0, std::memory_order_relaxed);
-    doors.sleeper.wake_supervisor();
-  }
-}
-
-bool next_is_here(RecordKind kind) {
-  return doors.log_in.next_is(kind, self());
-}
-
-// The next record must be `kind`, here. It stays readable until finish_record(). `number`: of a
-// choice, for the report.
-const Record& expect(RecordKind kind, long number = 0) {
-  if (!next_is_here(kind)) {
-    diverged({.kind = kind,
-              .delta = self()->calls - self()->calls_at_record,
-              .number = static_cast<uint64_t>(number)});
-  }
-  return doors.log_in.next();
-}
-
-void finish_record(bool last_of_turn) {
-  doors.log_in.consume(self());
-  count_record();
-  if (!last_of_turn && !doors.log_in.decode() && !doors.early) {
-    doors_fail(ShimFailure::kCorruptInput, "a turn in the log ends without its end mark\n");
-  }
-}
-
-// --- turns and arrivals ---
 
 void emit_mark() {
   doors.control->log_position.store(log_position(), std::memory_order_relaxed);
@@ -198,14 +46,14 @@ void end_turn(RecordKind kind) {
     doors.log_out.hold();
     Record record;
     record.kind = kind;
-    append(record, nullptr, 0);
+    append_record(record, nullptr, 0);
     emit_mark();
     doors.output.publish_turn();
     doors.log_out.publish_turn();
     doors.sleeper.wake_supervisor();
     return;
   }
-  expect(kind);
+  expect_record(kind);
   finish_record(true);
   emit_mark();
   doors.output.publish_turn();
@@ -242,13 +90,13 @@ void take_arrivals() {
     // deadline has passed or nothing has: only the kernel knows.
     const int64_t now = length != 0 ? doors.clock.fed_ns(doors.control) : doors.clock.kernel_ns();
     record.now_delta_ns = static_cast<uint64_t>(now - doors.clock.now_ns());
-    append(record, doors.input.data(), length);
+    append_record(record, doors.input.data(), length);
     doors.clock.move_to(now);
     const uint8_t* items = doors.input.data();
     apply_items(items, items + length);
     doors.input.consume(length);
   } else {
-    const Record& record = expect(RecordKind::kArrivals);
+    const Record& record = expect_record(RecordKind::kArrivals);
     doors.clock.move_by(static_cast<int64_t>(record.now_delta_ns));
     apply_items(record.payload, record.payload + record.length);
     finish_record(false);
@@ -287,16 +135,6 @@ void cut_turn() {
 Control* doors_control() {
   return doors.control;
 }
-bool doors_are_live() {
-  return doors.live;
-}
-bool doors_decide() {
-  if (!doors.live && !doors.log_in.has_next()) {
-    await_record();
-  }
-  return doors.live;
-}
-
 void doors_init(Control* control) {
   doors.control = control;
   doors.sleeper.attach(control);
@@ -330,14 +168,14 @@ void doors_start() {
     record.count = kLogVersion;
     record.now_delta_ns = static_cast<uint64_t>(doors.clock.now_ns());
     record.result = doors.clock.realtime_offset_ns();
-    append(record, nullptr, 0);
+    append_record(record, nullptr, 0);
     return;
   }
   if (doors_decide()) {
     doors_start();
     return;
   }
-  const Record& record = expect(RecordKind::kStart);
+  const Record& record = expect_record(RecordKind::kStart);
   if (record.count != kLogVersion) {
     doors_fail(ShimFailure::kCorruptInput, "the log has another version than this shim\n");
   }
@@ -377,7 +215,7 @@ int64_t doors_clock_ns() {
       Record record;
       record.kind = RecordKind::kTime;
       record.now_delta_ns = static_cast<uint64_t>(outside - doors.clock.now_ns());
-      append(record, nullptr, 0);
+      append_record(record, nullptr, 0);
       doors.clock.move_to(outside);
     } else {
       pass_point();
@@ -439,7 +277,7 @@ int64_t doors_idle(int64_t deadline_ns) {
   record.kind = RecordKind::kChoice;
   record.number = static_cast<uint64_t>(number);
   record.result = result;
-  append(record, payload, length);
+  append_record(record, payload, length);
   return result;
 }
 
@@ -450,7 +288,7 @@ void doors_carry(Carry& carry) {
 }
 
 long doors_peek_choice(long number) {
-  const Record& record = expect(RecordKind::kChoice, number);
+  const Record& record = expect_record(RecordKind::kChoice, number);
   if (record.number != static_cast<uint64_t>(number)) {
     diverged({.kind = RecordKind::kChoice,
               .delta = record.delta,
@@ -460,7 +298,7 @@ long doors_peek_choice(long number) {
 }
 
 long doors_replay_choice(long number, void* payload, size_t capacity) {
-  const Record& record = expect(RecordKind::kChoice, number);
+  const Record& record = expect_record(RecordKind::kChoice, number);
   if (record.number != static_cast<uint64_t>(number) || record.length > capacity) {
     diverged({.kind = RecordKind::kChoice,
               .delta = record.delta,
@@ -495,10 +333,10 @@ void doors_switch(uint32_t thread_index) {
     Record record;
     record.kind = RecordKind::kSwitch;
     record.count = thread_index;
-    append(record, nullptr, 0);
+    append_record(record, nullptr, 0);
     return;
   }
-  const Record& record = expect(RecordKind::kSwitch);
+  const Record& record = expect_record(RecordKind::kSwitch);
   if (record.count != thread_index) {
     diverged({.kind = RecordKind::kSwitch, .delta = record.delta, .count = thread_index});
   }
@@ -515,9 +353,9 @@ void doors_exit(int status) {
     Record record;
     record.kind = RecordKind::kExit;
     record.count = static_cast<uint64_t>(status);
-    append(record, nullptr, 0);
+    append_record(record, nullptr, 0);
   } else {
-    const Record& record = expect(RecordKind::kExit);
+    const Record& record = expect_record(RecordKind::kExit);
     if (record.count != static_cast<uint64_t>(status)) {
       diverged({.kind = RecordKind::kExit,
                 .delta = record.delta,
