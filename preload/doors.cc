@@ -107,15 +107,19 @@ void take_arrivals() {
 // Whether the turn ends at this call, although the program neither waits nor asks what has come.
 // The primary does so when others wait for the turn (a long one keeps its output back) or when it
 // fills a ring; not while it dies, so that what it dies of is not shipped (dying.h).
+bool primary_cuts(long number) {
+  return (doors.control->cut_requested.load(std::memory_order_relaxed) != 0 ||
+          doors.output.turn_bytes() > kTurnOutputBytesMax ||
+          doors.log_out.turn_bytes() > kTurnLogBytesMax) &&
+         !leads_to_crash(number) && !is_dying();
+}
+
 bool cut_is_due(long number) {
-  reach_point();
-  if (!doors.live) {
-    return next_is_here(RecordKind::kTurnEndCut);
+  if (doors.live_late) {
+    return primary_cuts(number);
   }
-  const bool is_due = (doors.control->cut_requested.load(std::memory_order_relaxed) != 0 ||
-                       doors.output.turn_bytes() > kTurnOutputBytesMax ||
-                       doors.log_out.turn_bytes() > kTurnLogBytesMax) &&
-                      !leads_to_crash(number) && !is_dying();
+  reach_point();
+  const bool is_due = doors.live ? primary_cuts(number) : next_is_here(RecordKind::kTurnEndCut);
   if (!is_due) {
     pass_point();
   }
@@ -154,6 +158,7 @@ void doors_init(Control* control) {
     return;  // the rest, positions included, is carried over
   }
   doors.live = control->initial_role.load(std::memory_order_acquire) == Role::kPrimary;
+  doors.live_late = doors.live && !doors.early;
   control->role.store(doors.live ? Role::kPrimary : Role::kSecondary, std::memory_order_release);
 }
 
@@ -189,7 +194,7 @@ void doors_start() {
 void doors_enter_call(Thread* thread, long number) {
   thread->calls++;
   const bool cut = cut_is_due(number);
-  if (!doors.live && doors.log_in.is_overdue(thread)) {
+  if (!doors.live_late && !doors.live && doors.log_in.is_overdue(thread)) {
     diverged({.kind = RecordKind::kChoice,
               .delta = thread->calls - thread->calls_at_record,
               .number = static_cast<uint64_t>(number)});
@@ -206,18 +211,33 @@ void doors_between_parts(long number) {
   }
 }
 
+namespace {
+
+// Whether the clock outside is so far ahead that a record said so.
+bool clock_jumps() {
+  const int64_t outside = doors.clock.fed_ns(doors.control);
+  if (outside <= doors.clock.now_ns() + VirtualClock::kQuantumNs) {
+    return false;
+  }
+  Record record;
+  record.kind = RecordKind::kTime;
+  record.now_delta_ns = static_cast<uint64_t>(outside - doors.clock.now_ns());
+  append_record(record, nullptr, 0);
+  doors.clock.move_to(outside);
+  return true;
+}
+
+}  // namespace
+
 int64_t doors_clock_ns() {
   doors.clock.move_by(VirtualClock::kStepNs);
+  if (doors.live_late) {
+    clock_jumps();
+    return doors.clock.now_ns();
+  }
   reach_point();
   if (doors.live) {
-    const int64_t outside = doors.clock.fed_ns(doors.control);
-    if (outside > doors.clock.now_ns() + VirtualClock::kQuantumNs) {
-      Record record;
-      record.kind = RecordKind::kTime;
-      record.now_delta_ns = static_cast<uint64_t>(outside - doors.clock.now_ns());
-      append_record(record, nullptr, 0);
-      doors.clock.move_to(outside);
-    } else {
+    if (!clock_jumps()) {
       pass_point();
     }
   } else if (next_is_here(RecordKind::kTime)) {
@@ -237,10 +257,14 @@ int64_t realtime_offset_ns() {
 // ORDER: the turn ends before what came is let in: what the program has put out so far does not
 // rest on it, and may leave first.
 void ingest_point() {
-  reach_point();
+  if (!doors.live_late) {
+    reach_point();
+  }
   if (doors.live ? doors.input.available() == 0 || is_dying()
                  : !next_is_here(RecordKind::kTurnEndIngest)) {
-    pass_point();
+    if (!doors.live_late) {
+      pass_point();
+    }
     return;
   }
   end_turn(RecordKind::kTurnEndIngest);

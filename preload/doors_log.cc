@@ -27,6 +27,7 @@ void go_live() {
               static_cast<int64_t>(doors.log_out.written()));
   }
   doors.live = true;
+  doors.live_late = !doors.early;
   doors.log_base = doors.log_in.position();
   doors.clock.go_live();
   doors.control->role.store(Role::kPrimary, std::memory_order_release);

@@ -17,8 +17,9 @@ namespace ftrun::shim {
 struct Doors {
   Control* control = nullptr;
   bool live = false;
-  bool early = false;   // early logging
-  uint64_t points = 0;  // optional points so far, if so
+  bool live_late = false;  // and not early: nobody waits at optional points. PERF: one look
+  bool early = false;      // early logging
+  uint64_t points = 0;     // optional points so far, if so
   RingConsumer input;
   LogReader log_in;
   LogWriter log_out;
