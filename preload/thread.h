@@ -33,6 +33,13 @@ inline constexpr SignalSet signal_bit(int number) {
   return SignalSet{1} << (number - 1);
 }
 
+// A clock of CPU time: what it has shown last, and by how much it is ahead of this replica's
+// kernel.
+struct CpuClock {
+  int64_t shown_ns;
+  int64_t ahead_ns;
+};
+
 enum class ThreadState : uint8_t { kFree, kRunning, kRunnable, kWaiting, kExited };
 
 struct Thread {
@@ -74,6 +81,7 @@ struct Thread {
   siginfo_t pending_info[kSignals];
 
   uint32_t cpu;  // on which it runs as far as it can see
+  CpuClock cpu_clock;
 
   // At exit.
   int32_t* clear_child_tid;

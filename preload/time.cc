@@ -9,9 +9,11 @@
 #include "preload/calls.h"
 #include "preload/doors.h"
 #include "preload/env.h"
+#include "preload/exec/carry.h"
 #include "preload/guarded.h"
 #include "preload/raw.h"
 #include "preload/start.h"
+#include "preload/thread.h"
 #include "preload/times.h"
 
 namespace ftrun::shim {
@@ -30,6 +32,34 @@ long choose_time(long number, const long* a) {
   return result < 0 || is_optional || put_out(at<void>(a[1]), time) ? result : -EFAULT;
 }
 
+constinit CpuClock g_process_cpu_clock = {};
+
+// The calling thread's CPU time, or the process's: nullptr if it is another clock.
+CpuClock* own_cpu_clock(long clock) {
+  return clock == CLOCK_PROCESS_CPUTIME_ID  ? &g_process_cpu_clock
+         : clock == CLOCK_THREAD_CPUTIME_ID ? &self()->cpu_clock
+                                            : nullptr;
+}
+
+// A replica that has gone live may have used less CPU time than the primary, whose clock the
+// program has seen: its clock goes on from there.
+long choose_cpu_time(long number, const long* a, CpuClock* clock) {
+  struct timespec time = {};
+  const long result = choose(number, &time, sizeof(time), [&] {
+    const long read = raw(number, a[0], &time);
+    const int64_t used_ns = to_ns(time.tv_sec, time.tv_nsec, kNsPerSecond);
+    if (read == 0 && used_ns + clock->ahead_ns < clock->shown_ns) {
+      clock->ahead_ns = clock->shown_ns + 1 - used_ns;
+    }
+    time = to_timespec(used_ns + clock->ahead_ns);
+    return read;
+  });
+  if (result == 0) {
+    clock->shown_ns = to_ns(time.tv_sec, time.tv_nsec, kNsPerSecond);
+  }
+  return result < 0 || put_out(at<void>(a[1]), time) ? result : -EFAULT;
+}
+
 bool is_realtime(long clock) {
   return clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE || clock == CLOCK_TAI;
 }
@@ -40,7 +70,15 @@ bool is_monotonic(long clock) {
 
 }  // namespace
 
+void time_carry(Carry& carry) {
+  carry.value(g_process_cpu_clock);
+  carry.value(self()->cpu_clock);
+}
+
 long do_clock_gettime(long number, const long* a) {
+  if (CpuClock* const clock = own_cpu_clock(a[0])) {
+    return choose_cpu_time(number, a, clock);
+  }
   if (!is_monotonic(a[0]) && !is_realtime(a[0])) {
     return choose_time(number, a);
   }

@@ -120,6 +120,7 @@ void carry_all(Carry& carry) {
   alarm_carry(carry);
   identity_carry(carry);
   tcp_carry(carry);
+  time_carry(carry);
   limits_carry(carry);
   prctl_carry(carry);
   carry.saves() ? save_descriptors(carry) : restore_descriptors(carry);

@@ -50,6 +50,7 @@ void alarm_carry(Carry& carry);     // the interval timer
 void identity_carry(Carry& carry);  // inode numbers of state files
 void inodes_carry(Carry& carry);    // those of virtual objects
 void tcp_carry(Carry& carry);       // which ids were given
+void time_carry(Carry& carry);      // clocks of CPU time
 void limits_carry(Carry& carry);    // those that the shim moves in the kernel
 void prctl_carry(Carry& carry);     // what the process has said of itself
 
