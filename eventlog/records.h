@@ -63,16 +63,40 @@ inline constexpr size_t kChoicePayloadBytesMax = 64 * 1024;
 // Most bytes of items in one arrivals record.
 inline constexpr size_t kArrivalsBytesMax = 512 * 1024;
 
+// The header of a record and the varint that may belong to it. REQUIRES: kind < 16.
+inline size_t put_record_start(uint8_t* out, uint8_t kind, uint64_t delta) {
+  if (delta < 15) {
+    out[0] = static_cast<uint8_t>(kind | delta << 4);
+    return 1;
+  }
+  out[0] = static_cast<uint8_t>(kind | 15 << 4);
+  return 1 + put_varint(out + 1, delta - 15);
+}
+
+// As get_record(), for what put_record_start() encodes.
+inline const uint8_t* get_record_start(const uint8_t* cursor, const uint8_t* end, uint8_t* kind,
+                                       uint64_t* delta) {
+  if (cursor >= end) {
+    return nullptr;
+  }
+  const uint8_t header = *cursor++;
+  *kind = header & 15;
+  *delta = header >> 4;
+  if (*delta == 15) {
+    uint64_t more = 0;
+    cursor = get_varint(cursor, end, &more);
+    if (cursor == nullptr || more > UINT64_MAX - 15) {
+      return nullptr;
+    }
+    *delta += more;
+  }
+  return cursor;
+}
+
 // Encodes everything but the payload, which the caller appends. Returns bytes written.
 // REQUIRES: kRecordHeaderBytesMax bytes of room.
 inline size_t put_record_header(uint8_t* out, const Record& record) {
-  size_t n = 1;
-  if (record.delta < 15) {
-    out[0] = static_cast<uint8_t>(static_cast<uint8_t>(record.kind) | record.delta << 4);
-  } else {
-    out[0] = static_cast<uint8_t>(static_cast<uint8_t>(record.kind) | 15 << 4);
-    n += put_varint(out + n, record.delta - 15);
-  }
+  size_t n = put_record_start(out, static_cast<uint8_t>(record.kind), record.delta);
   switch (record.kind) {
     case RecordKind::kStart:
       n += put_varint(out + n, record.count);
@@ -108,21 +132,12 @@ inline size_t put_record_header(uint8_t* out, const Record& record) {
 // Decodes one record. Returns the byte after it, or nullptr if [cursor, end) does not start with a
 // whole valid record. Items of an arrivals record are checked only for their total length here.
 inline const uint8_t* get_record(const uint8_t* cursor, const uint8_t* end, Record* record) {
-  if (cursor >= end) {
+  *record = Record{};
+  uint8_t kind = 0;
+  if ((cursor = get_record_start(cursor, end, &kind, &record->delta)) == nullptr) {
     return nullptr;
   }
-  *record = Record{};
-  const uint8_t header = *cursor++;
-  record->kind = static_cast<RecordKind>(header & 15);
-  record->delta = header >> 4;
-  if (record->delta == 15) {
-    uint64_t more = 0;
-    cursor = get_varint(cursor, end, &more);
-    if (cursor == nullptr || more > UINT64_MAX - 15) {
-      return nullptr;
-    }
-    record->delta += more;
-  }
+  record->kind = static_cast<RecordKind>(kind);
   uint64_t value = 0;
   switch (record->kind) {
     case RecordKind::kStart:

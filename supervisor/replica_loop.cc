@@ -313,7 +313,7 @@ void Replica::flush_links() {
     }
     behind = behind || peer.link.queued_bytes() > link::kLinkHighWaterBytes;
   }
-  edge_->pause(behind);
+  edge_->pause(behind || !core_->may_read_input());
 }
 
 void Replica::tick() {

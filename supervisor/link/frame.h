@@ -22,10 +22,10 @@
 namespace ftrun::link {
 
 inline constexpr uint16_t kFrameMagic = 0x4654;
-inline constexpr uint8_t kFrameVersion = 4;
+inline constexpr uint8_t kFrameVersion = 5;
 inline constexpr size_t kFrameHeaderBytes = 56;
-// A kTurns frame carries at most what the log ring holds; input batches are smaller.
-inline constexpr size_t kFramePayloadBytesMax = 8u << 20;
+// Input batches are smaller than turns.
+inline constexpr size_t kFramePayloadBytesMax = unit::kTurnsBytesMax;
 
 // Encodes the header of `frame`; the payload is frame.bytes as it is.
 // REQUIRES: frame.bytes.size() <= kFramePayloadBytesMax.

@@ -38,6 +38,11 @@ UnitCore::Impl::Impl(const CoreConfig& config, Host* host)
 
 void UnitCore::Impl::send(ReplicaId to, Frame frame) {
   frame.epoch = view().epoch;
+  if (frame.kind == FrameKind::kTurns || frame.kind == FrameKind::kReferred) {
+    turn_bytes_sent_ += frame.bytes.size();
+  } else if (frame.kind == FrameKind::kInput) {
+    input_bytes_sent_ += frame.bytes.size();
+  }
   host_->send(to, frame);
 }
 
@@ -77,10 +82,24 @@ bool UnitCore::Impl::may_heed(ReplicaId from, const Frame& frame, bool* later) {
       (frame.epoch != view().epoch && !holds_for_good && !mutated(Mutation::kTakeOldFrames))) {
     return false;
   }
-  const bool needs_roles = frame.kind == FrameKind::kTurns || frame.kind == FrameKind::kInput ||
-                           frame.kind == FrameKind::kHeld || frame.kind == FrameKind::kClosed;
-  *later = needs_roles && !settled_ && working();
+  *later = working() && must_wait(frame);
   return !*later;
+}
+
+bool UnitCore::Impl::must_wait(const Frame& frame) {
+  switch (frame.kind) {
+    case FrameKind::kTurns:
+    case FrameKind::kHeld:
+    case FrameKind::kClosed:
+      return !settled_;
+    case FrameKind::kInput:  // it is fed only if the application goes live at once
+      return !settled_ ||
+             (promotion_due_ && log_.end() < settlement_.end && !mutated(Mutation::kGoLiveShort));
+    case FrameKind::kReferred:
+      return !settled_ || lacks_input(frame);
+    default:
+      return false;
+  }
 }
 
 bool UnitCore::Impl::on_frame(ReplicaId from, const Frame& frame) {
@@ -92,17 +111,15 @@ bool UnitCore::Impl::on_frame(ReplicaId from, const Frame& frame) {
 }
 
 void UnitCore::Impl::heed(ReplicaId from, const Frame& frame) {
-  const bool from_sender = from == view().sender;
   switch (frame.kind) {
     case FrameKind::kHello:
     case FrameKind::kHeartbeat:
       return;
     case FrameKind::kTurns:
+    case FrameKind::kReferred:
       return on_turns_frame(from, frame);
     case FrameKind::kInput:
-      return is_primary() && from_sender
-                 ? on_input_frame(from, frame)
-                 : protocol_error(from, "input, not from sender to primary");
+      return on_input_frame(from, frame);
     case FrameKind::kClosed:
       return on_closed_frame(from, frame);
     case FrameKind::kAppFailed: {
@@ -204,8 +221,22 @@ void UnitCore::Impl::deliver() {
     fill_progress(&frame);
     frame.bytes = arrivals_.bytes();
     send(routes_.primary, frame);
+    if (refers()) {
+      input_.append(arrivals_.bytes());
+      feed_others(frame);
+    }
   }
   arrivals_.clear();
+}
+
+// Members that only follow get the same as the primary (claim 4).
+void UnitCore::Impl::feed_others(const Frame& frame) {
+  for (const ReplicaId replica : view().replicas) {
+    if (replica != config_.self && replica != routes_.primary && !frame.bytes.empty() &&
+        !mutated(Mutation::kForgetOthers)) {
+      send(replica, frame);
+    }
+  }
 }
 
 void UnitCore::Impl::deliver_if_large() {
@@ -236,6 +267,10 @@ Status UnitCore::Impl::status() const {
   status.live = is_live();
   status.state = state_;
   status.connections = streams_.connections();
+  status.kept_input_bytes = kept_input_bytes();
+  status.turn_bytes_sent = turn_bytes_sent_;
+  status.input_bytes_sent = input_bytes_sent_;
+  status.input_bytes_logged = streams_.input_bytes_logged();
   status.lsn = status.live ? log_.lsn() : outbox_.marked_lsn();
   status.lag_records = status.live ? 0 : log_.lsn() - outbox_.marked_lsn();
   status.received = log_.end();
@@ -283,7 +318,7 @@ void UnitCore::on_primary_turns(Bytes turns, uint64_t lsn_end, uint64_t digest) 
   Impl& core = *impl_;
   if (core.serves_primary() && !core.app_ended_ && !core.log_broken_) {
     core.replay_turns(core.routes_.primary,
-                      {core.log_.end(), lsn_end, digest, core.view().epoch, turns});
+                      {core.log_.end(), lsn_end, digest, core.view().epoch, turns, {}});
   }
 }
 bool UnitCore::may_read_primary_log() const {
@@ -313,6 +348,10 @@ void UnitCore::on_edge_urgent(ConnectionId connection, uint64_t position, uint8_
   if (impl_->working()) {
     impl_->streams_.urgent(connection, position, byte);
   }
+}
+bool UnitCore::may_read_input() const {
+  return impl_->kept_input_bytes() <= impl_->config_.input_store_bytes_max ||
+         impl_->mutated(Mutation::kReadOn);
 }
 void UnitCore::on_edge_fin(ConnectionId connection) {
   if (impl_->working()) {

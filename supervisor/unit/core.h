@@ -28,6 +28,12 @@
 
 namespace ftrun::unit {
 
+// Where members get the input from that stands in the log.
+enum class Input : uint8_t {
+  kReference,  // from the sender, all of them; turns that travel refer to it (claim 4)
+  kLog,        // the primary from the sender, the others from its turns (claims 2, 3)
+};
+
 struct CoreConfig {
   ReplicaId self = 0;
   View view;  // the first view, the same in all members; its first is the primary
@@ -43,6 +49,8 @@ struct CoreConfig {
   // and turns do not travel as frames, and the primary's core is told of both when its supervisor
   // gets to it. The same in all replicas. REQUIRES: at most two of them.
   bool sender_serves_primary = false;
+  Input input = Input::kReference;  // the same in all replicas; without effect on shared rings
+  size_t input_store_bytes_max = kInputStoreBytesMax;
   Mutation mutation = Mutation::kNone;
 };
 
@@ -75,6 +83,11 @@ struct Status {
   uint64_t slowest_lag_bytes = 0;
   bool suspects = false;  // somebody, who has not been removed yet
   size_t connections = 0;
+  uint64_t kept_input_bytes = 0;  // of the sender's feed, that no turn here has yet
+  // Since the start: payload of turns and of input sent to others, and input in the log.
+  uint64_t turn_bytes_sent = 0;
+  uint64_t input_bytes_sent = 0;
+  uint64_t input_bytes_logged = 0;
   int end_signal = 0;  // an operator's SIGTERM, SIGINT or SIGQUIT that no logged turn has yet
 };
 
@@ -121,6 +134,8 @@ class UnitCore {
   void on_edge_data(ConnectionId connection, uint64_t position, Bytes data);
   // The input byte at `position` is urgent; said before the data that has it.
   void on_edge_urgent(ConnectionId connection, uint64_t position, uint8_t byte);
+  // While false, the I/O layer reads no input: the primary has to log first what it was fed.
+  bool may_read_input() const;
   void on_edge_fin(ConnectionId connection);
   void on_edge_reset(ConnectionId connection, int error);
   // The kernel has taken output up to `position`.

@@ -163,6 +163,11 @@ void UnitCore::Impl::begin_change(const View& old) {
   followed_ = donor_ = kNoReplica;
   fed_.clear();
   feeding_ = feeding_heard_ = false;
+  older_input_bytes_ = incomplete_end_ = 0;
+  referred_from_ = UINT64_MAX;
+  if (!mutated(Mutation::kKeepInput)) {
+    input_.clear();
+  }
   restart_due_ = takeover_due_ = promotion_due_ = false;
   go_on();
 }
@@ -177,6 +182,7 @@ void UnitCore::Impl::on_member_gone(ReplicaId member) {
 void UnitCore::Impl::tell_position() {
   position_told_ = true;
   const Bytes fed = live_ && !is_sender() ? host_->fed_input() : Bytes();
+  older_input_bytes_ = mutated(Mutation::kReferToOlder) ? 0 : fed.size();
   const Position own{log_.end(), log_.lsn(), log_.created(), outbox_.marked(), live_, suspect_};
   exchange_.note(config_.self, own);
   Frame frame;
@@ -360,6 +366,9 @@ void UnitCore::Impl::on_edge_adopted(const std::vector<AdoptedConnection>& conne
                                      const std::vector<AdoptedListener>& listeners) {
   FTRUN_ASSERT(takeover_asked_ && !takeover_answered_);
   takeover_answered_ = true;
+  if (!mutated(Mutation::kReserveLate)) {
+    streams_.reserve_ids(connections);
+  }
   adopted_connections_ = connections;
   adopted_listeners_ = listeners;
   if (settled_ && !restart_due_) {

@@ -14,8 +14,10 @@
 #include "supervisor/unit/arrival_batch.h"
 #include "supervisor/unit/core.h"
 #include "supervisor/unit/exchange.h"
+#include "supervisor/unit/input_store.h"
 #include "supervisor/unit/log.h"
 #include "supervisor/unit/outbox.h"
+#include "supervisor/unit/references.h"
 #include "supervisor/unit/routes.h"
 #include "supervisor/unit/signals.h"
 #include "supervisor/unit/streams.h"
@@ -47,12 +49,14 @@ struct UnitCore::Impl {
   void protocol_error(ReplicaId from, const std::string& text);
   bool on_frame(ReplicaId from, const Frame& frame);
   bool may_heed(ReplicaId from, const Frame& frame, bool* later);
+  bool must_wait(const Frame& frame);
   void heed(ReplicaId from, const Frame& frame);
   void on_signal(uint32_t sequence, int number);
   void on_signal_frame(ReplicaId from, const Frame& frame);
   void on_closed_frame(ReplicaId from, const Frame& frame);
   void flush();
   void deliver();
+  void feed_others(const Frame& frame);
   void deliver_if_large();
   Status status() const;
 
@@ -62,6 +66,7 @@ struct UnitCore::Impl {
   void check_pending();
   void on_app_turns(Bytes turns, uint64_t lsn, uint64_t digest);
   void on_turns_frame(ReplicaId from, const Frame& frame);
+  bool expand(ReplicaId from, Turns* turns);
   void replay_turns(ReplicaId from, const Turns& turns);
   // Decodes the turn at the start of `log` and takes note of the arrivals in it. The length of the
   // turn, or 0 with `*problem`: the log is not valid.
@@ -70,6 +75,18 @@ struct UnitCore::Impl {
   void release();
   bool apply(const Output& entry);
   uint64_t held() const;
+  // Turns that travel in this epoch refer to what its sender has fed. One that is the primary feeds
+  // nobody else: its turns have the input.
+  bool refers() const {
+    return config_.input == Input::kReference && !config_.sender_serves_primary && settled_ &&
+           view().sender != routes_.primary;
+  }
+  size_t kept_input_bytes() const {
+    return input_.size() + (refers() ? arrivals_.bytes().size() : 0);
+  }
+  bool lacks_input(const Frame& frame);
+  uint64_t received() const { return std::max(log_.end(), incomplete_end_); }
+  Bytes as_referred(Bytes turns, uint64_t input_bytes);
   void feed_followers(const Turns& fresh);
   void send_turns(ReplicaId to, const Turns& turns);
   void on_input_frame(ReplicaId from, const Frame& frame);
@@ -165,6 +182,7 @@ struct UnitCore::Impl {
   uint64_t live_from_ = 0;      // log that it replayed before
   bool serves_itself_ = false;  // nobody else serves the rings of the own application (any more)
   uint64_t logged_input_bytes_ = 0;  // of arrivals, in the turns so far
+  uint64_t older_input_bytes_ = 0;   // fed before this epoch, and in no turn yet
 
   // --- the log's way ---
   struct Follower {
@@ -178,7 +196,14 @@ struct UnitCore::Impl {
   uint64_t trimmed_by_all_ = 0;      // as told by the primary
   uint64_t reported_replayed_ = 0;
   uint64_t reported_received_ = 0;
-  uint64_t receipted_ = 0;  // log whose receipt the sender was told of
+  uint64_t receipted_ = 0;               // log whose receipt the sender was told of
+  InputStore input_;                     // where turns refer to input: of this epoch's sender
+  uint64_t referred_from_ = UINT64_MAX;  // where the first turns begin that do so in this epoch
+  uint64_t incomplete_end_ = 0;          // a planted bug: log that is taken for received
+  std::vector<uint8_t> referred_;        // the own turns on their way
+  std::vector<uint8_t> whole_;           // the turns of others, as they were
+  uint64_t turn_bytes_sent_ = 0;
+  uint64_t input_bytes_sent_ = 0;
 
   // --- the end ---
   bool exit_issued_ = false;    // the application's exit entry was seen

@@ -63,7 +63,8 @@ void UnitCore::Impl::on_app_turns(Bytes turns, uint64_t lsn, uint64_t digest) {
                                    turns.size(), lsn, log_.end(), log_.lsn(), outbox_.marked(),
                                    live_ ? "" : "not "));
   }
-  const Turns fresh{log_.end(), lsn, digest, view().epoch, turns};
+  Turns fresh{log_.end(), lsn, digest, view().epoch, turns, {}};
+  const uint64_t input_bytes = logged_input_bytes_;
   log_.append(fresh);
   // Turn by turn: arrivals may rest on what earlier turns have put out, and we hear of both at
   // once.
@@ -81,6 +82,7 @@ void UnitCore::Impl::on_app_turns(Bytes turns, uint64_t lsn, uint64_t digest) {
     rest = rest.subspan(length);
   }
   if (!app_failed_) {  // a turn that cannot be right is not shipped
+    fresh.referred = as_referred(turns, logged_input_bytes_ - input_bytes);
     feed_followers(fresh);
   }
 }
@@ -112,8 +114,9 @@ void UnitCore::Impl::on_turns_frame(ReplicaId from, const Frame& frame) {
     return protocol_error(from, "turns, from a member that is not followed");
   }
   trimmed_by_all_ = std::max(trimmed_by_all_, frame.trim);
-  const Turns turns{frame.number, frame.lsn, frame.digest, frame.created, frame.bytes};
-  if (turns.end() <= log_.end()) {
+  Turns turns{frame.number, frame.lsn, frame.digest, frame.created, frame.bytes, {}};
+  const bool is_referred = frame.kind == FrameKind::kReferred;
+  if (!is_referred && turns.end() <= log_.end()) {
     return;  // held already
   }
   if (turns.begin != log_.end() || turns.created < log_.created() || turns.created > view().epoch) {
@@ -122,7 +125,73 @@ void UnitCore::Impl::on_turns_frame(ReplicaId from, const Frame& frame) {
                                       "{} of epoch {}",
                                       turns.created, turns.begin, log_.end(), log_.created()));
   }
-  replay_turns(from, turns);
+  if (!is_referred || expand(from, &turns)) {
+    replay_turns(from, turns);
+  }
+}
+
+// Turns are complete when the input is here to which they refer: only then are they taken note of,
+// fed, passed on and acknowledged. It can only be on its way: this epoch's sender has fed all of
+// it, to all. The sender itself has sent it before.
+bool UnitCore::Impl::lacks_input(const Frame& frame) {
+  Referred referred;
+  if (!refers() || is_sender() || app_ended_ || log_broken_ ||
+      !read_referred(frame.bytes, &referred) || referred.input <= input_.size()) {
+    return false;
+  }
+  if (mutated(Mutation::kCountIncomplete)) {
+    incomplete_end_ = frame.number + referred.whole;
+  }
+  for (Follower& follower : followers_) {
+    if (mutated(Mutation::kForwardIncomplete) && follower.cursor == frame.number) {
+      send(follower.member, frame);
+      follower.cursor += referred.whole;
+    }
+  }
+  return !mutated(Mutation::kRefuseIncomplete);
+}
+
+// Puts the input back to which turns of this epoch's primary refer.
+bool UnitCore::Impl::expand(ReplicaId from, Turns* turns) {
+  Referred referred;
+  if (!refers() || !read_referred(turns->bytes, &referred) || referred.input > input_.size()) {
+    protocol_error(from, fmt::format("turns from log position {} refer to {} bytes of input, of {}",
+                                     turns->begin, referred.input, input_.size()));
+    return false;
+  }
+  const Restored restored = restore(referred, input_.front(referred.input), &whole_,
+                                    !mutated(Mutation::kIgnoreInputDigest));
+  if (restored == Restored::kWhole) {
+    input_.take(mutated(Mutation::kForgetTaken) ? 0 : referred.input);
+    referred_from_ = std::min(referred_from_, turns->begin);
+    turns->referred = turns->bytes;
+    turns->bytes = whole_;
+    return true;
+  }
+  if (restored == Restored::kInvalid) {
+    protocol_error(from, fmt::format("turns from log position {} that refer to input and do not "
+                                     "decode",
+                                     turns->begin));
+    return false;
+  }
+  const std::string text = fmt::format(
+      "the input of the turns from log position {} is not what the primary was fed", turns->begin);
+  // What clients have sent, the sender knows.
+  is_sender() ? protocol_error(from, text) : fail_application("diverged", text);
+  return false;
+}
+
+// The own turns as they travel; empty: as they are. Input that was fed before this epoch goes with
+// them: nobody need have it.
+Bytes UnitCore::Impl::as_referred(Bytes turns, uint64_t input_bytes) {
+  const uint64_t older = std::min(older_input_bytes_, input_bytes);
+  older_input_bytes_ -= older;
+  if (!refers() || older == input_bytes) {
+    return {};
+  }
+  referred_from_ = std::min(referred_from_, log_.end() - turns.size());
+  refer(turns, older, input_bytes, &referred_);
+  return referred_;
 }
 
 // A log that cannot be right is its sender's failure, and what was noted of it is undone: none of
@@ -215,7 +284,8 @@ uint64_t UnitCore::Impl::held() const {
   if ((!is_sender() && !streams_.has_edge()) || mutated(Mutation::kReleaseUnheld)) {
     return UINT64_MAX;
   }
-  if (settled_ && routes_.sender_knows_all()) {
+  // What the sender has all have; but for a new primary that still gets turns from others.
+  if (settled_ && routes_.sender_knows_all() && log_.received(routes_.primary) >= settlement_.end) {
     return log_.end();
   }
   return log_.held_by(std::min<size_t>(config_.tolerance + 1, view().replicas.size()));
@@ -272,6 +342,10 @@ void UnitCore::Impl::send_turns(ReplicaId to, const Turns& turns) {
   frame.created = turns.created;
   frame.trim = trimmed_by_all_;
   frame.bytes = turns.bytes;
+  if (!turns.referred.empty()) {
+    frame.kind = FrameKind::kReferred;
+    frame.bytes = turns.referred;
+  }
   send(to, frame);
 }
 
@@ -291,6 +365,7 @@ void UnitCore::Impl::feed_followers(const Turns& fresh) {
     }
     while (follower.cursor < end) {
       const Turns turns = log_.batch_at(follower.cursor);
+      FTRUN_ASSERT(turns.begin < referred_from_);  // else its input would be there twice
       send_turns(follower.member, turns);
       follower.cursor = turns.end();
     }
@@ -300,6 +375,15 @@ void UnitCore::Impl::feed_followers(const Turns& fresh) {
 void UnitCore::Impl::on_input_frame(ReplicaId from, const Frame& frame) {
   if (config_.sender_serves_primary) {
     return protocol_error(from, "input in a frame, where it comes through the ring");
+  }
+  if (from != view().sender || (!is_primary() && !refers())) {
+    return protocol_error(from, "input, not from the sender, or to a member that needs none");
+  }
+  if (!is_primary()) {
+    if (!app_ended_ && !log_broken_) {
+      input_.append(frame.bytes);
+    }
+    return;
   }
   if (!note_progress(from, frame)) {
     return;
@@ -340,7 +424,7 @@ void UnitCore::Impl::on_held_frame(ReplicaId from, const Frame& frame) {
 void UnitCore::Impl::fill_progress(Frame* frame) {
   frame->number = reported_replayed_ = std::min(outbox_.marked(), log_.end());
   frame->lsn = outbox_.marked_lsn();
-  frame->trim = reported_received_ = log_.end();
+  frame->trim = reported_received_ = received();
 }
 
 // The slowest secondary bounds the primary, and what all have is forgotten by all. Where the sender
@@ -364,9 +448,9 @@ void UnitCore::Impl::report_progress() {
   const bool receipts = !routes_.sender_knows_all() && needed > (sends_itself ? 1 : 2);
   const bool is_due = outbox_.marked() - std::min(outbox_.marked(), reported_replayed_) >=
                           config_.progress_report_bytes ||
-                      log_.end() - reported_received_ >= config_.progress_report_bytes;
-  if (receipts && !is_sender() && log_.end() > receipted_) {
-    receipted_ = log_.end();
+                      received() - reported_received_ >= config_.progress_report_bytes;
+  if (receipts && !is_sender() && received() > receipted_) {
+    receipted_ = received();
     fill_progress(&frame);
     send(view().sender, frame);
     if (!sends_itself) {

@@ -17,8 +17,9 @@ enum class FrameKind : uint8_t {
   kTurns = 3,      // whole turns of the log: number = log position of the first byte, lsn = records
                    // up to the end, digest = running digest of the output up to the end, created =
                    // epoch in which they were made, trim = log that all members hold; bytes
-  kInput = 4,      // encoded arrivals from the edge to the primary (credit and bound included);
-                   // number, lsn, trim as in kHeld. The first one of an epoch is sent even if empty
+  kInput = 4,      // encoded arrivals from the edge (credit and bound included). To the primary:
+                   // number, lsn, trim as in kHeld, and the first one of an epoch is sent even if
+                   // empty. To the others, where turns refer to input: the same bytes
   kClosed = 5,     // number = connection: the edge has closed it; its output queue can go
   kAppFailed = 6,  // bytes = why: the sender of this frame has lost its application; number = the
                    // suspect connection, 0 if none (only from the primary)
@@ -30,8 +31,9 @@ enum class FrameKind : uint8_t {
                    // created = epoch of the last turn, trim = log replayed, digest = 1 if live, and
                    // 2 x the suspect connection; bytes (from a live primary to the sender): what it
                    // was fed and its log has not yet
+  kReferred = 11,  // as kTurns; bytes: turns that refer to input (references.h)
 };
-inline constexpr uint8_t kFrameKindMax = 10;
+inline constexpr uint8_t kFrameKindMax = 11;
 
 struct Frame {
   FrameKind kind = FrameKind::kHeartbeat;

@@ -19,6 +19,11 @@ inline constexpr uint64_t kCreditReportBytes = 4 << 10;
 inline constexpr size_t kPendingOutputBytesMax = 64 << 20;
 // Arrivals collected between two calls of flush(); flush() is forced beyond it.
 inline constexpr size_t kArrivalBatchBytes = 256 << 10;
+// Whole turns in one frame: at most what the log ring holds.
+inline constexpr size_t kTurnsBytesMax = 8u << 20;
+// Input that the sender has fed and no turn has: it reads no more beyond that, whatever single
+// connections may still send. Another member may keep as much, and what it is behind the sender.
+inline constexpr size_t kInputStoreBytesMax = 32u << 20;
 // Operator signals waiting to stand in a logged turn.
 inline constexpr size_t kPendingSignalsMax = 64;
 inline constexpr uint64_t kSignalMax = 64;

@@ -35,7 +35,8 @@ Turns Log::batch_at(uint64_t position) const {
           batch->lsn,
           batch->digest,
           batch->created,
-          {bytes_.data() + (position - start_), batch->length}};
+          {bytes_.data() + (position - start_), batch->length},
+          {}};
 }
 
 void Log::trim(uint64_t position) {

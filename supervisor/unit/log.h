@@ -24,6 +24,7 @@ struct Turns {
   uint64_t digest = 0;   // running digest of the output up to the end
   uint64_t created = 0;  // epoch in which the primary made them
   std::span<const uint8_t> bytes;
+  std::span<const uint8_t> referred;  // as they travel (references.h); empty: as they are
   uint64_t end() const { return begin + bytes.size(); }
 };
 

@@ -47,13 +47,23 @@ enum class Mutation : uint8_t {
   kForgetFed,               // offer again what a living primary was fed already
   kTakeOverEarly,           // take the sockets before the replay has come to the end of the log
   kGoLiveEarly,             // go live before the sender has begun anew
-  kGoLiveShort,             // go live before the log is whole
+  kGoLiveShort,             // take input, and go live, before the log is whole
   kForgetEarlyClose,        // forget a close at the edge of a connection that is not known yet
   kServeBeyondTolerance,    // a fan-out goes on when more members died than it tolerates
   kTakeFromDeadOnly,        // do not take the sockets that a living member has let go
   kForgetUnwritten,         // let sockets go without what they have still to write
-  kKeepUnlogged,  // let sockets go, and go on as if all that they had reported were logged
+  kKeepUnlogged,       // let sockets go, and go on as if all that they had reported were logged
+  kForgetOthers,       // feed the primary only, where turns refer to input
+  kReferToOlder,       // refer to what was fed in an older epoch
+  kKeepInput,          // keep the feed of an older epoch
+  kForgetTaken,        // keep input to which turns have referred
+  kIgnoreInputDigest,  // do not compare digests of input
+  kRefuseIncomplete,   // take turns that come before their input for an error
+  kCountIncomplete,    // say that they are received
+  kForwardIncomplete,  // pass them on
+  kReserveLate,        // leave ids that adopted sockets have to those that are accepted next
+  kReadOn,             // read input though too much of it is not logged
 };
-inline constexpr int kMutations = static_cast<int>(Mutation::kKeepUnlogged) + 1;
+inline constexpr int kMutations = static_cast<int>(Mutation::kReadOn) + 1;
 
 }  // namespace ftrun::unit

@@ -31,6 +31,7 @@ class Streams {
       : edge_(edge), operator_(ops), arrivals_(arrivals), signals_(signals), mutation_(mutation) {}
 
   size_t connections() const { return connections_.size(); }
+  uint64_t input_bytes_logged() const { return input_bytes_logged_; }
   size_t resend_bytes_max();
   // This member's edge has the sockets, and knows all input that the primary was fed.
   bool has_edge() const { return has_edge_; }
@@ -83,6 +84,8 @@ class Streams {
   void quarantine_over();
 
   // --- takeover (streams_takeover.cc) ---
+  // No connection gets an id any more that one of these has.
+  void reserve_ids(const std::vector<AdoptedConnection>& connections);
   // A dead sender's sockets are this member's now. `ended`: the application has exited.
   void adopt(const std::vector<AdoptedConnection>& connections,
              const std::vector<AdoptedListener>& listeners, bool ended);
@@ -144,6 +147,7 @@ class Streams {
   bool has_edge_ = false;
   bool knows_input_ = false;
   bool live_ = false;
+  uint64_t input_bytes_logged_ = 0;  // in settled turns
 
   ConnectionTable connections_;
   std::vector<Socket> sockets_;

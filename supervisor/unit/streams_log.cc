@@ -13,6 +13,7 @@
 namespace ftrun::unit {
 
 std::string Streams::note(const Arrival& item) {
+  input_bytes_logged_ += item.length;
   switch (item.kind) {
     case ArrivalKind::kSignal:
       noted_.push_back({item.kind, item.id, false, {}});

@@ -24,10 +24,6 @@ void Streams::adopt(const std::vector<AdoptedConnection>& connections,
   if (!ended && !mutated(Mutation::kBoundAfterAdopted)) {
     adopt_listeners(listeners);
   }
-  // Ids first: a connection that has none must not get one that another socket has.
-  for (const AdoptedConnection& adopted : connections) {
-    next_id_ = std::max(next_id_, adopted.id + 1);
-  }
   for (const AdoptedConnection& adopted : connections) {
     adopt_connection(adopted);
   }
@@ -35,6 +31,14 @@ void Streams::adopt(const std::vector<AdoptedConnection>& connections,
   if (!ended && mutated(Mutation::kBoundAfterAdopted)) {
     offer();
     adopt_listeners(listeners);
+  }
+}
+
+// ORDER: before any connection gets an id here: listeners that were taken may accept before
+// adopt().
+void Streams::reserve_ids(const std::vector<AdoptedConnection>& connections) {
+  for (const AdoptedConnection& adopted : connections) {
+    next_id_ = std::max(next_id_, adopted.id + 1);
   }
 }
 

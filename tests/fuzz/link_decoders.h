@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// As decoders.h, for what comes from another supervisor: frames and hellos. Runs in fuzz targets.
+// As decoders.h, for what comes from another supervisor: frames, their turns, and hellos. Runs in
+// fuzz targets.
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "supervisor/link/frame.h"
+#include "supervisor/unit/references.h"
 #include "tests/fuzz/decoders.h"
 
 namespace ftrun::fuzz {
@@ -26,6 +29,21 @@ inline void frames(const uint8_t* data, size_t size) {
     require(memcmp(header, left.data(), sizeof(header)) == 0, "the same bytes when encoded again");
     left = left.subspan(result.bytes);
   }
+}
+
+// Turns that refer to input, which is all zeros here.
+inline void referred(const uint8_t* data, size_t size) {
+  unit::Referred referred;
+  if (!unit::read_referred({data, size}, &referred)) {
+    return;
+  }
+  const std::vector<uint8_t> feed(referred.input);
+  std::vector<uint8_t> turns;
+  const unit::Restored restored = unit::restore(referred, feed, &turns, false);
+  require(restored != unit::Restored::kDiffering, "no digest is compared");
+  require(restored == unit::Restored::kInvalid || turns.size() == referred.whole,
+          "turns are as long as was said");
+  require(turns.size() <= referred.whole + size + feed.size(), "bounded turns");
 }
 
 inline void hello(const uint8_t* data, size_t size) {

@@ -40,6 +40,7 @@ struct Named {
   Fault fault = Fault::kNone;
   bool reckless = false;
   unsigned tolerance = 0;
+  std::optional<unit::Input> input = std::nullopt;
 };
 
 class PlantedBug : public testing::TestWithParam<Named> {};
@@ -52,6 +53,7 @@ TEST_P(PlantedBug, IsFound) {
   options.fault = GetParam().fault;
   options.reckless = GetParam().reckless;
   options.tolerance = GetParam().tolerance;
+  options.input = GetParam().input;
   EXPECT_TRUE(found(options)) << GetParam().name << ": not found in " << kSeedsMax << " seeds";
 }
 
@@ -103,11 +105,23 @@ INSTANTIATE_TEST_SUITE_P(
         Named{"ForgetUnwritten", unit::Mutation::kForgetUnwritten, std::nullopt, 3},
         Named{"KeepUnlogged", unit::Mutation::kKeepUnlogged, std::nullopt, 3},
         Named{"ServeBeyondTolerance", unit::Mutation::kServeBeyondTolerance,
-              unit::Topology::kFanout, 3, Fault::kKillSupervisor, true}),
+              unit::Topology::kFanout, 3, Fault::kKillSupervisor, true},
+        Named{"ForgetOthers", unit::Mutation::kForgetOthers},
+        Named{"ReferToOlder", unit::Mutation::kReferToOlder},
+        Named{"KeepInput", unit::Mutation::kKeepInput},
+        Named{"ForgetTaken", unit::Mutation::kForgetTaken},
+        Named{"IgnoreInputDigest", unit::Mutation::kIgnoreInputDigest},
+        Named{"RefuseIncomplete", unit::Mutation::kRefuseIncomplete},
+        Named{"CountIncomplete", unit::Mutation::kCountIncomplete, unit::Topology::kFanout, 3,
+              Fault::kNone, false, 2},
+        Named{"ForwardIncomplete", unit::Mutation::kForwardIncomplete, unit::Topology::kChain, 3,
+              Fault::kKillSupervisor, false, 0, unit::Input::kReference},
+        Named{"ReserveLate", unit::Mutation::kReserveLate},
+        Named{"ReadOn", unit::Mutation::kReadOn}),
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST(PlantedBug, EachIsPlantedHere) {
-  EXPECT_EQ(unit::kMutations, 45);
+  EXPECT_EQ(unit::kMutations, 55);
 }
 
 TEST(PlantedBugOfTheHost, SkippedKillIsFound) {

@@ -87,6 +87,10 @@ void Replica::step() {
       core_->flush();
       break;
   }
+  if (!done() && fed_early_ && !app_.goes_live()) {
+    world_->fail(
+        fmt::format("replica {} is fed input and does not go live", static_cast<char>('a' + id_)));
+  }
   if (!done() && core_->state() == unit::State::kExcluded) {
     kill_supervisor();  // it exits; its sockets are its keeper's
   }
@@ -103,16 +107,31 @@ void Replica::step_deferred() {
 void Replica::step_receive() {
   for (unit::ReplicaId from = 0; from < world_->replicas() && !done(); ++from) {
     std::deque<SimFrame>& link = world_->link(from, id_);
-    if (!link.empty() && (!world_->is_slow(from, id_) || world_->random.one_in(16))) {
+    if (!link.empty() && !world_->rests(from, id_)) {
       drain_shared();
       SimFrame frame = std::move(link.front());
       link.pop_front();
+      spoil(&frame);
       frame.frame.bytes = frame.bytes;
       blocked_[from] = !core_->on_frame(from, frame.frame);
       if (blocked_[from]) {
         link.push_front(std::move(frame));
       }
     }
+  }
+}
+
+bool Replica::may_spoil_input() const {
+  const unit::Status status = core_->status();
+  return world_->config().input == unit::Input::kReference && !status.primary &&
+         status.view.sender != id_;
+}
+
+void Replica::spoil(SimFrame* frame) {
+  const bool is_input = frame->frame.kind == unit::FrameKind::kInput && !frame->bytes.empty();
+  if (spoils_ && is_input && may_spoil_input() && frame->frame.epoch == spoilt_epoch_) {
+    spoils_ = false;
+    frame->bytes[world_->random.below(frame->bytes.size())] ^= 1;
   }
 }
 
@@ -157,8 +176,10 @@ void Replica::step_ship() {
   const size_t count = world_->random.one_in(2) ? ready : 1 + world_->random.below(ready);
   const Mark mark = marks_[count - 1];
   const size_t bytes = mark.position - base - log_shipped_;
+  const uint8_t* const turns = trails ? ring.trail_data() : ring.data();
+  log_.insert(log_.end(), turns, turns + bytes);
   check_run_ahead();
-  core_->on_app_turns({trails ? ring.trail_data() : ring.data(), bytes}, mark.lsn, mark.digest);
+  core_->on_app_turns({turns, bytes}, mark.lsn, mark.digest);
   log_shipped_ += bytes;
   marks_.erase(marks_.begin(), marks_.begin() + static_cast<long>(count));
   if (trails) {
@@ -373,6 +394,7 @@ void Replica::feed_input(unit::Bytes arrivals) {
     world_->fail("two supervisors feed one application");
   }
   world_->trace(id_, "feeds", describe_arrivals(arrivals));
+  fed_early_ = !app_.live();
   app_.feed_input(arrivals.data(), arrivals.size());
 }
 unit::Bytes Replica::fed_input() {
@@ -386,6 +408,11 @@ unit::Bytes Replica::fed_input() {
   return fed_;
 }
 void Replica::feed_log(unit::Bytes turns) {
+  if (!world_->config().sender_serves_primary && !world_->is_logged(this, log_.size(), turns)) {
+    world_->fail(fmt::format("replica {} is fed a log that nobody has made from {} on",
+                             static_cast<char>('a' + id_), log_.size()));
+  }
+  log_.insert(log_.end(), turns.begin(), turns.end());
   log_fed_ += turns.size();
   app_.feed_log(turns.data(), turns.size());
 }

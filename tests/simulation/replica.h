@@ -38,13 +38,20 @@ class Replica : public unit::Host {
   void kill_app() { app_.kill(); }
   void pause() { paused_ = true; }
   void wake();
+  // Its next input is not what the primary gets.
+  bool may_spoil_input() const;
+  void spoil_input() {
+    spoilt_epoch_ = core_->status().view.epoch;
+    spoils_ = true;
+  }
   void tell_signal(uint32_t sequence, int number);
 
   unit::ReplicaId id() const { return id_; }
   bool dead() const { return dead_; }
   // Nothing has happened to it so far.
   bool is_sound() const {
-    return !dead_ && !finished_ && !paused_ && !jumpy_ && !app_.dead() && !app_.spoilt();
+    return !dead_ && !finished_ && !paused_ && !jumpy_ && !app_.dead() && !app_.spoilt() &&
+           spoilt_epoch_ != core_->status().view.epoch;
   }
   // It does nothing with any socket: it never had one, has let them go, or is dead.
   bool keeps_off() const { return done() || keeps_off_; }
@@ -57,6 +64,7 @@ class Replica : public unit::Host {
   ToyApp& app() { return app_; }
   const unit::UnitCore& core() const { return *core_; }
   unit::UnitCore& core() { return *core_; }
+  const std::vector<uint8_t>& log() const { return log_; }
   bool trails() const { return core_->trails(); }
   std::string describe() const;  // for traces of runs that got stuck
   const std::string& last_event() const { return last_event_; }
@@ -128,6 +136,7 @@ class Replica : public unit::Host {
   void check_run_ahead();
   void step_primary();
   void drain_shared();
+  void spoil(SimFrame* frame);
   void step_edge();
   void step_accept();
   bool may_accept(const KernelListener& listener) const;
@@ -172,6 +181,10 @@ class Replica : public unit::Host {
   uint64_t log_fed_ = 0;                           // bytes of log that came from the other replica
   uint64_t log_shipped_ = 0;                       // bytes of own log shipped
   std::array<bool, unit::kMembersMax> blocked_{};  // links whose first frame has to wait
+  std::vector<uint8_t> log_;                       // all of it, from the start
+  uint64_t spoilt_epoch_ = 0;                      // its input is spoilt in this epoch
+  bool spoils_ = false;                            // or will be
+  bool fed_early_ = false;                         // before it was told to go live
   bool dead_ = false;
   bool paused_ = false;
   bool finished_ = false;

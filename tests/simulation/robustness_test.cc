@@ -7,73 +7,12 @@
 #include <vector>
 
 #include "supervisor/unit/core.h"
+#include "tests/simulation/idle_host.h"
 #include "tests/simulation/kernel.h"
 #include "tests/simulation/random.h"
 
 namespace ftrun::sim {
 namespace {
-
-using unit::Bytes;
-
-// Does nothing, and remembers what it was told.
-class IdleHost : public unit::Host {
- public:
-  void send(unit::ReplicaId, const unit::Frame&) override { ++frames; }
-  void propose_view(const unit::View& view) override { proposed = view; }
-  void read_view() override {}
-  void fence(unit::ReplicaId member) override { killed = member; }
-  void bury(unit::ReplicaId) override {}
-  void feed_primary(Bytes) override {}
-  void feed_input(Bytes arrivals) override { input_fed += arrivals.size(); }
-  Bytes fed_input() override { return {}; }
-  void feed_log(Bytes turns) override { log_fed += turns.size(); }
-  void go_live() override {}
-  void stop_application(std::string_view) override { ++stopped; }
-  void edge_take_over(const std::vector<unit::ReplicaId>&) override { ++takeovers; }
-  void edge_bind(uint32_t, uint32_t, const Address&) override {}
-  void edge_listen(uint32_t, int) override {}
-  void edge_accepted(ConnectionId connection) override { accepted.push_back(connection); }
-  void edge_unlisten(uint32_t) override {}
-  void edge_option(uint32_t, int, int, Bytes) override {}
-  void edge_write(ConnectionId, uint64_t, Bytes) override {}
-  void edge_urgent(ConnectionId, uint64_t) override {}
-  void edge_shutdown(ConnectionId) override {}
-  void edge_close(ConnectionId, uint64_t, unit::Ending) override {}
-  void edge_release_input(ConnectionId, uint64_t position) override { released = position; }
-  void edge_reoffer_input(ConnectionId, uint64_t position) override { reoffered = position; }
-  void edge_input_limit(ConnectionId, uint64_t) override {}
-  void edge_adopt(uint64_t, ConnectionId) override {}
-  void edge_discard(uint64_t) override {}
-  void edge_quarantine(ConnectionId, uint64_t) override {}
-  void console(int, Bytes) override {}
-  void event(std::string_view kind, std::string_view text) override {
-    events += std::string(kind) + ": " + std::string(text) + "\n";
-  }
-  void finished(int) override {}
-
-  int frames = 0;
-  int stopped = 0;
-  int takeovers = 0;
-  uint64_t log_fed = 0;
-  uint64_t input_fed = 0;
-  uint64_t released = 0;
-  uint64_t reoffered = 0;
-  std::vector<ConnectionId> accepted;
-  unit::ReplicaId killed = unit::kNoReplica;
-  unit::View proposed;
-  std::string events;
-};
-
-constexpr unit::ReplicaId kA = 0;
-constexpr unit::ReplicaId kB = 1;
-constexpr unit::ReplicaId kC = 2;
-
-unit::CoreConfig config_for(unit::ReplicaId self) {
-  unit::CoreConfig config;
-  config.self = self;
-  config.view = {1, {kA, kB}, kB};
-  return config;
-}
 
 std::vector<uint8_t> random_items(Random* random, bool log) {
   std::vector<uint8_t> out;
@@ -221,17 +160,17 @@ TEST(Robustness, RandomLogsAndOutputOfTheOwnApplicationDoNotCrash) {
 
 class Secondary : public testing::Test {
  protected:
-  void receive(uint64_t number, uint64_t lsn, const std::vector<uint8_t>& turns,
-               uint64_t digest = 0) {
+  bool receive(uint64_t number, uint64_t lsn, const std::vector<uint8_t>& turns,
+               uint64_t digest = 0, unit::FrameKind kind = unit::FrameKind::kTurns) {
     unit::Frame frame;
-    frame.kind = unit::FrameKind::kTurns;
+    frame.kind = kind;
     frame.epoch = 1;
     frame.number = number;
     frame.lsn = lsn;
     frame.created = 1;
     frame.digest = digest;
     frame.bytes = turns;
-    (void)core.on_frame(kA, frame);
+    return core.on_frame(kA, frame);
   }
   IdleHost host;
   unit::UnitCore core{config_for(kB), &host};
@@ -257,23 +196,6 @@ TEST_F(Secondary, SuspectsAPrimaryWhoseLogHasAGap) {
   EXPECT_EQ(host.log_fed, 0u);
   EXPECT_NE(host.events.find("from log position 7"), std::string::npos);
   EXPECT_EQ(host.proposed, (unit::View{2, {kB}, kB}));
-}
-
-// One byte of data for connection 1, which was opened without listener or addresses; and its turn.
-std::vector<uint8_t> one_byte_turn() {
-  constexpr uint8_t kItemsBytes = 7;
-  return {static_cast<uint8_t>(RecordKind::kArrivals),
-          0,
-          2,
-          kItemsBytes,
-          1 * 8 + 0,
-          0,
-          0,
-          0,
-          1 * 8 + 1,
-          1,
-          'x',
-          static_cast<uint8_t>(RecordKind::kTurnEndIdle)};
 }
 
 TEST_F(Secondary, SuspectsAPrimaryThatLogsInputThatNeverCame) {
@@ -368,6 +290,13 @@ TEST_F(Secondary, StopsWhenItsTurnEndsElsewhere) {
   EXPECT_NE(host.events.find("ended no turn at log position 3"), std::string::npos) << host.events;
 }
 
+TEST_F(Secondary, SuspectsAPrimaryThatRefersToInputThatNeverCame) {
+  ASSERT_EQ(core.on_edge_open(1, Address{}, Address{}), 1u);
+  EXPECT_TRUE(receive(0, 2, one_byte_turn_by_reference(), 0, unit::FrameKind::kReferred));
+  EXPECT_NE(host.events.find("refer to 7 bytes of input, of 0"), std::string::npos) << host.events;
+  EXPECT_EQ(host.proposed, (unit::View{2, {kB}, kB}));
+}
+
 TEST(Primary, ExcludesASenderThatSendsNonsense) {
   IdleHost host;
   unit::UnitCore core(config_for(kA), &host);
@@ -427,6 +356,44 @@ TEST(Primary, SuspectsAFollowerThatStandsInsideATurn) {
   EXPECT_NE(host.events.find("protocol: replica b: stands at log position 2"), std::string::npos)
       << host.events;
   EXPECT_EQ(host.proposed, (unit::View{3, {kA}, kA}));
+}
+
+// A fan-out of two: what the sender holds, its primary holds as well, but not while that gets the
+// turns of a dead one from the sender itself.
+TEST(Views, ANewPrimaryHoldsNoTurnsBeforeItHasThem) {
+  IdleHost host;
+  unit::CoreConfig config = config_for(kC);
+  config.view = {1, {kA, kB, kC}, kC};
+  config.topology = unit::Topology::kFanout;
+  config.promotion = unit::Promotion::kDesignated;
+  config.tolerance = 2;
+  unit::UnitCore core(config, &host);
+  ASSERT_EQ(core.on_edge_open(1, Address{}, Address{}), 1u);
+  const std::vector<uint8_t> data = {'x'};
+  core.on_edge_data(1, 0, data);
+  const std::vector<uint8_t> turn = one_byte_turn();
+  unit::Frame frame;
+  frame.kind = unit::FrameKind::kTurns;
+  frame.epoch = frame.created = 1;
+  frame.lsn = 2;
+  frame.bytes = turn;
+  EXPECT_TRUE(core.on_frame(kA, frame));
+  core.on_app_mark(turn.size(), 2, 0);
+  core.on_replica_suspected(kA, "dead", unit::Suspicion::kFailed);
+  core.on_view(host.proposed);
+  core.on_member_gone(kA);
+  frame = {};
+  frame.kind = unit::FrameKind::kPosition;
+  frame.epoch = 2;
+  EXPECT_TRUE(core.on_frame(kB, frame));
+  core.flush();
+  EXPECT_EQ(core.status().primary_id, kB);
+  EXPECT_EQ(host.released, 0u);
+  frame.kind = unit::FrameKind::kHeld;
+  frame.trim = turn.size();
+  EXPECT_TRUE(core.on_frame(kB, frame));
+  EXPECT_EQ(host.released, 1u);
+  EXPECT_EQ(host.events.find("protocol"), std::string::npos) << host.events;
 }
 
 TEST(Views, LoserStopsAndKillsNobody) {

@@ -1,11 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // simulate: runs seeds of the simulation from the command line, to look for failures for long or to
 // look at one closely. Test program only.
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
 
 #include "tests/simulation/world.h"
+
+namespace {
+
+void print(const ftrun::sim::Outcome& all, uint64_t seeds, double seconds) {
+  fmt::print("{} seeds passed in {:.1f} s: {} steps, {} requests, {} takeovers, {} hand-overs\n",
+             seeds, seconds, all.steps, all.requests, all.takeovers, all.hand_overs);
+  fmt::print("{} bytes of input; over links went {} of turns and {} of arrivals\n", all.input_bytes,
+             all.turn_bytes, all.fed_bytes);
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app{"Simulate units of replicas from seeds; exit 1 at the first seed that fails."};
@@ -23,6 +36,8 @@ int main(int argc, char** argv) {
   int topology = -1;
   int fault = 0;
   bool reckless = false;
+  int input = -1;
+  app.add_option("--input", input, "0: by reference, 1: in the log; else as the seed says");
   app.add_option("--topology", topology, "0: chain, 1: fan-out; else as the seed says");
   unsigned tolerance = 0;
   app.add_option("--tolerance", tolerance, "members that may die at once; 0: as the seed says");
@@ -32,10 +47,7 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
 
   const auto begin = std::chrono::steady_clock::now();
-  uint64_t steps = 0;
-  uint64_t requests = 0;
-  uint64_t takeovers = 0;
-  uint64_t hand_overs = 0;
+  ftrun::sim::Outcome all;
   for (uint64_t i = 0; i < seeds; ++i) {
     ftrun::sim::Options options;
     options.seed = seed + i;
@@ -46,26 +58,21 @@ int main(int argc, char** argv) {
     options.fault = static_cast<ftrun::sim::Fault>(fault);
     options.reckless = reckless;
     options.tolerance = tolerance;
+    if (input >= 0) {
+      options.input = static_cast<ftrun::unit::Input>(input);
+    }
     if (topology >= 0) {
       options.topology = static_cast<ftrun::unit::Topology>(topology);
     }
     const ftrun::sim::Outcome outcome = ftrun::sim::simulate(options);
-    steps += outcome.steps;
-    requests += outcome.requests;
-    takeovers += outcome.takeovers;
-    hand_overs += outcome.hand_overs;
+    all.add(outcome);
     if (!outcome.failure.empty()) {
       std::printf("seed %llu: %s\n", static_cast<unsigned long long>(options.seed),
                   outcome.failure.c_str());
       return 1;
     }
   }
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  std::printf(
-      "%llu seeds passed in %.1f s: %llu steps, %llu requests, %llu takeovers, %llu hand-overs\n",
-      static_cast<unsigned long long>(seeds), seconds, static_cast<unsigned long long>(steps),
-      static_cast<unsigned long long>(requests), static_cast<unsigned long long>(takeovers),
-      static_cast<unsigned long long>(hand_overs));
+  print(all, seeds,
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   return 0;
 }

@@ -132,6 +132,7 @@ class ToyApp {
   bool exited() const { return exited_; }  // by itself
   int exit_status() const { return 0; }
   bool live() const { return live_; }
+  bool goes_live() const { return go_live_; }  // told so, or already has
   // Nothing to do, nothing half published.
   bool idle() const;
   // The connection whose input has crashed it; 0 if it did not crash.

@@ -25,6 +25,7 @@ enum class Fault : uint8_t {
   kPause,           // the supervisor; long enough to be suspected, then it wakes
   kCorrupt,         // the secondary computes other output than the primary
   kPoison,          // a client crashes the primary by a request
+  kSpoilInput,      // a member that only follows is fed other input than the primary
 };
 
 struct Options {
@@ -36,6 +37,7 @@ struct Options {
   // As the seed says, where they are left so.
   size_t members = 0;
   std::optional<unit::Topology> topology;
+  std::optional<unit::Input> input;
   unsigned tolerance = 0;
   Fault fault = Fault::kNone;  // the first
   bool reckless = false;
@@ -47,6 +49,19 @@ struct Outcome {
   uint64_t requests = 0;
   uint64_t takeovers = 0;
   uint64_t hand_overs = 0;
+  // Of turns and of input sent over links, and of input in the log of whoever has most of it.
+  uint64_t turn_bytes = 0;
+  uint64_t fed_bytes = 0;
+  uint64_t input_bytes = 0;
+  void add(const Outcome& other) {
+    steps += other.steps;
+    requests += other.requests;
+    takeovers += other.takeovers;
+    hand_overs += other.hand_overs;
+    turn_bytes += other.turn_bytes;
+    fed_bytes += other.fed_bytes;
+    input_bytes += other.input_bytes;
+  }
 };
 
 class World {
@@ -69,8 +84,8 @@ class World {
   uint64_t requests_made() const { return requests_made_; }
   // Some processes and some links are much slower than others.
   bool is_slow(unit::ReplicaId app) const { return app == slow_app_; }
-  bool is_slow(unit::ReplicaId from, unit::ReplicaId to) const {
-    return from == slow_from_ && to == slow_to_;
+  bool rests(unit::ReplicaId from, unit::ReplicaId to) {
+    return from == slow_from_ && to == slow_to_ && !random.one_in(slowness_);
   }
   void note_request() { ++requests_made_; }
   void forget_requests(uint32_t count) { requests_made_ -= count; }
@@ -78,6 +93,8 @@ class World {
   int backlog() const { return backlog_; }
   bool doomed() const { return doomed_; }
   const unit::CoreConfig& config() const { return config_; }
+  // Whether one of the other members has these bytes there in its log.
+  bool is_logged(const Replica* reader, uint64_t position, unit::Bytes turns) const;
   bool lose_a_socket() { return loses_sockets_ && random.one_in(3); }
 
   const Options options;
@@ -105,6 +122,8 @@ class World {
   void operate();
   void check_end();
   void check_bounds();
+  void check_kept_input(const unit::Status& status);
+  void count_bytes();
   void check_lock();
   void hand_over();
   void move_stranger();
@@ -139,6 +158,7 @@ class World {
   unit::ReplicaId slow_app_ = unit::kNoReplica;
   unit::ReplicaId slow_from_ = unit::kNoReplica;
   unit::ReplicaId slow_to_ = unit::kNoReplica;
+  uint64_t slowness_ = 16;
   bool loses_sockets_ = false;  // a takeover does not get all sockets
   int backlog_ = 0;
   bool turns_clients_away_ = false;  // the server closes some connections without reading
