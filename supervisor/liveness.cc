@@ -5,8 +5,9 @@
 namespace ftrun {
 
 bool starved(const process::ProcessLook& look, uint64_t cpu_used_ns, int64_t silent_ns) {
+  const bool works = look.runnable || cpu_used_ns >= kCpuProgressNs;
   return look.waits_for_disk ||
-         (look.runnable && cpu_used_ns < static_cast<uint64_t>(silent_ns) / 2);
+         (works && !look.stopped && cpu_used_ns < static_cast<uint64_t>(silent_ns) / 2);
 }
 
 bool hangs(int64_t silent_ns, int64_t time_out_ns, bool is_starved) {

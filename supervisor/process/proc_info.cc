@@ -93,6 +93,7 @@ ProcessLook look_at_process(pid_t pid) {
     const std::optional<Stat> stat = read_stat(fmt::format("{}/{}/stat", tasks, entry->d_name));
     look.runnable = look.runnable || (stat && stat->state == 'R');
     look.waits_for_disk = look.waits_for_disk || (stat && stat->state == 'D');
+    look.stopped = look.stopped || (stat && (stat->state == 'T' || stat->state == 't'));
   }
   closedir(directory);
   return look;

@@ -26,6 +26,7 @@ Result<void> check_owner(pid_t pid);
 struct ProcessLook {
   bool runnable = false;        // a thread runs or waits for a CPU
   bool waits_for_disk = false;  // a thread waits in the kernel and cannot be interrupted
+  bool stopped = false;         // a thread is, by a signal or a debugger
 };
 ProcessLook look_at_process(pid_t pid);
 

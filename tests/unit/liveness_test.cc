@@ -32,12 +32,14 @@ TEST(Silence, LateTicksRestartItSoManyTimes) {
 
 TEST(Verdict, StarvedProcessesGetMoreTimeButNotForEver) {
   const process::ProcessLook sleeping;
-  const process::ProcessLook runnable{.runnable = true, .waits_for_disk = false};
-  const process::ProcessLook disk{.runnable = false, .waits_for_disk = true};
+  process::ProcessLook runnable, disk, stopped;
+  runnable.runnable = disk.waits_for_disk = stopped.stopped = true;
   EXPECT_FALSE(starved(sleeping, 0, 150 * kMs));
   EXPECT_TRUE(starved(runnable, 10 * kMs, 150 * kMs));
   EXPECT_FALSE(starved(runnable, 140 * kMs, 150 * kMs));  // it had the CPU and said nothing
   EXPECT_TRUE(starved(disk, 0, 150 * kMs));
+  EXPECT_TRUE(starved(sleeping, 2 * kMs, 150 * kMs));  // it got on, if slowly
+  EXPECT_FALSE(starved(stopped, 2 * kMs, 150 * kMs));
   EXPECT_FALSE(hangs(150 * kMs, 150 * kMs, false));
   EXPECT_TRUE(hangs(150 * kMs + 1, 150 * kMs, false));
   EXPECT_FALSE(hangs(kStarvedPatience * 150 * kMs, 150 * kMs, true));
