@@ -21,9 +21,14 @@ void describe(CLI::App* app, RunOptions* options) {
                   "the next, fanout from the primary to all others")
       ->check(CLI::IsMember({"chain", "fanout"}));
   app->add_option("--logging", options->logging,
-                  "when the log travels: late (default), turn by turn; independent is the same "
-                  "here")
+                  "when the log travels: late (default), turn by turn; independent is late with "
+                  "--input reference")
       ->check(CLI::IsMember({"late", "independent"}));
+  app->add_option("--input", options->input,
+                  "how clients' input gets to the other copies where the log travels in frames: "
+                  "reference (default) sends it to each of them and refers to it in the log, log "
+                  "puts it there")
+      ->check(CLI::IsMember({"reference", "log"}));
   app->add_option("--promote", options->promote,
                   "who follows a dead primary in a fan-out: most-advanced (default), or "
                   "designated: always the next in line")
@@ -84,10 +89,11 @@ int find_command(int argc, const char* const* argv) {
     const bool has_value =
         word.find('=') == std::string::npos &&
         (word == "--unit" || word == "--replicas" || word == "--topology" || word == "--logging" ||
-         word == "--promote" || word == "--tolerance" || word == "--state-dir" ||
-         word == "--run-dir" || word == "--for" || word == "--time-out-ms" ||
-         word == "--on-crash" || word == "--quarantine-hold" || word == "--spin-limit" ||
-         word == "--stop-grace" || word == "--transport" || word == "--record-log");
+         word == "--input" || word == "--promote" || word == "--tolerance" ||
+         word == "--state-dir" || word == "--run-dir" || word == "--for" ||
+         word == "--time-out-ms" || word == "--on-crash" || word == "--quarantine-hold" ||
+         word == "--spin-limit" || word == "--stop-grace" || word == "--transport" ||
+         word == "--record-log");
     i += has_value ? 1 : 0;
   }
   return argc;
@@ -110,6 +116,9 @@ std::string check_members(const RunOptions& options, bool tolerance_given) {
   if (options.promote == "designated" && options.topology == "chain") {
     return "--promote designated goes with --topology fanout: in a chain the next in line follows "
            "in any case";
+  }
+  if (options.logging == "independent" && options.input == "log") {
+    return "--logging independent goes with --input reference: all copies get the input themselves";
   }
   if (options.transport == "memory" && options.replicas > 2) {
     return fmt::format(

@@ -26,6 +26,7 @@ struct RunOptions {
   int replicas = kReplicasDefault;
   std::string topology = "chain";         // or "fanout"
   std::string logging = "late";           // or "independent"
+  std::string input = "reference";        // or "log"
   std::string promote = "most-advanced";  // or "designated"
   int tolerance = 1;
   std::vector<std::string> state_dirs;

@@ -76,6 +76,8 @@ std::vector<std::string> supervisor_arguments(const std::string& path, const Run
                                         std::to_string(options.replicas),
                                         "--topology",
                                         options.topology,
+                                        "--input",
+                                        options.input,
                                         "--promote",
                                         options.promote,
                                         "--tolerance",

@@ -34,6 +34,8 @@ ReplicaStatus from_answer(const std::string& id, const nlohmann::json& answer) {
   take_field(answer, "received", &replica.received);
   take_field(answer, "replayed", &replica.replayed);
   take_field(answer, "kept_bytes", &replica.kept_bytes);
+  take_field(answer, "turn_bytes_sent", &replica.turn_bytes_sent);
+  take_field(answer, "input_bytes_sent", &replica.input_bytes_sent);
   take_field(answer, "log_bytes", &replica.log_bytes);
   take_field(answer, "input_bytes", &replica.input_bytes);
   take_field(answer, "kernel_calls", &replica.kernel_calls);
@@ -184,6 +186,8 @@ nlohmann::ordered_json status_json(const UnitStatus& status) {
                         {"received", replica.received},
                         {"replayed", replica.replayed},
                         {"kept_bytes", replica.kept_bytes},
+                        {"turn_bytes_sent", replica.turn_bytes_sent},
+                        {"input_bytes_sent", replica.input_bytes_sent},
                         {"log_bytes", replica.log_bytes},
                         {"input_bytes", replica.input_bytes},
                         {"kernel_calls", replica.kernel_calls},

@@ -30,16 +30,18 @@ struct ReplicaStatus {
   std::string host;
   uint64_t lsn = 0;
   uint64_t lag_records = 0;
-  uint64_t received = 0;      // log position up to which it has the log,
-  uint64_t replayed = 0;      // up to which its program has come,
-  uint64_t kept_bytes = 0;    // and what it keeps of it for others
-  uint64_t log_bytes = 0;     // of the log, written or replayed
-  uint64_t input_bytes = 0;   // of these: client input
-  uint64_t kernel_calls = 0;  // system calls that the application has cost so far
-  uint64_t wake_calls = 0;    // of these: sleeping, and waking its supervisor,
-  uint64_t spin_calls = 0;    // and looking around before sleeping
-  uint64_t no_calls_ms = 0;   // it has computed for so long without a call,
-  std::string no_calls_in;    // and there, once that is known
+  uint64_t received = 0;          // log position up to which it has the log,
+  uint64_t replayed = 0;          // up to which its program has come,
+  uint64_t kept_bytes = 0;        // and what it keeps of it for others
+  uint64_t turn_bytes_sent = 0;   // of log to others, in frames,
+  uint64_t input_bytes_sent = 0;  // and of input
+  uint64_t log_bytes = 0;         // of the log, written or replayed
+  uint64_t input_bytes = 0;       // of these: client input
+  uint64_t kernel_calls = 0;      // system calls that the application has cost so far
+  uint64_t wake_calls = 0;        // of these: sleeping, and waking its supervisor,
+  uint64_t spin_calls = 0;        // and looking around before sleeping
+  uint64_t no_calls_ms = 0;       // it has computed for so long without a call,
+  std::string no_calls_in;        // and there, once that is known
 };
 
 struct UnitStatus {

@@ -34,6 +34,14 @@ void describe_members(CLI::App* app, ftrun::ReplicaOptions* options) {
          "how the log travels: chain or fanout")
       ->check(CLI::IsMember({"chain", "fanout"}));
   app->add_option_function<std::string>(
+         "--input",
+         [options](const std::string& name) {
+           options->input =
+               name == "log" ? ftrun::unit::Input::kLog : ftrun::unit::Input::kReference;
+         },
+         "where replicas get input from: reference or log")
+      ->check(CLI::IsMember({"reference", "log"}));
+  app->add_option_function<std::string>(
          "--promote",
          [options](const std::string& name) {
            options->promotion = name == "designated" ? ftrun::unit::Promotion::kDesignated

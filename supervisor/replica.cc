@@ -212,6 +212,7 @@ Result<void> Replica::start(process::Inheritance inheritance) {
   config.view = view;
   config.topology = options_.topology;
   config.promotion = options_.promotion;
+  config.input = options_.input;
   config.tolerance = options_.tolerance;
   config.sender_serves_primary = options_.shared_rings;
   core_.reset(new unit::UnitCore(config, this));  // make_unique cannot see the private base

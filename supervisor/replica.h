@@ -45,6 +45,7 @@ struct ReplicaOptions {
   unit::ReplicaId replica = 0;
   unsigned replicas = 2;
   unit::Topology topology = unit::Topology::kChain;
+  unit::Input input = unit::Input::kReference;
   unit::Promotion promotion = unit::Promotion::kMostAdvanced;
   unsigned tolerance = 1;
   int time_out_ms = 150;

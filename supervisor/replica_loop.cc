@@ -414,6 +414,8 @@ std::string Replica::status_json() const {
       {"received", status.received},
       {"replayed", status.replayed},
       {"kept_bytes", status.kept_bytes},
+      {"turn_bytes_sent", status.turn_bytes_sent},
+      {"input_bytes_sent", status.input_bytes_sent},
       {"slowest", status.slowest == unit::kNoReplica ? "" : arbiter::replica_name(status.slowest)},
       {"slowest_lag_bytes", status.slowest_lag_bytes},
       {"waits", status.primary && !core_->may_read_app_log()},

@@ -81,6 +81,7 @@ TEST(RunOptions, WhatDoesNotGoTogetherIsRefusedWithTheReason) {
   expect_misuse({"--replicas", "5", "--tolerance", "5", "server"}, "with 5 copies at most 4");
   expect_misuse({"--replicas", "1", "--tolerance", "1", "server"}, "with 1 copy at most 0");
   expect_misuse({"--replicas", "3", "--promote", "designated", "server"}, "--topology fanout");
+  expect_misuse({"--logging", "independent", "--input", "log", "server"}, "--input reference");
   expect_misuse({"--replicas", "3", "--transport", "memory", "server"}, "is for two copies, not 3");
 }
 
@@ -104,15 +105,13 @@ TEST(SupervisorArguments, SayEverything) {
              "--no-filter", "--record-log", "/log",       "--replicas",   "4",
              "--topology",  "fanout",       "--promote",  "designated",   "--tolerance",
              "2",           "server",       "-x"});
-  const Words expected = {"/sup",       "--unit",       "server", "--run-dir",
-                          "/run/u",     "--replica",    "b",      "--replicas",
-                          "4",          "--topology",   "fanout", "--promote",
-                          "designated", "--tolerance",  "2",      "--time-out-ms",
-                          "150",        "--on-crash",   "retry",  "--quarantine-hold",
-                          "70",         "--transport",  "tcp",    "--spin-limit",
-                          "1500",       "--stop-grace", "2000",   "--filter",
-                          "off",        "--state-dir",  "/s",     "--record-log",
-                          "/log.b"};
+  const Words expected = {
+      "/sup", "--unit",       "server",     "--run-dir",         "/run/u", "--replica",
+      "b",    "--replicas",   "4",          "--topology",        "fanout", "--input",
+      "log",  "--promote",    "designated", "--tolerance",       "2",      "--time-out-ms",
+      "150",  "--on-crash",   "retry",      "--quarantine-hold", "70",     "--transport",
+      "tcp",  "--spin-limit", "1500",       "--stop-grace",      "2000",   "--filter",
+      "off",  "--state-dir",  "/s",         "--record-log",      "/log.b"};
   EXPECT_EQ(supervisor_arguments("/sup", parsed.options, "/run/u", "b"), expected);
 }
 
