@@ -152,7 +152,8 @@ class Streams {
   ConnectionTable connections_;
   std::vector<Socket> sockets_;
   std::vector<uint32_t> unanswered_;        // closed while an answer was to come; ids of sockets
-  ConnectionId next_id_ = 1;                // above every id ever seen
+  ConnectionId next_id_ = 1;                // above every id ever seen,
+  ConnectionId next_logged_id_ = 1;         // and in the log
   std::vector<ConnectionId> early_closed_;  // closed at the edge before the log told of them
   std::vector<uint32_t> sent_list_;         // slots of connections with progress in `written`
   ConnectionId suspect_ = 0;                // whose input has crashed the last primary; 0: nobody's

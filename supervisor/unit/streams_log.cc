@@ -68,6 +68,7 @@ std::string Streams::note_open(const Arrival& item) {
   }
   noted_.push_back({item.kind, connections_.slot_of(*connection), !knows_input_, *connection});
   connection->open_passed = connection->open_logged = true;
+  next_logged_id_ = std::max(next_logged_id_, item.id + 1);
   return "";
 }
 

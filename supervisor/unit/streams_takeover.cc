@@ -122,6 +122,7 @@ void Streams::resend(Connection* connection, const AdoptedConnection& adopted) {
 
 void Streams::let_go(const std::vector<Unwritten>& connections) {
   has_edge_ = knows_input_ = false;
+  next_id_ = next_logged_id_;  // of the others the next sender may say that they are closed
   std::vector<const Unwritten*> of(connections_.slots());
   for (const Unwritten& unwritten : connections) {
     if (const Connection* connection = connections_.find(unwritten.id); connection != nullptr) {

@@ -103,8 +103,8 @@ TEST(SupervisorArguments, SayEverything) {
       parse({"--state-dir", "/s",           "--on-crash", "retry",        "--quarantine-hold",
              "70",          "--transport",  "tcp",        "--spin-limit", "1.5",
              "--no-filter", "--record-log", "/log",       "--replicas",   "4",
-             "--topology",  "fanout",       "--promote",  "designated",   "--tolerance",
-             "2",           "server",       "-x"});
+             "--topology",  "fanout",       "--input",    "log",          "--promote",
+             "designated",  "--tolerance",  "2",          "server",       "-x"});
   const Words expected = {
       "/sup", "--unit",       "server",     "--run-dir",         "/run/u", "--replica",
       "b",    "--replicas",   "4",          "--topology",        "fanout", "--input",
