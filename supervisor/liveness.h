@@ -43,9 +43,9 @@ class Silence {
 };
 
 // Whether a process that was silent for `silent_ns`, and used `cpu_used_ns` of CPU in that time, is
-// kept from running by the machine: a thread of it waits for a CPU or for a disk. It waits for a CPU
-// if it is runnable, or has got a little CPU time though it sleeps at this moment (in a page fault,
-// or a write to a file), and got less than half of one; and nobody has stopped it.
+// kept from running by the machine: a thread of it waits for a CPU or for a disk. It waits for a
+// CPU if it is runnable, or has got a little CPU time though it sleeps at this moment (in a page
+// fault, or a write to a file), and got less than half of one; and nobody has stopped it.
 bool starved(const process::ProcessLook& look, uint64_t cpu_used_ns, int64_t silent_ns);
 
 // Whether a silence of `silent_ns` is long enough for a verdict, given what keeps the process busy.
