@@ -119,6 +119,7 @@ void Replica::application_status() {
       app_gone_ = true;
       app_end_why_ = process::describe_wait_status(event_now.value);
       app_end_status_ = process::exit_status_of(event_now.value);
+      app_killed_ = !WIFEXITED(event_now.value);
     } else if (event_now.kind == process::StatusKind::kStopped) {
       application_stopped(event_now.value);
     } else {
@@ -183,18 +184,20 @@ void Replica::application_lost(const std::string& why, int status) {
   app_gone_ = true;
   app_end_why_ = why;
   app_end_status_ = status;
+  app_killed_ = true;
   exit_entry_seen_ = false;
 }
 
-// ORDER: whatever the application had published comes before its end.
+// ORDER: whatever the application had published comes before its end. Where the core does not want
+// to read on yet, nobody has seen the rest: an exit waits for it, a death does not.
 void Replica::deliver_application_end() {
   if (!app_gone_ || app_end_delivered_ || done_) {
     return;
   }
   if (rings_have_output()) {
     drain_application();
-    if (rings_have_output()) {
-      return;  // the core does not want to read on yet
+    if (rings_have_output() && !app_killed_) {
+      return;
     }
   }
   app_end_delivered_ = true;

@@ -319,6 +319,7 @@ void Replica::flush_links() {
 void Replica::tick() {
   check_lost();
   check_application();
+  deliver_application_end();
   check_calls();
   const uint64_t epoch = core_->status().view.epoch;
   for (const unit::ReplicaId silent : peers_.tick(now_ns_, options_.time_out_ms, epoch)) {

@@ -16,12 +16,15 @@ UnitCore::Impl::Impl(const CoreConfig& config, Host* host)
       routes_{config.view, config.view.replicas.front(), config.topology},
       streams_(host, host, &arrivals_, &signals_, config.mutation),
       log_(config.self, config.view.replicas.size() > 2),
-      last_primary_(config.view.replicas.front()),
-      settled_view_(config.view) {
+      last_primary_(config.view.replicas.front()) {
   FTRUN_ASSERT(std::count(view().replicas.begin(), view().replicas.end(), config.self) == 1);
   FTRUN_ASSERT(!config.sender_serves_primary || view().replicas.size() <= 2);
   FTRUN_ASSERT(view().replicas.size() <= kMembersMax);
   log_.set_members(view());
+  settled_last_.epoch = view().epoch;
+  for (const ReplicaId member : view().replicas) {
+    settled_last_.members |= uint64_t{1} << member;
+  }
   if (is_sender()) {
     streams_.begin_with_edge();
   }
@@ -389,6 +392,10 @@ void UnitCore::on_edge_bound(uint32_t socket, int error, const Address& address)
 }
 void UnitCore::on_edge_adopted(const std::vector<AdoptedConnection>& connections,
                                const std::vector<AdoptedListener>& listeners) {
+  // ORDER: before anything else, and whether they are wanted or not: no two sockets have one id.
+  if (!impl_->mutated(Mutation::kReserveLate)) {
+    impl_->streams_.reserve_ids(connections);
+  }
   if (impl_->working()) {
     impl_->on_edge_adopted(connections, listeners);
   }

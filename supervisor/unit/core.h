@@ -119,8 +119,9 @@ class UnitCore {
   bool trails() const;
   // Bytes of arrivals in the turns of the own application.
   uint64_t logged_input_bytes() const;
-  // The process is gone and its rings are drained. Exited: it ended by itself after a kExit entry.
-  // Failed: everything else (killed, stopped, refused, diverged); status as a shell has it.
+  // The process is gone and its rings are drained: those of one that was killed as far as they may
+  // be read. Exited: it ended by itself after a kExit entry. Failed: everything else (killed,
+  // stopped, refused, diverged); status as a shell has it. Told before others are suspected.
   // `suspect`: the connection whose input crashed it, as far as is known; 0 if none. REQUIRES: 0
   // unless the crashed application was live.
   void on_app_exited(int status);

@@ -50,10 +50,22 @@ void UnitCore::Impl::on_replica_suspected(ReplicaId replica, std::string_view wh
   propose();
 }
 
+// Without an application, a member decides about others only once none of them can go on: to end.
+// One that is silent may wake, and serve.
+bool UnitCore::Impl::may_propose() const {
+  const bool without_application = state_ == State::kAppFailed;
+  if (!without_application || mutated(Mutation::kProposeUseless)) {
+    return working() || without_application;
+  }
+  const auto failed = std::count_if(suspects_.begin(), suspects_.end(), [](const Suspect& each) {
+    return each.suspicion == Suspicion::kFailed;
+  });
+  return static_cast<size_t>(failed) + 1 == view().replicas.size();
+}
+
 // Retried (on_tick()) until the suspects have left, by our proposal or by another one.
 void UnitCore::Impl::propose() {
-  const bool may = working() || state_ == State::kAppFailed;
-  if (suspects_.empty() || proposed_ || !may || unit_exited_) {
+  if (suspects_.empty() || proposed_ || !may_propose() || unit_exited_) {
     return;
   }
   proposed_ = true;
@@ -138,15 +150,6 @@ void UnitCore::Impl::begin_change(const View& old) {
   if (unit_exited_) {
     return finish(unit_status_);
   }
-  const auto lost = std::count_if(settled_view_.replicas.begin(), settled_view_.replicas.end(),
-                                  [this](ReplicaId member) { return !contains(view(), member); });
-  if (config_.topology == Topology::kFanout && lost > config_.tolerance &&
-      !mutated(Mutation::kServeBeyondTolerance)) {
-    return lose(
-        fmt::format("{} members have died before the loss of the first was settled, and "
-                    "the unit tolerates {}: what clients have seen may be known to nobody",
-                    lost, config_.tolerance));
-  }
   if (streams_.has_edge() && !is_sender()) {
     // ORDER: before the position is told, which is what the next sender waits for.
     let_go_ = true;
@@ -183,7 +186,8 @@ void UnitCore::Impl::tell_position() {
   position_told_ = true;
   const Bytes fed = live_ && !is_sender() ? host_->fed_input() : Bytes();
   older_input_bytes_ = mutated(Mutation::kReferToOlder) ? 0 : fed.size();
-  const Position own{log_.end(), log_.lsn(), log_.created(), outbox_.marked(), live_, suspect_};
+  const Position own{log_.end(), log_.lsn(), log_.created(), outbox_.marked(),
+                     live_,      suspect_,   settled_last_};
   exchange_.note(config_.self, own);
   Frame frame;
   frame.kind = FrameKind::kPosition;
@@ -192,9 +196,16 @@ void UnitCore::Impl::tell_position() {
   frame.created = own.created;
   frame.trim = own.replayed;
   frame.digest = (own.live ? 1 : 0) | uint64_t{own.suspect} << 1;
+  std::vector<uint8_t> bytes;
+  for (const uint64_t value : {settled_last_.epoch, settled_last_.seen, settled_last_.members}) {
+    uint8_t varint[kVarintBytesMax];
+    bytes.insert(bytes.end(), varint, varint + put_varint(varint, value));
+  }
+  const size_t head = bytes.size();
+  bytes.insert(bytes.end(), fed.begin(), fed.end());
   for (const ReplicaId member : view().replicas) {
     if (member != config_.self) {
-      frame.bytes = member == view().sender ? fed : Bytes();
+      frame.bytes = Bytes(bytes).first(member == view().sender ? bytes.size() : head);
       send(member, frame);
     }
   }
@@ -202,34 +213,66 @@ void UnitCore::Impl::tell_position() {
 
 void UnitCore::Impl::on_position_frame(ReplicaId from, const Frame& frame) {
   const bool live = (frame.digest & 1) != 0;
+  Settled settled;
+  const uint8_t* const end = frame.bytes.data() + frame.bytes.size();
+  const uint8_t* fed = frame.bytes.data();
+  for (uint64_t* const value : {&settled.epoch, &settled.seen, &settled.members}) {
+    fed = fed == nullptr ? nullptr : get_varint(fed, end, value);
+  }
   // A primary marks its turns before they are published.
-  if (exchange_.heard(from) || settled_ || (!live && frame.trim > frame.number) ||
+  if (fed == nullptr || exchange_.heard(from) || settled_ || (!live && frame.trim > frame.number) ||
       frame.created > view().epoch || frame.digest >> 1 > UINT32_MAX) {
     return protocol_error(
         from, fmt::format("a position of {} of {} in epoch {}{}", frame.trim, frame.number,
                           frame.created, exchange_.heard(from) ? " for the second time" : ""));
   }
   exchange_.note(from, {frame.number, frame.lsn, frame.created, frame.trim, live,
-                        static_cast<ConnectionId>(frame.digest >> 1)});
+                        static_cast<ConnectionId>(frame.digest >> 1), settled});
   log_.restart_member(from, frame.number, std::min(frame.trim, frame.number));
   if (live && is_sender()) {
-    fed_.assign(frame.bytes.begin(), frame.bytes.end());
+    fed_.assign(fed, end);
   }
   go_on();
 }
 
+// A fan-out whose primary is dead must not go on with less than clients may have seen. By number:
+// each turn that has left was held by f + 1. By position: what the last exchange came to may be
+// held by one member only. A living primary has all; so has each member of a chain.
+bool UnitCore::Impl::is_lost() {
+  if (config_.topology == Topology::kChain || settlement_.primary_lives) {
+    return false;
+  }
+  if (settlement_.lost > config_.tolerance && !mutated(Mutation::kServeBeyondTolerance)) {
+    lose(
+        fmt::format("{} members have died before the loss of the first was settled, and "
+                    "the unit tolerates {}: what clients have seen may be known to nobody",
+                    settlement_.lost, config_.tolerance));
+    return true;
+  }
+  if (settlement_.end < settlement_.last.seen && !mutated(Mutation::kGoOnWithLess)) {
+    lose(fmt::format("the log goes to {} only, but clients may have seen what comes of it up to {}",
+                     settlement_.end, settlement_.last.seen));
+    return true;
+  }
+  return false;
+}
+
 void UnitCore::Impl::settle() {
-  settlement_ = exchange_.settle(config_.topology, config_.promotion);
+  settlement_ = exchange_.settle(config_.topology, config_.promotion, config_.tolerance);
   if (settlement_.liar != kNoReplica) {
     if (settlement_.liar != config_.self) {
       protocol_error(settlement_.liar, "a position that cannot be beside the others'");
     }
     return;
   }
+  if (is_lost()) {
+    return;
+  }
   settled_ = true;
-  settled_view_ = view();
+  settled_last_ = settlement_.now;
   routes_.primary = last_primary_ = settlement_.primary;
   log_broken_ = false;
+  streams_.forget_early_closed();
   if (!settlement_.primary_lives) {
     fed_.clear();
     streams_.suspect(settlement_.suspect);
@@ -366,9 +409,6 @@ void UnitCore::Impl::on_edge_adopted(const std::vector<AdoptedConnection>& conne
                                      const std::vector<AdoptedListener>& listeners) {
   FTRUN_ASSERT(takeover_asked_ && !takeover_answered_);
   takeover_answered_ = true;
-  if (!mutated(Mutation::kReserveLate)) {
-    streams_.reserve_ids(connections);
-  }
   adopted_connections_ = connections;
   adopted_listeners_ = listeners;
   if (settled_ && !restart_due_) {

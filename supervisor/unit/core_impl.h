@@ -100,6 +100,7 @@ struct UnitCore::Impl {
 
   // --- failures (core_change.cc) ---
   void on_replica_suspected(ReplicaId replica, std::string_view why, Suspicion suspicion);
+  bool may_propose() const;
   void propose();
   std::string on_hand_over(ReplicaId to);
   void on_view(const View& next);
@@ -108,6 +109,7 @@ struct UnitCore::Impl {
   void tell_position();
   void on_position_frame(ReplicaId from, const Frame& frame);
   void settle();
+  bool is_lost();
   void follow(const Settlement& settlement);
   // What is still to be done in this change, and can be done now.
   void go_on();
@@ -159,7 +161,7 @@ struct UnitCore::Impl {
     bool buried;  // its sockets, if it had any, are ours
   };
   std::vector<Left> left_;      // all who ever left
-  View settled_view_;           // the last view whose exchange was complete here
+  Settled settled_last_;        // the last exchange that was complete here
   bool settled_ = true;         // this one's is
   bool position_told_ = false;  // to the others, in this view
   Settlement settlement_;

@@ -284,9 +284,13 @@ uint64_t UnitCore::Impl::held() const {
   if ((!is_sender() && !streams_.has_edge()) || mutated(Mutation::kReleaseUnheld)) {
     return UINT64_MAX;
   }
-  // What the sender has all have; but for a new primary that still gets turns from others.
-  if (settled_ && routes_.sender_knows_all() && log_.received(routes_.primary) >= settlement_.end) {
-    return log_.end();
+  // What has come to the sender through all others they have. What it had before, perhaps not: it
+  // may have stood further in front, or a new primary still gets turns from others.
+  if (settled_ && routes_.sender_knows_all()) {
+    const bool came_through =
+        log_.end() > settlement_.end ||
+        (mutated(Mutation::kTrustNewOrder) && log_.received(routes_.primary) >= settlement_.end);
+    return came_through ? log_.end() : log_.received_by_all();
   }
   return log_.held_by(std::min<size_t>(config_.tolerance + 1, view().replicas.size()));
 }
@@ -449,7 +453,8 @@ void UnitCore::Impl::report_progress() {
   const bool is_due = outbox_.marked() - std::min(outbox_.marked(), reported_replayed_) >=
                           config_.progress_report_bytes ||
                       received() - reported_received_ >= config_.progress_report_bytes;
-  if (receipts && !is_sender() && received() > receipted_) {
+  const bool levels = routes_.sender_knows_all() && receipted_ < settlement_.end;  // see held()
+  if ((receipts || levels) && !is_sender() && received() > receipted_) {
     receipted_ = received();
     fill_progress(&frame);
     send(view().sender, frame);

@@ -2,6 +2,10 @@
 // The exchange of positions: see exchange.h. Pure.
 #include "supervisor/unit/exchange.h"
 
+#include <algorithm>
+#include <bit>
+#include <vector>
+
 #include "supervisor/result.h"
 
 namespace ftrun::unit {
@@ -29,10 +33,32 @@ ReplicaId Exchange::most_advanced() const {
   return best;
 }
 
-Settlement Exchange::settle(Topology topology, Promotion promotion) const {
+// What clients have seen was held by f + 1 of the last view: so by that many less those who have
+// left since, or it is what the last exchange had found to be seen.
+void Exchange::note_last(Settlement* settlement, unsigned tolerance) const {
+  std::vector<uint64_t> ends;
+  settlement->now.epoch = view_.epoch;
+  for (const ReplicaId member : view_.replicas) {
+    settlement->now.members |= uint64_t{1} << member;
+    ends.push_back(positions_[member].end);
+    const Settled& settled = positions_[member].settled;
+    settlement->last = settled.epoch > settlement->last.epoch ? settled : settlement->last;
+  }
+  const uint64_t before = settlement->last.members;
+  settlement->lost = static_cast<unsigned>(std::popcount(before & ~settlement->now.members));
+  const auto holders = std::min<int>(static_cast<int>(tolerance) + 1, std::popcount(before)) -
+                       static_cast<int>(settlement->lost);
+  std::sort(ends.begin(), ends.end(), std::greater<>());
+  const auto last_holder = static_cast<size_t>(std::max(holders, 1)) - 1;
+  settlement->now.seen =
+      std::max(settlement->last.seen, ends[std::min(last_holder, ends.size() - 1)]);
+}
+
+Settlement Exchange::settle(Topology topology, Promotion promotion, unsigned tolerance) const {
   FTRUN_ASSERT(complete());
   Settlement settlement;
   const ReplicaId best = most_advanced();
+  note_last(&settlement, tolerance);
   for (const ReplicaId member : view_.replicas) {
     if (positions_[member].live) {
       settlement.liar = settlement.primary_lives ? member : settlement.liar;

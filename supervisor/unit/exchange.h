@@ -14,6 +14,14 @@
 
 namespace ftrun::unit {
 
+// What the last complete exchange has come to. Clients may have seen output of turns up to `seen`,
+// although only one member has them until they are sent again.
+struct Settled {
+  uint64_t epoch = 0;
+  uint64_t seen = 0;
+  uint64_t members = 0;  // of that view: bit 0 is "a"
+};
+
 // What a member holds, as it says itself.
 struct Position {
   uint64_t end = 0;      // of the log that it has received
@@ -22,6 +30,7 @@ struct Position {
   uint64_t replayed = 0;
   bool live = false;         // it is the primary already, or was made so
   ConnectionId suspect = 0;  // whose input crashed the dead primary, as far as it has heard
+  Settled settled;           // the last exchange that was complete there
 };
 
 // What follows from all positions.
@@ -33,7 +42,10 @@ struct Settlement {
       kNoReplica;  // has what the one to be promoted lacks; kNoReplica: it lacks nothing
   ConnectionId suspect = 0;
   ReplicaId liar =
-      kNoReplica;  // says what cannot be beside what the others say; kNoReplica: nobody
+      kNoReplica;     // says what cannot be beside what the others say; kNoReplica: nobody
+  Settled last;       // of all, the latest
+  unsigned lost = 0;  // its members that have left since
+  Settled now;        // this one
 };
 
 class Exchange {
@@ -50,10 +62,11 @@ class Exchange {
   bool complete() const;
   const Position& of(ReplicaId member) const { return positions_[member]; }
   // REQUIRES: complete().
-  Settlement settle(Topology topology, Promotion promotion) const;
+  Settlement settle(Topology topology, Promotion promotion, unsigned tolerance) const;
 
  private:
   ReplicaId most_advanced() const;
+  void note_last(Settlement* settlement, unsigned tolerance) const;
   View view_;
   std::array<bool, kMembersMax> heard_{};
   std::array<Position, kMembersMax> positions_{};

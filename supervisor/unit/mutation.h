@@ -63,7 +63,11 @@ enum class Mutation : uint8_t {
   kForwardIncomplete,  // pass them on
   kReserveLate,        // leave ids that adopted sockets have to those that are accepted next
   kReadOn,             // read input though too much of it is not logged
+  kProposeUseless,     // a member whose application has failed removes others
+  kKeepUndoneAnswers,  // keep answers to binds that stood in turns which were not valid
+  kGoOnWithLess,       // a fan-out goes on with less than clients may have seen
+  kTrustNewOrder,      // take a chain's new sender for the one who holds least
 };
-inline constexpr int kMutations = static_cast<int>(Mutation::kReadOn) + 1;
+inline constexpr int kMutations = static_cast<int>(Mutation::kTrustNewOrder) + 1;
 
 }  // namespace ftrun::unit

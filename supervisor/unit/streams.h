@@ -10,6 +10,7 @@
 //   streams_takeover.cc  a dead sender's sockets; the request of death; the end
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -58,6 +59,8 @@ class Streams {
   // the list have been closed. And their part: false if the list does not decode.
   ConnectionId list_open(std::vector<uint8_t>* list);
   bool keep_open(ConnectionId end, Bytes list);
+  // The sender begins anew, and tells what is open: what an earlier one has closed is no news.
+  void forget_early_closed() { early_closed_.clear(); }
 
   // --- the log (streams_log.cc) ---
   // Takes note of an arrival in a turn. Why it cannot be there, or an empty text.
@@ -170,6 +173,12 @@ class Streams {
     Progress before;
   };
   std::vector<Noted> noted_;
+  // As they were before the first answer in these turns was learnt. Answers are rare.
+  struct Answers {
+    std::vector<Socket> sockets;
+    std::vector<uint32_t> unanswered;
+  };
+  std::optional<Answers> before_answers_;
   // Input of a connection that stands in the log before `end`.
   struct LoggedInput {
     uint64_t end;

@@ -74,7 +74,13 @@ std::string Streams::note_open(const Arrival& item) {
 
 std::string Streams::note_bound(const Arrival& item) {
   noted_.push_back({item.kind, item.id, false, {}});
-  return knows_input_ ? "" : learn_answer(item, true);
+  if (knows_input_) {
+    return "";
+  }
+  if (!before_answers_) {
+    before_answers_ = {sockets_, unanswered_};
+  }
+  return learn_answer(item, true);
 }
 
 // What the edge has said, or the living primary was fed. The application here may not have asked
@@ -201,18 +207,12 @@ void Streams::settle(uint64_t end) {
     connections_.at(unheld_.data()[i].slot).in_held_list = false;
   }
   noted_.clear();
+  before_answers_.reset();
 }
 
 void Streams::undo() {
   for (auto note = noted_.rbegin(); note != noted_.rend(); ++note) {
-    if (note->kind == ArrivalKind::kSignal) {
-      continue;
-    }
-    if (note->kind == ArrivalKind::kBound) {
-      if (Socket* socket = find_socket(note->id); socket != nullptr && !knows_input_) {
-        --socket->answers;
-        --socket->answers_passed;
-      }
+    if (note->kind == ArrivalKind::kSignal || note->kind == ArrivalKind::kBound) {
       continue;
     }
     Connection& connection = connections_.at(note->id);
@@ -223,6 +223,11 @@ void Streams::undo() {
     }
   }
   noted_.clear();
+  if (before_answers_ && !mutated(Mutation::kKeepUndoneAnswers)) {
+    sockets_ = std::move(before_answers_->sockets);
+    unanswered_ = std::move(before_answers_->unanswered);
+  }
+  before_answers_.reset();
 }
 
 void Streams::release_input(uint64_t held) {

@@ -20,7 +20,8 @@ void Streams::adopt(const std::vector<AdoptedConnection>& connections,
       edge_->edge_unlisten(adopted.socket);  // closed by the application, not yet by the edge
     }
   }
-  // ORDER: the answers to a listen before the connections, as in offer().
+  // ORDER: the answers to a listen are known before offer(), which passes them on behind the
+  // suspect's reset and before the connections.
   if (!ended && !mutated(Mutation::kBoundAfterAdopted)) {
     adopt_listeners(listeners);
   }
@@ -217,10 +218,10 @@ void Streams::restore_socket(Socket* socket, const AdoptedListener* adopted) {
   } else if (adopted == nullptr && (!socket->answered() || socket->listening)) {
     edge_->edge_bind(socket->id, socket->bind_flags, socket->wanted);
   } else if (adopted != nullptr && !socket->is_bound && !socket->answered()) {
-    bound(socket->id, 0, adopted->address);  // bound, but the answer died with the sender
+    socket->learn({0, adopted->address});  // bound, but the answer died with the sender
   }
   if (socket->listening && !socket->answered() && adopted != nullptr && adopted->listening) {
-    bound(socket->id, 0, adopted->address);  // this answer died with the sender as well
+    socket->learn({0, adopted->address});  // this answer died with the sender as well
   }
   // Also where it listens already: the new edge learns of the backlog.
   if (socket->listening && !mutated(Mutation::kForgetBacklog)) {

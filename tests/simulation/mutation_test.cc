@@ -15,11 +15,11 @@ namespace {
 constexpr uint64_t kSeedsMax = 4000;
 
 // Whether a child that runs seeds with these options fails: by an invariant, or an assertion.
-bool found(Options options) {
+bool found(Options options, uint64_t seeds = kSeedsMax) {
   const pid_t child = fork();
   if (child == 0) {
     std::freopen("/dev/null", "w", stderr);
-    for (options.seed = 1; options.seed <= kSeedsMax; ++options.seed) {
+    for (options.seed = 1; options.seed <= seeds; ++options.seed) {
       if (!simulate(options).failure.empty()) {
         _exit(1);
       }
@@ -41,6 +41,7 @@ struct Named {
   bool reckless = false;
   unsigned tolerance = 0;
   std::optional<unit::Input> input = std::nullopt;
+  uint64_t seeds = kSeedsMax;  // more, where it takes two deaths within a round trip
 };
 
 class PlantedBug : public testing::TestWithParam<Named> {};
@@ -54,7 +55,8 @@ TEST_P(PlantedBug, IsFound) {
   options.reckless = GetParam().reckless;
   options.tolerance = GetParam().tolerance;
   options.input = GetParam().input;
-  EXPECT_TRUE(found(options)) << GetParam().name << ": not found in " << kSeedsMax << " seeds";
+  EXPECT_TRUE(found(options, GetParam().seeds))
+      << GetParam().name << ": not found in " << GetParam().seeds << " seeds";
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -114,14 +116,21 @@ INSTANTIATE_TEST_SUITE_P(
         Named{"RefuseIncomplete", unit::Mutation::kRefuseIncomplete},
         Named{"CountIncomplete", unit::Mutation::kCountIncomplete, unit::Topology::kFanout, 3,
               Fault::kNone, false, 2},
-        Named{"ForwardIncomplete", unit::Mutation::kForwardIncomplete, unit::Topology::kChain, 3,
-              Fault::kKillSupervisor, false, 0, unit::Input::kReference},
+        Named{"ForwardIncomplete", unit::Mutation::kForwardIncomplete, unit::Topology::kChain, 4,
+              Fault::kKillSupervisor, false, 0, unit::Input::kReference, 20000},
         Named{"ReserveLate", unit::Mutation::kReserveLate},
-        Named{"ReadOn", unit::Mutation::kReadOn}),
+        Named{"ReadOn", unit::Mutation::kReadOn},
+        Named{"ProposeUseless", unit::Mutation::kProposeUseless, std::nullopt, 2, Fault::kKillApp},
+        Named{"GoOnWithLess", unit::Mutation::kGoOnWithLess, unit::Topology::kFanout, 3,
+              Fault::kKillSupervisor, true, 1, std::nullopt, 20000},
+        Named{"TrustNewOrder", unit::Mutation::kTrustNewOrder, unit::Topology::kChain, 4,
+              Fault::kNone, false, 0, std::nullopt, 40000},
+        Named{"KeepUndoneAnswers", unit::Mutation::kKeepUndoneAnswers, std::nullopt, 3,
+              Fault::kBadTurns}),
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST(PlantedBug, EachIsPlantedHere) {
-  EXPECT_EQ(unit::kMutations, 55);
+  EXPECT_EQ(unit::kMutations, 59);
 }
 
 TEST(PlantedBugOfTheHost, SkippedKillIsFound) {

@@ -8,13 +8,9 @@ namespace ftrun::sim {
 
 class Random {
  public:
-  explicit Random(uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15u + 0x1234567) {}
-  uint64_t next() {  // splitmix64
-    uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
+  // Mixed: else each seed would draw what the one before it draws, one draw later.
+  explicit Random(uint64_t seed) : state_(mix(seed + 0x1234567)) {}
+  uint64_t next() { return mix(state_ += 0x9e3779b97f4a7c15u); }  // splitmix64
   // Uniform in [0, bound). REQUIRES: bound > 0.
   uint64_t below(uint64_t bound) {
     return static_cast<uint64_t>((static_cast<unsigned __int128>(next()) * bound) >> 64);
@@ -31,6 +27,11 @@ class Random {
   }
 
  private:
+  static uint64_t mix(uint64_t z) {
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+  }
   uint64_t state_;
 };
 

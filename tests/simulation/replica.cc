@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "supervisor/result.h"
 #include "tests/simulation/world.h"
@@ -16,7 +17,7 @@ namespace ftrun::sim {
 Replica::Replica(World* world, unit::ReplicaId id, const unit::CoreConfig& config)
     : world_(world),
       id_(id),
-      core_(std::make_unique<unit::UnitCore>(config, this)),
+      core_(std::make_unique<Observer>(config, this, &world->fingerprint)),
       app_(config.view.replicas.front() == id, world->random.next(), world->turns_clients_away(),
            world->backlog()),
       keeps_off_(config.view.sender != id) {
@@ -107,7 +108,7 @@ void Replica::step_deferred() {
 void Replica::step_receive() {
   for (unit::ReplicaId from = 0; from < world_->replicas() && !done(); ++from) {
     std::deque<SimFrame>& link = world_->link(from, id_);
-    if (!link.empty() && !world_->rests(from, id_)) {
+    if (!link.empty() && !world_->is_cut(from, id_) && !world_->rests(from, id_)) {
       drain_shared();
       SimFrame frame = std::move(link.front());
       link.pop_front();
@@ -174,7 +175,8 @@ void Replica::step_ship() {
     return;
   }
   const size_t count = world_->random.one_in(2) ? ready : 1 + world_->random.below(ready);
-  const Mark mark = marks_[count - 1];
+  Mark mark = marks_[count - 1];
+  mark.digest ^= std::exchange(spoils_digest_, false) ? 1 : 0;
   const size_t bytes = mark.position - base - log_shipped_;
   const uint8_t* const turns = trails ? ring.trail_data() : ring.data();
   log_.insert(log_.end(), turns, turns + bytes);
@@ -231,7 +233,8 @@ void Replica::step_primary() {
   if (done() || ready == 0 || !core_->may_read_primary_log()) {
     return;
   }
-  const Mark mark = primary_marks_[ready - 1];
+  Mark mark = primary_marks_[ready - 1];
+  mark.digest ^= std::exchange(world_->replica(0)->spoils_digest_, false) ? 1 : 0;
   const size_t bytes = mark.position - primary_read_;
   core_->on_primary_turns({log.data(), bytes}, mark.lsn, mark.digest);
   log.consume(bytes);
@@ -260,11 +263,11 @@ void Replica::step_watch() {
     signals_.pop_front();
     core_->on_signal(sequence, number);
   }
+  if (!app_reported_ && (app_.dead() || app_.exited())) {
+    report_app_end();
+  }
   if (world_->random.one_in(4)) {
     core_->on_tick();
-  }
-  if (!done() && !app_reported_ && (app_.dead() || app_.exited())) {
-    report_app_end();
   }
   for (unit::ReplicaId other = 0; other < world_->replicas() && !done(); ++other) {
     if (other == id_) {
@@ -274,12 +277,13 @@ void Replica::step_watch() {
     // What it had sent before it ended is read first; a killed one's may be lost on the way.
     const bool is_read = world_->link(other, id_).empty();
     const bool has_ended = peer.dead() ? is_read || !blocked_[other] : peer.finished() && is_read;
-    if (!peer.dead() && !peer.paused()) {
+    const bool silent = peer.paused() || world_->is_cut(other, id_);
+    if (!peer.dead() && !silent) {
       core_->on_replica_heard(other);
     }
     if (has_ended && world_->random.one_in(4)) {
       core_->on_replica_suspected(other, "dead", unit::Suspicion::kFailed);
-    } else if (peer.paused() && world_->random.one_in(20)) {
+    } else if (silent && world_->random.one_in(20)) {
       core_->on_replica_suspected(other, "silent", unit::Suspicion::kSilent);
     } else if (jumpy_ && world_->random.one_in(8)) {
       jumpy_ = false;
@@ -291,8 +295,10 @@ void Replica::step_watch() {
 void Replica::report_app_end() {
   step_drain(SIZE_MAX);
   step_ship();
-  if (done() || (trails() ? app_.output().trail_available() : app_.output().available()) != 0 ||
-      (!marks_.empty() && marks_.front().position - log_fed_ <= app_.log_out().published())) {
+  if (done() ||
+      (app_.exited() &&
+       ((trails() ? app_.output().trail_available() : app_.output().available()) != 0 ||
+        (!marks_.empty() && marks_.front().position - log_fed_ <= app_.log_out().published())))) {
     return;  // the rings are not drained yet
   }
   app_reported_ = true;
@@ -320,12 +326,12 @@ void Replica::kill_supervisor() {
   }
 }
 
-void Replica::wake() {
+void Replica::wake(bool jumpy) {
   if (!paused_ || done()) {
     return;
   }
   paused_ = false;
-  jumpy_ = true;
+  jumpy_ = jumpy;
   if (world_->random.one_in(2)) {
     core_->on_view(world_->current_view());
   }
@@ -342,6 +348,9 @@ void Replica::send(unit::ReplicaId to, const unit::Frame& frame) {
   SimFrame copy;
   copy.frame = frame;
   copy.bytes.assign(frame.bytes.begin(), frame.bytes.end());
+  if (spoils_turns_ && frame.kind == unit::FrameKind::kTurns) {
+    std::fill(copy.bytes.begin() + static_cast<long>(copy.bytes.size() / 2), copy.bytes.end(), 255);
+  }
   if (!world_->replica(to)->done()) {
     world_->link(id_, to).push_back(std::move(copy));
   }
@@ -350,7 +359,8 @@ void Replica::send(unit::ReplicaId to, const unit::Frame& frame) {
 void Replica::event(std::string_view kind, std::string_view text) {
   last_event_ = std::string(kind) + ": " + std::string(text);
   world_->trace(id_, kind, text);
-  if (kind == "protocol" || kind == "invalid_log" || kind == "app_output" || kind == "takeover") {
+  if ((kind == "protocol" && !world_->has_liar()) || kind == "invalid_log" ||
+      kind == "app_output" || kind == "takeover") {
     world_->fail(fmt::format("replica {}: {}", static_cast<char>('a' + id_), last_event_));
   }
 }

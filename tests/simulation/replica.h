@@ -15,6 +15,7 @@
 
 #include "supervisor/unit/core.h"
 #include "tests/simulation/kernel.h"
+#include "tests/simulation/observer.h"
 #include "tests/simulation/toy_app.h"
 
 namespace ftrun::sim {
@@ -37,33 +38,39 @@ class Replica : public unit::Host {
   void kill_supervisor();  // its application dies with it; its sockets stay with the keeper
   void kill_app() { app_.kill(); }
   void pause() { paused_ = true; }
-  void wake();
   // Its next input is not what the primary gets.
   bool may_spoil_input() const;
   void spoil_input() {
     spoilt_epoch_ = core_->status().view.epoch;
     spoils_ = true;
   }
+  void wake(bool jumpy);
+  void spoil_digest() { spoils_digest_ = true; }
+  void spoil_turns() { spoils_turns_ = true; }
   void tell_signal(uint32_t sequence, int number);
 
   unit::ReplicaId id() const { return id_; }
   bool dead() const { return dead_; }
+  // Others will find it out.
+  bool will_fail() const {
+    return app_.spoilt() || spoils_turns_ || spoilt_epoch_ == core_->status().view.epoch;
+  }
   // Nothing has happened to it so far.
   bool is_sound() const {
-    return !dead_ && !finished_ && !paused_ && !jumpy_ && !app_.dead() && !app_.spoilt() &&
-           spoilt_epoch_ != core_->status().view.epoch;
+    return !dead_ && !finished_ && !paused_ && !jumpy_ && !app_.dead() && !will_fail();
   }
   // It does nothing with any socket: it never had one, has let them go, or is dead.
   bool keeps_off() const { return done() || keeps_off_; }
   bool paused() const { return paused_; }
   bool done() const { return dead_ || finished_; }
   bool finished() const { return finished_; }
+  bool knows_app_end() const { return app_reported_; }
   int status() const { return status_; }
   uint64_t console_bytes() const { return console_bytes_; }
   const ToyApp& app() const { return app_; }
   ToyApp& app() { return app_; }
-  const unit::UnitCore& core() const { return *core_; }
-  unit::UnitCore& core() { return *core_; }
+  const Observer& core() const { return *core_; }
+  Observer& core() { return *core_; }
   const std::vector<uint8_t>& log() const { return log_; }
   bool trails() const { return core_->trails(); }
   std::string describe() const;  // for traces of runs that got stuck
@@ -164,7 +171,7 @@ class Replica : public unit::Host {
 
   World* const world_;
   const unit::ReplicaId id_;
-  std::unique_ptr<unit::UnitCore> core_;
+  std::unique_ptr<Observer> core_;
   ToyApp app_;
   std::deque<std::function<void()>> deferred_;
   int answers_due_ = 0;                        // to listens, in deferred_
@@ -196,6 +203,8 @@ class Replica : public unit::Host {
   uint64_t quarantine_steps_ = 0;               // until it is over
   bool jumpy_ = false;                          // woke from a pause: may suspect others wrongly
   std::vector<KernelConnection*> taken_;        // of dead senders, not told to the core yet
+  bool spoils_digest_ = false;                  // of the next turns
+  bool spoils_turns_ = false;                   // of all from now on
   uint64_t console_bytes_ = 0;
   int status_ = -1;
   std::string last_event_;

@@ -352,6 +352,8 @@ TEST(Primary, SuspectsAFollowerThatStandsInsideATurn) {
   frame.number = 2;
   frame.lsn = 2;
   frame.created = 1;
+  const uint8_t settled[] = {1, 0, 7};
+  frame.bytes = settled;
   EXPECT_TRUE(core.on_frame(kB, frame));
   EXPECT_NE(host.events.find("protocol: replica b: stands at log position 2"), std::string::npos)
       << host.events;
@@ -385,6 +387,8 @@ TEST(Views, ANewPrimaryHoldsNoTurnsBeforeItHasThem) {
   frame = {};
   frame.kind = unit::FrameKind::kPosition;
   frame.epoch = 2;
+  const uint8_t settled[] = {1, 0, 7};
+  frame.bytes = settled;
   EXPECT_TRUE(core.on_frame(kB, frame));
   core.flush();
   EXPECT_EQ(core.status().primary_id, kB);

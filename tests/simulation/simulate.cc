@@ -12,8 +12,10 @@
 namespace {
 
 void print(const ftrun::sim::Outcome& all, uint64_t seeds, double seconds) {
-  fmt::print("{} seeds passed in {:.1f} s: {} steps, {} requests, {} takeovers, {} hand-overs\n",
-             seeds, seconds, all.steps, all.requests, all.takeovers, all.hand_overs);
+  fmt::print(
+      "{} seeds passed in {:.1f} s: {} steps, {} requests, {} takeovers, {} hand-overs; "
+      "fingerprint {:016x}\n",
+      seeds, seconds, all.steps, all.requests, all.takeovers, all.hand_overs, all.fingerprint);
   fmt::print("{} bytes of input; over links went {} of turns and {} of arrivals\n", all.input_bytes,
              all.turn_bytes, all.fed_bytes);
 }

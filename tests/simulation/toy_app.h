@@ -132,7 +132,8 @@ class ToyApp {
   bool exited() const { return exited_; }  // by itself
   int exit_status() const { return 0; }
   bool live() const { return live_; }
-  bool goes_live() const { return go_live_; }  // told so, or already has
+  bool goes_live() const { return go_live_; }       // told so, or already has
+  bool leads() const { return live_ || go_live_; }  // others are compared with it
   // Nothing to do, nothing half published.
   bool idle() const;
   // The connection whose input has crashed it; 0 if it did not crash.
@@ -143,6 +144,7 @@ class ToyApp {
 
   // A fault: the next reply written is wrong by one bit.
   void corrupt_next_write() { corrupt_ = spoilt_ = true; }
+  void spoil() { spoilt_ = true; }         // its supervisor is about to tell lies
   bool spoilt() const { return spoilt_; }  // it was told so, and nobody has noticed yet
 
  private:

@@ -75,59 +75,11 @@ World::World(const Options& chosen) : options(chosen), random(chosen.seed) {
   loses_sockets_ = random.one_in(16);
   hand_overs_ = random.one_in(3) ? random.between(1, 4) : 0;
   early_signals_ = random.one_in(3) ? static_cast<uint32_t>(random.between(1, 3)) : 0;
-  if (random.one_in(3)) {
-    slow_app_ = static_cast<unit::ReplicaId>(random.below(count));
-  }
-  if (random.one_in(3)) {
-    // Often the sender's: others have turns before the input to which they refer.
-    slow_from_ =
-        random.one_in(2) ? view_.sender : static_cast<unit::ReplicaId>(random.below(count));
-    slow_to_ = static_cast<unit::ReplicaId>(random.below(count));
-    slowness_ = random.one_in(2) ? 64 : 16;
-  }
+  choose_links();
   choose_faults();
   const uint64_t clients = random.one_in(100) ? random.between(20, 40) : random.between(1, 5);
   for (uint64_t i = 0; i < clients; ++i) {
     clients_.push_back(std::make_unique<Client>(this, static_cast<int>(i), poisoned_ && i == 0));
-  }
-}
-
-// One failure mostly, several of them in larger units: at once, as far as the unit is to bear that,
-// and again once it has recovered.
-void World::choose_faults() {
-  const size_t members = replicas_.size();
-  if (members == 1 || random.one_in(10)) {
-    return;
-  }
-  constexpr Fault kFaults[] = {Fault::kKillApp, Fault::kKillSupervisor, Fault::kPause,
-                               Fault::kCorrupt, Fault::kPoison,         Fault::kSpoilInput};
-  has_fault_ = true;
-  reckless_ = random.one_in(16) || options.reckless;
-  const size_t most = members - 1 + (reckless_ ? 1 : 0);
-  const size_t count = 1 + (reckless_ || random.one_in(2) ? random.below(most) : 0);
-  const uint64_t spread = random.one_in(2) ? 200 : 4000;
-  for (size_t i = 0; i < count; ++i) {
-    Strike strike{};
-    strike.fault = kFaults[random.below(i == 0 ? std::size(kFaults) : 3)];
-    strike.fault = i == 0 && options.fault != Fault::kNone ? options.fault : strike.fault;
-    strike.victim = static_cast<unit::ReplicaId>(
-        strike.fault == Fault::kCorrupt ? random.between(1, members - 1) : random.below(members));
-    strike.step = random.below(spread) * (members / 2);
-    strike.wake_step = strike.step + random.below(1000);
-    poisoned_ = poisoned_ || strike.fault == Fault::kPoison;
-    strikes_.push_back(strike);
-  }
-  const Fault first = strikes_.front().fault;
-  if (count > 1 && first != Fault::kCorrupt && first != Fault::kPoison && random.one_in(3)) {
-    // The two that hold most, at once.
-    strikes_[1].step = strikes_[0].step;
-    strikes_[0].victim = 0;
-    strikes_[1].victim = static_cast<unit::ReplicaId>(members - 1);
-  }
-  reckless_ = reckless_ && !poisoned_;
-  if (random.one_in(4)) {
-    arbiter_fails_from_ = strikes_.front().step;
-    arbiter_fails_until_ = arbiter_fails_from_ + random.below(4000);
   }
 }
 
@@ -149,11 +101,12 @@ const unit::View& World::publish(const unit::View& view) {
   const bool fails = outcome_.steps >= arbiter_fails_from_ && outcome_.steps < arbiter_fails_until_;
   if (view.epoch == view_.epoch + 1 && !fails) {
     for (const unit::ReplicaId member : view_.replicas) {
-      const bool wronged = !unit::contains(view, member) && replicas_[member]->is_sound();
-      unrecovered_ += wronged ? 1 : 0;
-      marked_ = marked_ && !wronged;
+      if (!unit::contains(view, member)) {
+        note_removal(member);
+      }
     }
     view_ = view;
+    view_step_ = outcome_.steps;
     trace(unit::kNoReplica, "published", unit::describe(view));
   }
   return view_;
@@ -202,13 +155,16 @@ Outcome World::run() {
   }
   outcome_.requests = requests_made_;
   count_bytes();
+  outcome_.fingerprint = fingerprint.value();
   return outcome_;
 }
 
 void World::step() {
   const uint64_t actor = random.below(2 * replicas_.size() + clients_.size());
   if (actor < replicas_.size()) {
-    replicas_[actor]->step();
+    if (!is_slow_supervisor(static_cast<unit::ReplicaId>(actor)) || random.one_in(8)) {
+      replicas_[actor]->step();
+    }
   } else if (actor < 2 * replicas_.size()) {
     const size_t app = actor - replicas_.size();
     if (!is_slow(static_cast<unit::ReplicaId>(app)) || random.one_in(16)) {
@@ -216,120 +172,6 @@ void World::step() {
     }
   } else {
     clients_[actor - 2 * replicas_.size()]->step();
-  }
-}
-
-std::string World::describe_faults() const {
-  std::string text = fmt::format(
-      "{}: {} replicas, {}, {}, tolerance {}{}, {} clients", options.seed, replicas_.size(),
-      config_.topology == unit::Topology::kChain ? "chain" : "fan-out",
-      config_.promotion == unit::Promotion::kDesignated ? "designated" : "most advanced",
-      config_.tolerance,
-      config_.sender_serves_primary              ? ", shared rings"
-      : config_.input == unit::Input::kReference ? ", input by reference"
-                                                 : "",
-      clients_.size());
-  for (const Strike& strike : strikes_) {
-    text += fmt::format("; fault {} of {} at {}, wakes at {}", static_cast<int>(strike.fault),
-                        static_cast<char>('a' + strike.victim), strike.step, strike.wake_step);
-  }
-  return text + (reckless_ ? "; reckless" : "");
-}
-
-// Every member that lives is at work in one view, and holds what any of them held when that began.
-bool World::is_recovered() {
-  uint64_t least = UINT64_MAX;
-  uint64_t most = 0;
-  for (const auto& replica : replicas_) {
-    if (replica->done()) {
-      if (replica->dead() && unit::contains(view_, replica->id())) {
-        return false;
-      }
-      continue;
-    }
-    const unit::Status status = replica->core().status();
-    if (!replica->is_sound() || status.suspects || status.state != unit::State::kRunning ||
-        !(status.view == view_)) {
-      return false;
-    }
-    least = std::min(least, status.received);
-    most = std::max(most, status.received);
-  }
-  if (!marked_) {
-    marked_ = true;
-    recovery_mark_ = most;
-  }
-  return least >= recovery_mark_;
-}
-
-void World::note_losses() {
-  if (unrecovered_ != 0 && outcome_.steps % 16 == 0 && is_recovered()) {
-    unrecovered_ = 0;
-    marked_ = false;
-  }
-}
-
-// A chain bears any number: everybody has what its last member has let out. A fan-out bears as many
-// as it tolerates.
-bool World::may_strike(const Strike& strike) {
-  const auto living =
-      std::count_if(replicas_.begin(), replicas_.end(), [this](const auto& replica) {
-        return replica->is_sound() && unit::contains(view_, replica->id());
-      });
-  const bool kills = strike.fault != Fault::kPoison && replicas_[strike.victim]->is_sound();
-  const size_t most = config_.topology == unit::Topology::kChain || replicas_.size() == 2
-                          ? unit::kMembersMax
-                          : config_.tolerance;
-  const bool bearable =
-      !kills || (living > (poisoned_ ? 2 : 1) && unrecovered_ + (poisoned_ ? 1 : 0) < most);
-  if (!bearable && reckless_) {
-    doomed_ = true;
-  }
-  return bearable || reckless_;
-}
-
-void World::strike() {
-  for (Strike& strike : strikes_) {
-    if (!strike.done && outcome_.steps >= strike.step && may_strike(strike)) {
-      hit(&strike);
-    }
-    if (strike.done && strike.fault == Fault::kPause && outcome_.steps >= strike.wake_step) {
-      replicas_[strike.victim]->wake();
-    }
-  }
-  if (doomed_ && all_ended()) {
-    for (size_t i = 0; i < replicas_.size(); ++i) {
-      kernel.close_all(static_cast<int>(i));  // the keepers are cleaned up
-    }
-  }
-}
-
-void World::hit(Strike* strike) {
-  Replica& victim = *replicas_[strike->victim];
-  strike->done = true;
-  strike->wake_step += outcome_.steps - strike->step;
-  if (!victim.is_sound() || strike->fault == Fault::kPoison ||
-      (strike->fault == Fault::kCorrupt && victim.core().status().primary) ||
-      (strike->fault == Fault::kSpoilInput && !victim.may_spoil_input())) {
-    return;
-  }
-  trace(strike->victim, "strike", "");
-  marked_ = false;
-  ++unrecovered_;
-  switch (strike->fault) {
-    case Fault::kKillApp:
-      return victim.kill_app();
-    case Fault::kKillSupervisor:
-      return victim.kill_supervisor();
-    case Fault::kPause:
-      return victim.pause();
-    case Fault::kCorrupt:
-      return victim.app().corrupt_next_write();
-    case Fault::kSpoilInput:
-      return victim.spoil_input();
-    case Fault::kPoison:
-    case Fault::kNone:
-      return;
   }
 }
 

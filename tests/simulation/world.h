@@ -26,6 +26,10 @@ enum class Fault : uint8_t {
   kCorrupt,         // the secondary computes other output than the primary
   kPoison,          // a client crashes the primary by a request
   kSpoilInput,      // a member that only follows is fed other input than the primary
+  kBadDigest,       // the primary's digest disagrees with what all others compute
+  kBadTurns,        // the primary's turns do not decode
+  kCut,             // the link between two members, in one direction or both, for long or for ever
+  kStopAll,         // all supervisors, which wake together
 };
 
 struct Options {
@@ -61,7 +65,9 @@ struct Outcome {
     turn_bytes += other.turn_bytes;
     fed_bytes += other.fed_bytes;
     input_bytes += other.input_bytes;
+    fingerprint = fingerprint * 31 + other.fingerprint;
   }
+  uint64_t fingerprint = 0;  // of all that went into the cores and came out of them
 };
 
 class World {
@@ -87,6 +93,11 @@ class World {
   bool rests(unit::ReplicaId from, unit::ReplicaId to) {
     return from == slow_from_ && to == slow_to_ && !random.one_in(slowness_);
   }
+  bool is_slow_supervisor(unit::ReplicaId member) const { return member == slow_supervisor_; }
+  // Nothing comes through now.
+  bool is_cut(unit::ReplicaId from, unit::ReplicaId to) const;
+  // A member is told to say what it must not say.
+  bool has_liar() const;
   void note_request() { ++requests_made_; }
   void forget_requests(uint32_t count) { requests_made_ -= count; }
   bool turns_clients_away() const { return turns_clients_away_; }
@@ -100,6 +111,7 @@ class World {
   const Options options;
   Random random;
   Kernel kernel;
+  Fingerprint fingerprint;
 
  private:
   struct Strike {
@@ -107,7 +119,13 @@ class World {
     Fault fault;
     unit::ReplicaId victim;
     uint64_t wake_step;
+    bool in_change = false;  // `step` counts from the last change of view; the victim is whoever
+    bool at_front = false;   // holds most
+    unit::ReplicaId other = unit::kNoReplica;  // kCut: the link's other end
+    bool both_ways = false;
     bool done = false;
+    bool woken = false;
+    bool counted = false;  // kCut: somebody was removed for it
   };
   static size_t choose_members(Random* random);
   unit::CoreConfig choose_config(size_t members);
@@ -115,6 +133,15 @@ class World {
   void step();
   void strike();
   bool may_strike(const Strike& strike);
+  bool is_able(unit::ReplicaId member) const;
+  bool is_due(const Strike& strike) const;
+  bool aim(Strike* strike) const;
+  void choose_links();
+  void choose_strike(size_t index, uint64_t spread);
+  bool may_lie(const Strike& strike) const;
+  void lie(const Strike& strike);
+  void wake(Strike* strike);
+  void note_removal(unit::ReplicaId member);
   void hit(Strike* strike);
   void note_losses();
   bool is_recovered();
@@ -140,6 +167,7 @@ class World {
   std::vector<Strike> strikes_;
   bool has_fault_ = false;
   bool poisoned_ = false;
+  uint64_t view_step_ = 0;  // when the current view was published
   uint64_t arbiter_fails_from_ = 0;
   uint64_t arbiter_fails_until_ = 0;
   // Losses count as one failure until the unit has recovered from all of them.
@@ -156,6 +184,7 @@ class World {
   bool stopping_ = false;
   bool patient_ = true;  // the operator waits until the server has forgotten who has left
   unit::ReplicaId slow_app_ = unit::kNoReplica;
+  unit::ReplicaId slow_supervisor_ = unit::kNoReplica;
   unit::ReplicaId slow_from_ = unit::kNoReplica;
   unit::ReplicaId slow_to_ = unit::kNoReplica;
   uint64_t slowness_ = 16;

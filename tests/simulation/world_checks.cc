@@ -87,10 +87,10 @@ void World::check_end() {
     if (doomed_ || replica->app().spoilt()) {
       continue;  // it may have been found out when the unit had ended
     }
-    if (!replica->app().exited() && replicas_.size() > 2) {
+    exited += replica->app().exited() ? 1 : 0;
+    if ((!replica->app().exited() || !replica->knows_app_end()) && replicas_.size() > 2) {
       continue;  // it had followed the log as far as it could when the unit ended
     }
-    exited += replica->app().exited() ? 1 : 0;
     if (replica->status() != 0) {
       fail(fmt::format("the unit ended with status {}: {}", replica->status(),
                        replica->last_event()));
