@@ -46,6 +46,8 @@ int main(int argc, char** argv) {
   app.add_option("--fault", fault, "the first one (number of sim::Fault)");
   app.add_flag("--reckless", reckless, "strike more than the unit tolerates");
   app.add_flag("--trace", trace, "print the events of each run");
+  bool breaks = false;
+  app.add_flag("--break", breaks, "raise SIGTRAP at the first broken invariant");
   CLI11_PARSE(app, argc, argv);
 
   const auto begin = std::chrono::steady_clock::now();
@@ -56,6 +58,7 @@ int main(int argc, char** argv) {
     options.mutation = static_cast<ftrun::unit::Mutation>(mutation);
     options.skip_kill = skip_kill;
     options.trace = trace;
+    options.breaks = breaks;
     options.members = members;
     options.fault = static_cast<ftrun::sim::Fault>(fault);
     options.reckless = reckless;

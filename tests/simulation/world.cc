@@ -3,6 +3,7 @@
 #include "tests/simulation/world.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 
 #include <algorithm>
 
@@ -87,6 +88,9 @@ void World::fail(const std::string& text) {
   if (!failed()) {
     outcome_.failure = text;
     trace(unit::kNoReplica, "FAILURE", text);
+    if (options.breaks) {
+      raise(SIGTRAP);
+    }
   }
 }
 

@@ -38,6 +38,7 @@ struct Options {
   bool skip_kill = false;     // a planted bug of the I/O layer: takes sockets from the living
   bool accept_early = false;  // another: accepts before it answers that it listens
   bool trace = false;
+  bool breaks = false;  // a debugger stops at the first broken invariant
   // As the seed says, where they are left so.
   size_t members = 0;
   std::optional<unit::Topology> topology;
