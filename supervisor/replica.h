@@ -289,7 +289,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   int64_t lost_ns_ = 0;  // since when the last replica has no application; 0: it has
   std::string app_end_why_;
   int app_end_status_ = 0;
-  bool app_killed_ = false;  // it did not end by itself
+  bool app_killed_ = false;     // it did not end by itself
   std::string earlier_words_;   // the end of what it said in turns that have ended
   bool given_up_ = false;       // by us, for it made no calls
   LastWords last_words_;        // of our application
