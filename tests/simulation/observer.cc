@@ -5,33 +5,9 @@
 namespace ftrun::sim {
 
 namespace {
-// What happens, in the fingerprint: events and actions each have a number of their own.
+// Actions, in the fingerprint; events have the numbers before.
 enum class What : uint8_t {
-  kAppOutput,
-  kAppMark,
-  kAppTurns,
-  kAppExited,
-  kAppFailed,
-  kPrimaryTurns,
-  kEdgeOpen,
-  kEdgeData,
-  kEdgeFin,
-  kEdgeReset,
-  kEdgeSent,
-  kEdgeClosed,
-  kEdgeBound,
-  kEdgeAdopted,
-  kFrame,
-  kReplicaSuspected,
-  kReplicaHeard,
-  kView,
-  kMemberGone,
-  kTick,
-  kQuarantineOver,
-  kSignal,
-  kHandOver,
-  kFlush,
-  kToSend,
+  kToSend = kEvents,
   kToProposeView,
   kToReadView,
   kToFence,
@@ -66,8 +42,36 @@ enum class What : uint8_t {
 };
 }  // namespace
 
-Observer::Observer(const unit::CoreConfig& config, unit::Host* host, Fingerprint* fingerprint)
-    : self_(config.self), host_(host), fingerprint_(fingerprint), core_(config, this) {}
+// Takes note of the transition that ends with the scope.
+class Observer::Step {
+ public:
+  Step(Observer* observer, Event event, unit::FrameKind frame = {})
+      : observer_(observer), event_(event), frame_(frame) {}
+  ~Step() {
+    if (observer_->coverage_ == nullptr) {
+      return;
+    }
+    const Situation after = situation(observer_->core_.status(), observer_->self_);
+    observer_->coverage_->add(observer_->situation_, event_, frame_, after);
+    observer_->situation_ = after;
+  }
+  Step(const Step&) = delete;
+  Step& operator=(const Step&) = delete;
+
+ private:
+  Observer* const observer_;
+  const Event event_;
+  const unit::FrameKind frame_;
+};
+
+Observer::Observer(const unit::CoreConfig& config, unit::Host* host, Fingerprint* fingerprint,
+                   Coverage* coverage)
+    : self_(config.self),
+      host_(host),
+      fingerprint_(fingerprint),
+      coverage_(coverage),
+      core_(config, this),
+      situation_(situation(core_.status(), self_)) {}
 
 template <typename What, typename... Fields>
 void Observer::note(What what, const Fields&... fields) {
@@ -75,101 +79,125 @@ void Observer::note(What what, const Fields&... fields) {
 }
 
 void Observer::on_app_output(const Output& entry) {
-  note(What::kAppOutput, entry);
+  const Step step(this, Event::kAppOutput);
+  note(Event::kAppOutput, entry);
   core_.on_app_output(entry);
 }
 void Observer::on_app_mark(uint64_t position, uint64_t lsn, uint64_t digest) {
-  note(What::kAppMark, position, lsn, digest);
+  const Step step(this, Event::kAppMark);
+  note(Event::kAppMark, position, lsn, digest);
   core_.on_app_mark(position, lsn, digest);
 }
 void Observer::on_app_turns(unit::Bytes turns, uint64_t lsn, uint64_t digest) {
-  note(What::kAppTurns, turns, lsn, digest);
+  const Step step(this, Event::kAppTurns);
+  note(Event::kAppTurns, turns, lsn, digest);
   core_.on_app_turns(turns, lsn, digest);
 }
 void Observer::on_app_exited(int status) {
-  note(What::kAppExited, status);
+  const Step step(this, Event::kAppExited);
+  note(Event::kAppExited, status);
   core_.on_app_exited(status);
 }
 void Observer::on_app_failed(std::string_view why, int status, ConnectionId suspect) {
-  note(What::kAppFailed, why, status, suspect);
+  const Step step(this, Event::kAppFailed);
+  note(Event::kAppFailed, why, status, suspect);
   core_.on_app_failed(why, status, suspect);
 }
 void Observer::on_primary_turns(unit::Bytes turns, uint64_t lsn, uint64_t digest) {
-  note(What::kPrimaryTurns, turns, lsn, digest);
+  const Step step(this, Event::kPrimaryTurns);
+  note(Event::kPrimaryTurns, turns, lsn, digest);
   core_.on_primary_turns(turns, lsn, digest);
 }
 ConnectionId Observer::on_edge_open(uint32_t listener, const Address& local, const Address& peer) {
-  note(What::kEdgeOpen, listener, local, peer);
+  const Step step(this, Event::kEdgeOpen);
+  note(Event::kEdgeOpen, listener, local, peer);
   return core_.on_edge_open(listener, local, peer);
 }
 void Observer::on_edge_data(ConnectionId id, uint64_t position, unit::Bytes data) {
-  note(What::kEdgeData, id, position, data);
+  const Step step(this, Event::kEdgeData);
+  note(Event::kEdgeData, id, position, data);
   core_.on_edge_data(id, position, data);
 }
 void Observer::on_edge_fin(ConnectionId id) {
-  note(What::kEdgeFin, id);
+  const Step step(this, Event::kEdgeFin);
+  note(Event::kEdgeFin, id);
   core_.on_edge_fin(id);
 }
 void Observer::on_edge_reset(ConnectionId id, int error) {
-  note(What::kEdgeReset, id, error);
+  const Step step(this, Event::kEdgeReset);
+  note(Event::kEdgeReset, id, error);
   core_.on_edge_reset(id, error);
 }
 void Observer::on_edge_sent(ConnectionId id, uint64_t position) {
-  note(What::kEdgeSent, id, position);
+  const Step step(this, Event::kEdgeSent);
+  note(Event::kEdgeSent, id, position);
   core_.on_edge_sent(id, position);
 }
 void Observer::on_edge_closed(ConnectionId id) {
-  note(What::kEdgeClosed, id);
+  const Step step(this, Event::kEdgeClosed);
+  note(Event::kEdgeClosed, id);
   core_.on_edge_closed(id);
 }
 void Observer::on_edge_bound(uint32_t socket, int error, const Address& address) {
-  note(What::kEdgeBound, socket, error, address);
+  const Step step(this, Event::kEdgeBound);
+  note(Event::kEdgeBound, socket, error, address);
   core_.on_edge_bound(socket, error, address);
 }
 void Observer::on_edge_adopted(const std::vector<unit::AdoptedConnection>& connections,
                                const std::vector<unit::AdoptedListener>& listeners) {
-  note(What::kEdgeAdopted, connections, listeners);
+  const Step step(this, Event::kEdgeAdopted);
+  note(Event::kEdgeAdopted, connections, listeners);
   core_.on_edge_adopted(connections, listeners);
 }
 bool Observer::on_frame(unit::ReplicaId from, const unit::Frame& frame) {
-  note(What::kFrame, from, frame);
+  const Step step(this, Event::kFrame, frame.kind);
+  note(Event::kFrame, from, frame);
   return core_.on_frame(from, frame);
 }
 void Observer::on_replica_suspected(unit::ReplicaId replica, std::string_view why,
                                     unit::Suspicion suspicion) {
-  note(What::kReplicaSuspected, replica, why, suspicion);
+  const Step step(this, Event::kReplicaSuspected);
+  note(Event::kReplicaSuspected, replica, why, suspicion);
   core_.on_replica_suspected(replica, why, suspicion);
 }
 void Observer::on_replica_heard(unit::ReplicaId replica) {
-  note(What::kReplicaHeard, replica);
+  const Step step(this, Event::kReplicaHeard);
+  note(Event::kReplicaHeard, replica);
   core_.on_replica_heard(replica);
 }
 void Observer::on_view(const unit::View& view) {
-  note(What::kView, view);
+  const Step step(this, Event::kView);
+  note(Event::kView, view);
   core_.on_view(view);
 }
 void Observer::on_member_gone(unit::ReplicaId member) {
-  note(What::kMemberGone, member);
+  const Step step(this, Event::kMemberGone);
+  note(Event::kMemberGone, member);
   core_.on_member_gone(member);
 }
 void Observer::on_tick() {
-  note(What::kTick);
+  const Step step(this, Event::kTick);
+  note(Event::kTick);
   core_.on_tick();
 }
 void Observer::on_quarantine_over() {
-  note(What::kQuarantineOver);
+  const Step step(this, Event::kQuarantineOver);
+  note(Event::kQuarantineOver);
   core_.on_quarantine_over();
 }
 void Observer::on_signal(uint32_t sequence, int number) {
-  note(What::kSignal, sequence, number);
+  const Step step(this, Event::kSignal);
+  note(Event::kSignal, sequence, number);
   core_.on_signal(sequence, number);
 }
 std::string Observer::on_hand_over(unit::ReplicaId to) {
-  note(What::kHandOver, to);
+  const Step step(this, Event::kHandOver);
+  note(Event::kHandOver, to);
   return core_.on_hand_over(to);
 }
 void Observer::flush() {
-  note(What::kFlush);
+  const Step step(this, Event::kFlush);
+  note(Event::kFlush);
   core_.flush();
 }
 

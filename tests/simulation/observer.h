@@ -8,13 +8,15 @@
 #include <vector>
 
 #include "supervisor/unit/core.h"
+#include "tests/simulation/coverage.h"
 #include "tests/simulation/fingerprint.h"
 
 namespace ftrun::sim {
 
 class Observer : public unit::Host {
  public:
-  Observer(const unit::CoreConfig& config, unit::Host* host, Fingerprint* fingerprint);
+  Observer(const unit::CoreConfig& config, unit::Host* host, Fingerprint* fingerprint,
+           Coverage* coverage);
 
   // --- the core, for the host ---
   void on_app_output(const Output& entry);
@@ -87,13 +89,16 @@ class Observer : public unit::Host {
   void finished(int status) override;
 
  private:
+  class Step;
   template <typename What, typename... Fields>
   void note(What what, const Fields&... fields);
 
   const unit::ReplicaId self_;
   unit::Host* const host_;
   Fingerprint* const fingerprint_;
+  Coverage* const coverage_;
   unit::UnitCore core_;
+  Situation situation_;
 };
 
 }  // namespace ftrun::sim

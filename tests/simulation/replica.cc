@@ -17,7 +17,7 @@ namespace ftrun::sim {
 Replica::Replica(World* world, unit::ReplicaId id, const unit::CoreConfig& config)
     : world_(world),
       id_(id),
-      core_(std::make_unique<Observer>(config, this, &world->fingerprint)),
+      core_(std::make_unique<Observer>(config, this, &world->fingerprint, world->options.coverage)),
       app_(config.view.replicas.front() == id, world->random.next(), world->turns_clients_away(),
            world->backlog()),
       keeps_off_(config.view.sender != id) {

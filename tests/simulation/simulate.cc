@@ -2,6 +2,7 @@
 // simulate: runs seeds of the simulation from the command line, to look for failures for long or to
 // look at one closely. Test program only.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>
@@ -47,11 +48,14 @@ int main(int argc, char** argv) {
   app.add_flag("--reckless", reckless, "strike more than the unit tolerates");
   app.add_flag("--trace", trace, "print the events of each run");
   bool breaks = false;
+  bool transitions = false;
   app.add_flag("--break", breaks, "raise SIGTRAP at the first broken invariant");
+  app.add_flag("--transitions", transitions, "print all transitions of the cores that were seen");
   CLI11_PARSE(app, argc, argv);
 
   const auto begin = std::chrono::steady_clock::now();
   ftrun::sim::Outcome all;
+  ftrun::sim::Coverage coverage;
   for (uint64_t i = 0; i < seeds; ++i) {
     ftrun::sim::Options options;
     options.seed = seed + i;
@@ -59,6 +63,7 @@ int main(int argc, char** argv) {
     options.skip_kill = skip_kill;
     options.trace = trace;
     options.breaks = breaks;
+    options.coverage = &coverage;
     options.members = members;
     options.fault = static_cast<ftrun::sim::Fault>(fault);
     options.reckless = reckless;
@@ -77,7 +82,12 @@ int main(int argc, char** argv) {
       return 1;
     }
   }
+  if (transitions) {
+    fmt::print("{}\n", fmt::join(coverage.lines(), "\n"));
+    return 0;
+  }
   print(all, seeds,
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  fmt::print("{}\n", coverage.summary(ftrun::sim::known_transitions()));
   return 0;
 }

@@ -12,6 +12,7 @@
 
 #include "supervisor/unit/core.h"
 #include "tests/simulation/client.h"
+#include "tests/simulation/coverage.h"
 #include "tests/simulation/kernel.h"
 #include "tests/simulation/random.h"
 #include "tests/simulation/replica.h"
@@ -38,7 +39,8 @@ struct Options {
   bool skip_kill = false;     // a planted bug of the I/O layer: takes sockets from the living
   bool accept_early = false;  // another: accepts before it answers that it listens
   bool trace = false;
-  bool breaks = false;  // a debugger stops at the first broken invariant
+  Coverage* coverage = nullptr;  // of the cores' transitions, added to
+  bool breaks = false;           // a debugger stops at the first broken invariant
   // As the seed says, where they are left so.
   size_t members = 0;
   std::optional<unit::Topology> topology;
