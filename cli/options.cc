@@ -77,24 +77,15 @@ void describe(CLI::App* app, RunOptions* options) {
 
 // Where the program starts: after "--", or at the first word that is no option and no option's
 // value. CLI11 would take the program's own options for ours.
-int find_command(int argc, const char* const* argv) {
+int find_command(const CLI::App& app, int argc, const char* const* argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
-    if (word == "--") {
+    if (word == "--" || !word.starts_with('-')) {
       return i;
     }
-    if (!word.starts_with('-')) {
-      return i;
-    }
-    const bool has_value =
-        word.find('=') == std::string::npos &&
-        (word == "--unit" || word == "--replicas" || word == "--topology" || word == "--logging" ||
-         word == "--input" || word == "--promote" || word == "--tolerance" ||
-         word == "--state-dir" || word == "--run-dir" || word == "--for" ||
-         word == "--time-out-ms" || word == "--on-crash" || word == "--quarantine-hold" ||
-         word == "--spin-limit" || word == "--stop-grace" || word == "--transport" ||
-         word == "--record-log");
-    i += has_value ? 1 : 0;
+    // One with its value behind "=" is not found by this name.
+    const CLI::Option* option = app.get_option_no_throw(word);
+    i += option != nullptr && option->get_items_expected_max() > 0 ? 1 : 0;
   }
   return argc;
 }
@@ -157,7 +148,7 @@ ParsedOptions parse_run_options(int given_argc, const char* const* given_argv) {
   }
   const auto argc = static_cast<int>(words.size());
   const char* const* const argv = words.data();
-  const int command = find_command(argc, argv);
+  const int command = find_command(app, argc, argv);
   try {
     app.parse(command, argv);
   } catch (const CLI::Success& success) {

@@ -6,10 +6,11 @@
 #include <vector>
 
 #include "supervisor/result.h"
+#include "supervisor/unit/view.h"
 
 namespace ftrun::cli {
 
-inline constexpr int kReplicasMax = 9;
+inline constexpr int kReplicasMax = static_cast<int>(unit::kMembersMax);
 inline constexpr int kReplicasDefault = 2;
 inline constexpr int kTimeOutMsDefault = 150;
 inline constexpr int kTimeOutMsMin = 60;

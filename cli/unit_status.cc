@@ -19,30 +19,37 @@ std::string own_host() {
   return name;
 }
 
+// What a supervisor says of itself, under the names of its answer and of --json, in that order.
+template <typename Replica, typename Visit>
+void for_each_field(Replica& replica, const Visit& visit) {
+  visit("state", replica.state);
+  visit("app_pid", replica.app_pid);
+  visit("supervisor_pid", replica.supervisor_pid);
+  visit("keeper_pid", replica.keeper_pid);
+  visit("host", replica.host);
+  visit("lsn", replica.lsn);
+  visit("lag_records", replica.lag_records);
+  visit("received", replica.received);
+  visit("replayed", replica.replayed);
+  visit("kept_bytes", replica.kept_bytes);
+  visit("turn_bytes_sent", replica.turn_bytes_sent);
+  visit("input_bytes_sent", replica.input_bytes_sent);
+  visit("log_bytes", replica.log_bytes);
+  visit("input_bytes", replica.input_bytes);
+  visit("kernel_calls", replica.kernel_calls);
+  visit("wake_calls", replica.wake_calls);
+  visit("spin_calls", replica.spin_calls);
+  visit("no_calls_ms", replica.no_calls_ms);
+  visit("no_calls_in", replica.no_calls_in);
+}
+
 // What a supervisor of another version leaves out, or says otherwise, stays as it is here.
 ReplicaStatus from_answer(const std::string& id, const nlohmann::json& answer) {
   ReplicaStatus replica;
   replica.id = id;
   replica.state = "failed";
-  take_field(answer, "state", &replica.state);
-  take_field(answer, "app_pid", &replica.app_pid);
-  take_field(answer, "supervisor_pid", &replica.supervisor_pid);
-  take_field(answer, "keeper_pid", &replica.keeper_pid);
-  take_field(answer, "host", &replica.host);
-  take_field(answer, "lsn", &replica.lsn);
-  take_field(answer, "lag_records", &replica.lag_records);
-  take_field(answer, "received", &replica.received);
-  take_field(answer, "replayed", &replica.replayed);
-  take_field(answer, "kept_bytes", &replica.kept_bytes);
-  take_field(answer, "turn_bytes_sent", &replica.turn_bytes_sent);
-  take_field(answer, "input_bytes_sent", &replica.input_bytes_sent);
-  take_field(answer, "log_bytes", &replica.log_bytes);
-  take_field(answer, "input_bytes", &replica.input_bytes);
-  take_field(answer, "kernel_calls", &replica.kernel_calls);
-  take_field(answer, "wake_calls", &replica.wake_calls);
-  take_field(answer, "spin_calls", &replica.spin_calls);
-  take_field(answer, "no_calls_ms", &replica.no_calls_ms);
-  take_field(answer, "no_calls_in", &replica.no_calls_in);
+  for_each_field(replica,
+                 [&answer](const char* name, auto& field) { take_field(answer, name, &field); });
   return replica;
 }
 
@@ -173,28 +180,10 @@ UnitStatus combine_status(const std::string& unit, const std::vector<ReplicaFile
 nlohmann::ordered_json status_json(const UnitStatus& status) {
   nlohmann::ordered_json replicas = nlohmann::ordered_json::array();
   for (const ReplicaStatus& replica : status.replicas) {
-    replicas.push_back({{"id", replica.id},
-                        {"role", replica.role},
-                        {"sender", replica.sender},
-                        {"state", replica.state},
-                        {"app_pid", replica.app_pid},
-                        {"supervisor_pid", replica.supervisor_pid},
-                        {"keeper_pid", replica.keeper_pid},
-                        {"host", replica.host},
-                        {"lsn", replica.lsn},
-                        {"lag_records", replica.lag_records},
-                        {"received", replica.received},
-                        {"replayed", replica.replayed},
-                        {"kept_bytes", replica.kept_bytes},
-                        {"turn_bytes_sent", replica.turn_bytes_sent},
-                        {"input_bytes_sent", replica.input_bytes_sent},
-                        {"log_bytes", replica.log_bytes},
-                        {"input_bytes", replica.input_bytes},
-                        {"kernel_calls", replica.kernel_calls},
-                        {"wake_calls", replica.wake_calls},
-                        {"spin_calls", replica.spin_calls},
-                        {"no_calls_ms", replica.no_calls_ms},
-                        {"no_calls_in", replica.no_calls_in}});
+    nlohmann::ordered_json entry = {
+        {"id", replica.id}, {"role", replica.role}, {"sender", replica.sender}};
+    for_each_field(replica, [&entry](const char* name, const auto& field) { entry[name] = field; });
+    replicas.push_back(std::move(entry));
   }
   return {{"unit", status.unit},
           {"epoch", status.epoch},

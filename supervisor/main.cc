@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <map>
+#include <string>
 
 #include "supervisor/edge/socket_table.h"
 #include "supervisor/memory_reserve.h"
@@ -24,31 +26,27 @@ struct Parsed {
   ftrun::InheritedNumbers inherited;
 };
 
+// One of these words, each of which stands for a value.
+template <typename Value>
+void add_choice(CLI::App* app, const std::string& name, Value* into,
+                const std::map<std::string, Value>& words, const std::string& help) {
+  app->add_option_function<std::string>(
+         name, [into, words](const std::string& word) { *into = words.at(word); }, help)
+      ->check(CLI::IsMember(words));
+}
+
 void describe_members(CLI::App* app, ftrun::ReplicaOptions* options) {
-  app->add_option_function<std::string>(
-         "--topology",
-         [options](const std::string& name) {
-           options->topology =
-               name == "fanout" ? ftrun::unit::Topology::kFanout : ftrun::unit::Topology::kChain;
-         },
-         "how the log travels: chain or fanout")
-      ->check(CLI::IsMember({"chain", "fanout"}));
-  app->add_option_function<std::string>(
-         "--input",
-         [options](const std::string& name) {
-           options->input =
-               name == "log" ? ftrun::unit::Input::kLog : ftrun::unit::Input::kReference;
-         },
-         "where replicas get input from: reference or log")
-      ->check(CLI::IsMember({"reference", "log"}));
-  app->add_option_function<std::string>(
-         "--promote",
-         [options](const std::string& name) {
-           options->promotion = name == "designated" ? ftrun::unit::Promotion::kDesignated
-                                                     : ftrun::unit::Promotion::kMostAdvanced;
-         },
-         "who follows a dead primary in a fan-out: most-advanced or designated")
-      ->check(CLI::IsMember({"most-advanced", "designated"}));
+  using ftrun::unit::Input;
+  using ftrun::unit::Promotion;
+  using ftrun::unit::Topology;
+  add_choice(app, "--topology", &options->topology,
+             {{"chain", Topology::kChain}, {"fanout", Topology::kFanout}}, "how the log travels");
+  add_choice(app, "--input", &options->input,
+             {{"reference", Input::kReference}, {"log", Input::kLog}},
+             "where replicas get input from");
+  add_choice(app, "--promote", &options->promotion,
+             {{"most-advanced", Promotion::kMostAdvanced}, {"designated", Promotion::kDesignated}},
+             "who follows a dead primary in a fan-out");
   app->add_option("--tolerance", options->tolerance, "replicas that may die at once")
       ->check(CLI::Range(1u, static_cast<unsigned>(ftrun::unit::kMembersMax - 1)));
 }
@@ -63,29 +61,22 @@ void describe(CLI::App* app, Parsed* parsed) {
   describe_members(app, &options);
   app->add_option("--time-out-ms", options.time_out_ms, "silence after which a peer is suspected")
       ->check(CLI::Range(60, 60'000));
-  app->add_option_function<std::string>(
-         "--on-crash",
-         [&options](const std::string& policy) { options.quarantine = policy == "quarantine"; },
-         "after a crash by a request: quarantine or retry")
-      ->check(CLI::IsMember({"quarantine", "retry"}));
+  add_choice(app, "--on-crash", &options.quarantine, {{"quarantine", true}, {"retry", false}},
+             "after a crash by a request");
   app->add_option("--quarantine-hold", options.quarantine_hold_ms,
                   "ms for which new connections of whoever crashed the primary wait")
       ->check(CLI::Range(0, 3'600'000));
-  app->add_option_function<std::string>(
-         "--transport",
-         [&options](const std::string& name) { options.shared_rings = name == "memory"; },
-         "how input and log travel between replicas on one host: memory, unix or tcp")
-      ->check(CLI::IsMember({"memory", "unix", "tcp"}));
+  add_choice(app, "--transport", &options.shared_rings,
+             {{"memory", true}, {"unix", false}, {"tcp", false}},
+             "how input and log travel between replicas on one host");
   app->add_option("--spin-limit", options.spin_limit_ms,
                   "ms without a call after which the application is given up; 0: none")
       ->check(CLI::NonNegativeNumber);
   app->add_option("--stop-grace", options.stop_grace_ms,
                   "ms in which an application that makes no calls may still take a signal to end")
       ->check(CLI::NonNegativeNumber);
-  app->add_option_function<std::string>(
-         "--filter", [&options](const std::string& word) { options.filter = word == "on"; },
-         "whether the program's system calls are filtered as well: on or off")
-      ->check(CLI::IsMember({"on", "off"}));
+  add_choice(app, "--filter", &options.filter, {{"on", true}, {"off", false}},
+             "whether the program's system calls are filtered as well");
   app->add_option("--record-log", options.record_log, "file that gets the log");
   app->add_option("--preload", options.preload, "libftpreload.so (default: as installed)");
   // One value each: a greedy option would take the "--" before the program for its own end.

@@ -25,7 +25,7 @@ namespace ftrun {
 
 inline constexpr uint64_t kUnitMemoryMagic = 0x314d494e55544600;  // versioned: ..1
 inline constexpr size_t kEpochsMax = 4096;                        // views of one unit
-inline constexpr size_t kViewReplicasMax = 9;
+inline constexpr size_t kViewReplicasMax = unit::kMembersMax;
 inline constexpr size_t kUnitRandomBytes = 16;
 // A signal that reaches several processes of a unit within this time is one (claim_signal()).
 inline constexpr int64_t kOneSignalNs = 1'000'000'000;

@@ -145,7 +145,7 @@ class Edge {
   Adopted take(std::vector<TakenSocket> sockets);
   // Another supervisor is to have the sockets, and this one lives on (edge_let_go.cc): uses them no
   // more, but keeps them open and in the table. What every connection has still to write; borrowed
-  // until the next call.
+  // until the next call or forget().
   std::vector<unit::Unwritten> let_go();
   // Those sockets again, for take(): nobody else has become their user.
   std::vector<TakenSocket> take_back() { return std::exchange(let_go_, {}); }

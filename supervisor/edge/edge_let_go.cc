@@ -53,6 +53,7 @@ void Edge::forget() {
     table_.clear(socket.fd);
     ::close(socket.fd);
   }
+  last_slots_.clear();
 }
 
 }  // namespace ftrun::edge

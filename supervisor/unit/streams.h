@@ -150,7 +150,7 @@ class Streams {
   bool has_edge_ = false;
   bool knows_input_ = false;
   bool live_ = false;
-  uint64_t input_bytes_logged_ = 0;  // in settled turns
+  uint64_t input_bytes_logged_ = 0;  // in turns that were noted
 
   ConnectionTable connections_;
   std::vector<Socket> sockets_;
