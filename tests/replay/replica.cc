@@ -9,6 +9,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "supervisor/process/proc_info.h"
+
 namespace ftrun::replay {
 namespace {
 
@@ -91,7 +93,14 @@ void Replica::drain(AppPort::Sink* sink) {
 void Replica::freeze(AppPort::Sink* sink) {
   for (;;) {
     kill(application.application_pid, SIGSTOP);
-    usleep(2000);  // SIGSTOP takes effect asynchronously
+    process::ProcessLook look;
+    while (!look.stopped || look.runnable) {
+      check();
+      if (exited) {
+        die("the program ended while it was to be stopped");
+      }
+      look = process::look_at_process(application.application_pid);
+    }
     if (is_idle() && !port->has_output()) {
       return;
     }
