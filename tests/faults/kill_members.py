@@ -10,6 +10,7 @@ after a kill; exit status 1 when anything failed.
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -110,46 +111,52 @@ def run(options, topology, replicas, at_once, seed):
     return harness.conclude(unit, result)
 
 
-def cases(options):
-    for topology in options.topology or TOPOLOGIES:
-        for replicas in options.replicas or (3, 5):
-            for at_once in (1, 2):
-                yield topology, replicas, at_once
-
-
-def parse(arguments):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--build", default=os.path.join(harness.ROOT, "build"))
+def add_options(parser):
+    """What every test of members can be told; options.build is absolute once it is parsed."""
+    parser.add_argument("--build", type=os.path.abspath, default=os.path.join(harness.ROOT, "build"))
     parser.add_argument("--topology", action="append", choices=TOPOLOGIES)
-    parser.add_argument("--replicas", action="append", type=int)
     parser.add_argument("--option", action="append", default=[], help="of ftrun, for every unit")
-    parser.add_argument("--repetitions", type=int, default=1, help="of each case")
-    parser.add_argument("--seconds", type=float, default=5, help="of each run")
+    parser.add_argument("--seconds", type=float, help="of each run")
     parser.add_argument("--rate", type=float, default=4000, help="requests/s (0: no limit)")
     parser.add_argument("--connections", type=int, default=24)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
-    return parser.parse_args(arguments)
+
+
+def say(result):
+    """Prints what a run came to; whether anything failed."""
+    longest = max((ms for ms, _ in result["silences"]), default=0)
+    print(f"{result['case']:26} {result.get('replies', 0):8} replies, longest silence "
+          f"{longest:6.1f} ms: {result['silences']}", flush=True)
+    for line in result["errors"]:
+        print(f"FAILED {result['case']} (seed {result['seed']}): {line}")
+    if result.get("kept"):
+        print(f"  evidence: {result['kept']}\n{result['output']}")
+    return bool(result["errors"])
+
+
+def conclude(options, results):
+    """Says each result as it comes. Returns the exit status."""
+    print(f"seed {options.seed}")
+    failed = sum(say(result) for result in results)
+    print(f"{failed} failed")
+    return 1 if failed else 0
+
+
+def runs(options):
+    cases = itertools.product(options.topology or TOPOLOGIES, options.replicas or (3, 5), (1, 2))
+    for number, case in enumerate(cases):
+        for repetition in range(options.repetitions):
+            yield run(options, *case, options.seed + 1000 * number + repetition)
 
 
 def main(arguments):
-    options = parse(arguments)
-    options.build = os.path.abspath(options.build)
-    print(f"seed {options.seed}")
-    failed = 0
-    for number, (topology, replicas, at_once) in enumerate(cases(options)):
-        for repetition in range(options.repetitions):
-            seed = options.seed + 1000 * number + repetition
-            result = run(options, topology, replicas, at_once, seed)
-            longest = max((ms for ms, _ in result["silences"]), default=0)
-            print(f"{result['case']:26} {result.get('replies', 0):8} replies, longest silence "
-                  f"{longest:6.1f} ms: {result['silences']}", flush=True)
-            for line in result["errors"]:
-                print(f"FAILED {result['case']} (seed {seed}): {line}")
-            if result.get("kept"):
-                print(f"  evidence: {result['kept']}\n{result['output']}")
-            failed += 1 if result["errors"] else 0
-    print(f"{failed} failed")
-    return 1 if failed else 0
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_options(parser)
+    parser.set_defaults(seconds=5)
+    parser.add_argument("--replicas", action="append", type=int)
+    parser.add_argument("--repetitions", type=int, default=1, help="of each case")
+    options = parser.parse_args(arguments)
+    return conclude(options, runs(options))
 
 
 if __name__ == "__main__":

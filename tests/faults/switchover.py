@@ -8,7 +8,6 @@ a hand-over; exit status 1 when anything failed.
 """
 
 import argparse
-import os
 import random
 import sys
 import time
@@ -62,39 +61,20 @@ def run(options, topology, seed):
     return harness.conclude(unit, result)
 
 
-def parse(arguments):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--build", default=os.path.join(harness.ROOT, "build"))
-    parser.add_argument("--topology", action="append", choices=kill_members.TOPOLOGIES)
-    parser.add_argument("--role", action="append", choices=("sender",))
-    parser.add_argument("--option", action="append", default=[], help="of ftrun, for every unit")
-    parser.add_argument("--hand-overs", type=int, default=8, help="before the kills")
-    parser.add_argument("--seconds", type=float, default=8, help="of each run")
-    parser.add_argument("--rate", type=float, default=4000, help="requests/s (0: no limit)")
-    parser.add_argument("--connections", type=int, default=24)
-    parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
-    options = parser.parse_args(arguments)
-    options.role = options.role or ["sender"]
-    return options
+def runs(options):
+    for number, topology in enumerate(options.topology or ("chain", "fanout")):
+        yield run(options, topology, options.seed + 1000 * number)
 
 
 def main(arguments):
-    options = parse(arguments)
-    options.build = os.path.abspath(options.build)
-    print(f"seed {options.seed}")
-    failed = 0
-    for number, topology in enumerate(options.topology or ("chain", "fanout")):
-        seed = options.seed + 1000 * number
-        result = run(options, topology, seed)
-        print(f"{result['case']:12} {result.get('replies', 0):8} replies: {result['silences']}",
-              flush=True)
-        for line in result["errors"]:
-            print(f"FAILED {result['case']} (seed {seed}): {line}")
-        if result.get("kept"):
-            print(f"  evidence: {result['kept']}\n{result['output']}")
-        failed += 1 if result["errors"] else 0
-    print(f"{failed} failed")
-    return 1 if failed else 0
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    kill_members.add_options(parser)
+    parser.set_defaults(seconds=8)
+    parser.add_argument("--role", action="append", choices=("sender",))
+    parser.add_argument("--hand-overs", type=int, default=8, help="before the kills")
+    options = parser.parse_args(arguments)
+    options.role = options.role or ["sender"]
+    return kill_members.conclude(options, runs(options))
 
 
 if __name__ == "__main__":
