@@ -11,6 +11,8 @@
 namespace ftrun::shim {
 namespace {
 
+// Of all queues together. A chunk keeps what its last owner left in it: begin and end bound what is
+// ever copied out, so old bytes reach nobody.
 constinit Pool<Chunk> g_chunks;
 
 size_t smaller(size_t a, size_t b) {
@@ -31,6 +33,9 @@ void chunk_put(Chunk* chunk) {
   g_chunks.put(chunk);
 }
 
+// The cursor does not move over a piece that met a fault, so what the caller has counted stays
+// true. A first part of that piece may stand in the application's buffer all the same, as after a
+// fault in the kernel. Where a copy faults is equal in all replicas, since their mappings are.
 size_t IoCursor::put(const uint8_t* from, size_t bytes) {
   size_t done = 0;
   while (done < bytes && left_ > 0) {
@@ -76,6 +81,8 @@ long check_iovec(const struct iovec* iov, int count) {
     if (static_cast<ssize_t>(iov[i].iov_len) < 0) {
       return -EINVAL;
     }
+    // Cannot overflow, whatever lengths the program gives: what is beyond the limit is cut
+    // silently, as import_iovec() does, and the program calls again for the rest.
     total += smaller(iov[i].iov_len, kTransferBytesMax - total);
   }
   return static_cast<long>(total);
@@ -107,6 +114,8 @@ void ByteQueue::append(const uint8_t* data, size_t length) {
   }
 }
 
+// Undoes an append: `last` was the newest chunk before it, filled up to `end`; all behind it were
+// got for the append.
 void ByteQueue::cut_back(Chunk* last, uint32_t end, size_t size) {
   Chunk* chunk = last != nullptr ? last->next : first_;
   while (chunk != nullptr) {
@@ -134,6 +143,7 @@ size_t ByteQueue::append_from(IoCursor* from, size_t length) {
     Chunk* chunk = chunk_with_room();
     const size_t n = smaller(length - done, kChunkBytes - chunk->end);
     from->get(chunk->bytes + chunk->end, n);
+    // Nobody has seen a part of it: the token was here all the time.
     if (from->has_fault()) {
       cut_back(last, end, size);
       return 0;
@@ -153,6 +163,8 @@ size_t ByteQueue::take(IoCursor* to, size_t length) {
     size_t n = smaller(length - done, chunk->end - chunk->begin);
     if (to != nullptr) {
       n = to->put(chunk->bytes + chunk->begin, n);
+      // ORDER: copied, then taken. Of this chunk a first buffer may have got a part; it is not
+      // counted, stays in the queue and is read once more.
       if (n == 0 || to->has_fault()) {
         break;
       }

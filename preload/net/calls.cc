@@ -153,6 +153,8 @@ long net_ioctl(int fd, unsigned long request, unsigned long argument) {
     case FIONCLEX:
       return net_fcntl(fd, F_SETFD, request == FIOCLEX ? FD_CLOEXEC : 0);
     case FIONREAD:
+      // No ingest point: what a read would give now. A loop around this call gets its arrivals
+      // where the turn is cut (doors_enter_call).
       return store_int(input_bytes(file), argument);
     case SIOCOUTQ:
       return store_int(
@@ -160,6 +162,7 @@ long net_ioctl(int fd, unsigned long request, unsigned long argument) {
     case SIOCATMARK:
       return store_int(is_socket(file) ? ask_socket(file, file->ops->socket->at_mark) : -ENOTTY,
                        argument);
+    // isatty(3), which C libraries ask of each stream they open: no notice.
     case TCGETS:
     case TIOCGWINSZ:
     case TIOCGPGRP:
@@ -194,6 +197,8 @@ long net_fstat(int fd, struct stat* out) {
     file->ops->stat(file, out);
     return 0;
   }
+  // Device numbers of the kernel's pseudo file systems depend on the order in which a host has
+  // mounted them: here they are constants. Sizes and times are zero.
   const struct ucred own = application_credentials();
   __builtin_memset(out, 0, sizeof(*out));
   out->st_uid = own.uid;

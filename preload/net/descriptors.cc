@@ -11,6 +11,9 @@
 namespace ftrun::shim {
 namespace {
 
+// What the shim knows of a number. The kernel knows as much: a virtual number is held there by a
+// placeholder (placeholders.cc), a native one is the file itself. So the lowest free number is the
+// kernel's answer, and the same in every replica.
 struct Slot {
   File* file;
   FdKind kind;
@@ -20,8 +23,10 @@ struct Slot {
 };
 
 constinit Slot* g_slots = nullptr;
+// Never given twice: a lock is owned by the description (net/lock.h), and whoever got an old number
+// would get the old one's locks. 0 is none.
 constinit uint32_t g_descriptions = 0;
-constinit int g_fd_max = 0;  // of all native numbers so far
+constinit int g_fd_max = 0;  // of all numbers so far: bounds the searches below
 
 Slot* slot_of(int fd) {
   return fd >= 0 && fd < kDescriptorsMax && g_slots != nullptr ? &g_slots[fd] : nullptr;
@@ -38,6 +43,8 @@ void set_virtual(int fd, File* file, bool close_on_exec) {
     shim_fail("descriptor number beyond the table", fd);
   }
   File* before = slot->kind == FdKind::kVirtual ? slot->file : nullptr;
+  // ORDER: the number leads to the new file before the old one goes. A release notifies, and who
+  // looks at the number then must not find an object that is being given back.
   *slot = Slot{file, FdKind::kVirtual, 0, close_on_exec, 0};
   g_fd_max = fd > g_fd_max ? fd : g_fd_max;
   if (before != nullptr) {
@@ -93,6 +100,8 @@ void fd_share_description(int fd, int other) {
   slot_of(fd)->description = fd_description(other);
 }
 
+// Whether a dup is left. Goes through all numbers: asked only at a close while the unit holds a
+// lock.
 bool fd_description_is_open(uint32_t description) {
   for (int fd = 0; fd <= g_fd_max; ++fd) {
     if (g_slots[fd].description == description) {
@@ -147,6 +156,8 @@ int fd_number_of(const File* file, int but) {
   return fd;
 }
 
+// The count goes on above what the old image has given: a file that the new one opens is not one
+// that it inherited.
 void fd_restore_native(int fd, uint8_t native_class, uint32_t description) {
   fd_set_native(fd, native_class, false);
   g_slots[fd].description = description;
@@ -172,6 +183,10 @@ long net_close(int fd) {
     return -EBADF;
   }
   File* file = slot->file;
+  // ORDER: last_close while the number still leads to the kernel's file, which a named pipe reads
+  // from once more. Then the slot before the number, so that the table never says of a number that
+  // the kernel may give away that it is virtual. The release comes last: it may wake others, for
+  // whom the number is closed by then.
   if (file->references == 1 && file->ops->last_close != nullptr) {
     file->ops->last_close(file, fd);
   }
@@ -187,9 +202,12 @@ long net_dup(int old_fd, int at_least, int at, bool close_on_exec) {
     return -EBADF;
   }
   if (at < 0) {
+    // EINVAL for a floor beyond the limit (fcntl(2)), EBADF for a number beyond it (dup2(2)).
     if (at_least < 0 || at_least >= descriptor_limit()) {
       return -EINVAL;
     }
+    // The table's reference. Given back by hand where there is no number, since the table has not
+    // taken it then.
     file_retain(file);
     const long fd = install_file(file, at_least, close_on_exec);
     if (fd < 0) {
@@ -224,6 +242,8 @@ long net_fcntl(int fd, int command, unsigned long argument) {
       return argument > INT32_MAX
                  ? -EINVAL
                  : net_dup(fd, static_cast<int>(argument), -1, command == F_DUPFD_CLOEXEC);
+    // Close-on-exec belongs to the number, the others to the open file and so to all its dups
+    // (fcntl(2)).
     case F_GETFD:
       return slot->close_on_exec ? FD_CLOEXEC : 0;
     case F_SETFD:
@@ -240,6 +260,7 @@ long net_fcntl(int fd, int command, unsigned long argument) {
     case F_GETSIG:
     case F_SETSIG:
       return owner_control(file, command, argument);
+    // Leases are of regular files: there is never one here (fs/locks.c).
     case F_GETLEASE:
       return F_UNLCK;
     case F_GETPIPE_SZ:

@@ -12,6 +12,9 @@ namespace {
 
 struct Epoll;
 
+// A file in a set, by the number under which it was added. It holds no reference: a file that goes
+// away takes its items with it (epoll_item_orphaned), so a close of the last dup ends the watching,
+// and an earlier one does not (epoll(7)).
 struct EpollItem : Watch {
   Epoll* owner = nullptr;
   EpollItem* next_item = nullptr;  // all items of the owner
@@ -61,10 +64,13 @@ void ready_remove(ReadyList* list, EpollItem* item) {
   item->is_ready = false;
 }
 
+// The state now, not that of the notification: between the two the file may have been read empty.
 uint32_t item_poll(const EpollItem* item) {
   return item->file->ops->poll(item->file, item->events) & item->events;
 }
 
+// One thread: each takes what it can, and wakes the next if something is left (collect). Sets that
+// this one is a member of are told as well.
 void announce(Epoll* epoll) {
   wake(&epoll->readers, 1);
   notify(epoll, EPOLLIN);
@@ -122,6 +128,8 @@ EpollItem* find_item(const Epoll* epoll, const File* file, int fd) {
 }
 
 // Epolls below `epoll`, itself included; more than kNestsMax + 1 when `target` is among them.
+// ep_loop_check(): bounded, so that neither a ring of sets nor a deep nest makes the recursion of
+// notifications endless on a stack of 64 KiB.
 int depth_below(const Epoll* epoll, const Epoll* target, int level) {
   int deepest = 1;
   if (epoll == target || level > kNestsMax + 1) {
@@ -148,6 +156,7 @@ int depth_above(const Epoll* epoll, int level) {
   return highest;
 }
 
+// After an add or a change: what holds already must be reported, also where only edges are.
 void make_ready_if(EpollItem* item) {
   if (item_poll(item) != 0 && !item->is_ready) {
     ready_append(&item->owner->ready, item);
@@ -204,6 +213,8 @@ void put_in_front(ReadyList* list, ReadyList scan) {
 // in front; level-triggered ones that were reported go to the end, so that a small max_events
 // starves nobody.
 int collect(Epoll* epoll, struct epoll_event* events, int max_events) {
+  // ORDER: taken off first, as ep_send_events() does: what becomes ready meanwhile stands behind
+  // what was ready before, and each item is looked at once a call, however often it comes back.
   ReadyList scan = epoll->ready;
   epoll->ready = ReadyList{};
   int count = 0;
@@ -224,6 +235,8 @@ int collect(Epoll* epoll, struct epoll_event* events, int max_events) {
     }
     ready_remove(&scan, item);
     ++count;
+    // Edge-triggered items wait for the next notification, level-triggered ones for the next look,
+    // which drops them if nothing is left.
     if ((item->events & EPOLLONESHOT) != 0) {
       item->events &= kPrivateBits;
     } else if ((item->events & EPOLLET) == 0) {
@@ -321,6 +334,8 @@ long net_epoll_wait(int epoll_fd, struct epoll_event* events, int max_events, in
   if (!is_epoll(epoll)) {
     return -EINVAL;
   }
+  // Before the first look, even if something is ready: a server that is never idle must still learn
+  // of what comes.
   ingest_point();
   const long result = attempt_or_wait(epoll, &epoll->readers, timeout_ns == 0, timeout_ns, [&] {
     const int count = collect(epoll, events, max_events);
@@ -329,6 +344,7 @@ long net_epoll_wait(int epoll_fd, struct epoll_event* events, int max_events, in
   if (result == -EAGAIN) {
     return 0;
   }
+  // epoll_wait never starts over, whatever the handler asks for (signal(7)).
   return result == kErrRestart ? -EINTR : result;
 }
 

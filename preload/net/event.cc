@@ -33,8 +33,10 @@ long event_read(File* file, IoCursor* to, int flags) {
   if (error < 0) {
     return error;
   }
+  // ORDER: taken, then copied out: where it cannot be written it is lost (eventfd_read).
   const uint64_t value = event->semaphore ? 1 : event->count;
   event->count -= value;
+  // All of them: how much each wants to add is not known here, and the first may not fit.
   wake(&event->writers, kWakeAll);
   notify(event, EPOLLOUT);
   to->put(reinterpret_cast<const uint8_t*>(&value), sizeof(value));

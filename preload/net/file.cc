@@ -12,6 +12,8 @@ namespace ftrun::shim {
 namespace {
 
 constexpr uint64_t kFirstInode = 10000;
+// Of all virtual objects, in order of creation: fstat and /proc/self/fd show them, so they are
+// carried over an exec and never given twice.
 constinit uint64_t g_inodes = kFirstInode;
 
 }  // namespace
@@ -46,6 +48,7 @@ void watch_add(File* file, Watch* watch) {
     watch->next = watch->previous = nullptr;
     file->watch_first = file->watch_last = watch;
   } else if (watch->exclusive) {
+    // add_wait_queue_exclusive(): behind all others, so that these are always told.
     watch->next = nullptr;
     watch->previous = file->watch_last;
     file->watch_last->next = watch;
@@ -67,6 +70,8 @@ void watch_remove(Watch* watch) {
 }
 
 void notify_watches(File* file, uint32_t key) {
+  // Nobody called here adds or removes a watch: items become ready, threads become runnable, and
+  // both look for themselves later. So the list is whole while it is gone through.
   for (Watch* watch = file->watch_first; watch != nullptr; watch = watch->next) {
     const bool used = watch->kind == WatchKind::kEpollItem ? epoll_item_notified(watch, key)
                                                            : poller_notified(watch, key);
@@ -85,12 +90,16 @@ int64_t deadline_after(int64_t timeout_ns) {
 }
 
 long wait_error(int error, int64_t timeout_ns) {
+  // SO_RCVTIMEO and SO_SNDTIMEO that run out are EAGAIN; with such a time-out a call never starts
+  // over after a handler (socket(7), signal(7)).
   if (error == -ETIMEDOUT) {
     return -EAGAIN;
   }
   return timeout_ns < 0 ? kErrRestart : -EINTR;
 }
 
+// A notice is output like any other: it stands in the turn's digest. So it may name only what all
+// replicas have alike, and no address, time or process id of this one. What does not fit is cut.
 Notice& Notice::text(const char* words) {
   while (*words != '\0' && length_ < sizeof(line_)) {
     line_[length_++] = *words++;

@@ -28,6 +28,7 @@ long interface_ioctl(int family, unsigned long request, void* argument) {
     case SIOCGIFINDEX:
     case SIOCGIFTXQLEN:
     case SIOCGIFMAP: {
+      // Only the primary's kernel is asked: names and indices are its host's, from earlier answers.
       struct ifreq structure = {};
       if (!get_in(&structure, argument)) {
         return -EFAULT;
@@ -43,6 +44,8 @@ long interface_ioctl(int family, unsigned long request, void* argument) {
       if (g_list == nullptr) {
         g_list = static_cast<uint8_t*>(arena_alloc(kInterfaceListBytesMax, 16));
       }
+      // ORDER: the whole list comes from the log, then what fits is copied: so the record does not
+      // depend on the application's buffer, which may be anything.
       const long all = ask_interface_list(family, g_list, kInterfaceListBytesMax);
       if (all < 0) {
         return all;

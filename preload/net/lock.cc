@@ -12,6 +12,9 @@
 namespace ftrun::shim {
 namespace {
 
+// What one owner has asked for, of one file. Not one for each range: which ranges are held the
+// edge's kernel knows. Made with the first request, whatever its answer, and kept until the file is
+// closed, since an unlock must go to the same object at the edge.
 struct EdgeLock {
   EdgeLock* next = nullptr;
   uint32_t id = 0;  // among those of sockets
@@ -42,6 +45,7 @@ EdgeLock* find_or_make(LockOwner owner) {
     return lock;
   }
   EdgeLock* lock = g_locks.get();
+  // Answers name it by this id, as a socket's do: so no socket may have the same.
   lock->id = tcp_new_socket_id();
   lock->owner = owner;
   lock->next = g_first;
@@ -53,6 +57,7 @@ void free_if_unused(EdgeLock* lock) {
   if (!lock->released || lock->users != 0) {
     return;
   }
+  // A thread that is still inside a call has a pointer to it; the last one frees it.
   EdgeLock** link = &g_first;
   while (*link != lock) {
     link = &(*link)->next;
@@ -74,8 +79,12 @@ void ask(EdgeLock* lock, LockOperation operation, bool wait) {
 
 // 0 when no answer is on its way any more.
 long wait_for_answer(EdgeLock* lock) {
+  // Released: another thread has closed the file while this one waited. Nobody answers that request
+  // any more (kUnlisten), so it must be looked for here.
   while (lock->asked && !lock->released) {
     const int error = sched_wait(&lock->waiters, kNoDeadline);
+    // A signal and the answer may have come at one ingest point: the answer counts then, or a lock
+    // that is held would be told as an interrupted wait.
     if (error != 0 && lock->asked) {
       return error;
     }
@@ -87,6 +96,7 @@ long lock_and_wait(EdgeLock* lock, const LockTarget& target, LockOperation opera
   if (const long error = wait_for_answer(lock)) {
     return error;  // of another thread's request, or of one that was abandoned
   }
+  // Of an owner only one request is on its way: answers carry no number of their own.
   lock->target = target;
   lock->operation = operation;
   ask(lock, operation, wait);
@@ -95,6 +105,8 @@ long lock_and_wait(EdgeLock* lock, const LockTarget& target, LockOperation opera
     return -static_cast<long>(lock->error);
   }
   if (!lock->released) {
+    // The edge may have the lock already, and the answer may be on its way: it is undone when it
+    // comes (edge_lock_answered). Until then other requests of this owner wait.
     lock->abandoned = true;
     ask(lock, LockOperation::kCancel, false);
   }
@@ -137,6 +149,8 @@ void edge_lock_release(LockOwner owner) {
   entry.kind = OutputKind::kUnlisten;
   entry.id = lock->id;
   emit_output(entry);
+  // The edge unlocks, closes its descriptor and answers no more; what it has answered before finds
+  // no object, or one that has not asked.
   lock->released = true;
   lock->asked = false;
   wake(&lock->waiters, kWakeAll);

@@ -42,6 +42,7 @@ long net_reopen(int fd, int flags) {
   const int status_flags = flags & (O_ACCMODE | O_APPEND | O_NONBLOCK);
   File* again = nullptr;
   if (file->ops->type == FileType::kConsole) {
+    // A description of its own with flags of its own, onto the same stream.
     again = console_create(console_stream(file));
     again->status_flags = status_flags;
   } else if (file->ops->type == FileType::kPipe) {
@@ -70,6 +71,7 @@ long net_link_name(int fd, char* out, size_t size) {
   if (text[length - 1] == '[') {
     char digits[24];
     size_t count = 0;
+    // The inode number is the shim's (file.cc) and the one that fstat shows.
     for (uint64_t rest = file->inode; count == 0 || rest != 0; rest /= 10) {
       digits[count++] = static_cast<char>('0' + rest % 10);
     }

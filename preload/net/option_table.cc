@@ -11,6 +11,9 @@
 namespace ftrun::shim {
 namespace {
 
+// In the order of OptionIndex. Edge::kTell: what a client can notice on the wire, or what bounds
+// how long a dead connection lasts; the edge sets no others (edge_commands.cc). Initial values are
+// those of a host with default settings, equal everywhere.
 constexpr OptionSpec kSpecs[] = {
     {SOL_SOCKET, SO_REUSEADDR, OptionKind::kBool, Edge::kKeep, 0},
     {SOL_SOCKET, SO_REUSEPORT, OptionKind::kBool, Edge::kKeep, 0},
@@ -78,6 +81,7 @@ bool has_level(const Socket* socket, int level) {
 }
 
 // The name under which an option's value is kept.
+// Old and new numbers of one option share a value: set by one, read by the other.
 int kept_as(int level, int name) {
   if (level != SOL_SOCKET) {
     return name;
@@ -118,6 +122,7 @@ long store_buffer(const OptionSpec& spec, int name, int value, int* stored) {
   } else if (const long error = ask_permission(name, value)) {
     return error;
   }
+  // Doubled, since the kernel counts its own bookkeeping in (socket(7)).
   const int kept = value < 0 ? (force ? 0 : limit) : (value < limit ? value : limit);
   const int doubled = kept > INT32_MAX / 2 ? INT32_MAX - 1 : kept * 2;
   *stored = doubled > spec.minimum ? doubled : spec.minimum;
@@ -180,6 +185,7 @@ long store_option(Socket* socket, int index, int name, int value) {
     case OptionKind::kPriority:
     case OptionKind::kPrivileged: {
       const bool asks =
+          // Only where the kernel might say no: the usual values need no record.
           spec.kind == OptionKind::kPriority ? !is_in_range(spec, value) : value != *stored;
       const long error = asks ? ask_permission(name, value) : 0;
       *stored = error == 0 ? value : *stored;

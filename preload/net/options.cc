@@ -19,6 +19,8 @@ namespace {
 // SO_RCVTIMEO_NEW, SO_SNDTIMEO_NEW: on 64 bits what the old numbers are (asm-generic/socket.h).
 constexpr int kReceiveTimeoutNew = 66;
 constexpr int kSendTimeoutNew = 67;
+// The middle ones of three: where a connection begins. Here they stay, since nothing is buffered by
+// them.
 constexpr int kTcpSendBufferBytes = 16384;      // net.ipv4.tcp_wmem
 constexpr int kTcpReceiveBufferBytes = 131072;  // net.ipv4.tcp_rmem
 
@@ -50,6 +52,7 @@ long store_timeout(int64_t* timeout_ns, const void* value, socklen_t length) {
     *timeout_ns = 0;
     return 0;
   }
+  // sock_set_timeout(): 0 means for ever, and so does more than the clock can tell.
   const int64_t ns = to_ns(time.tv_sec, time.tv_usec, 1'000'000);
   *timeout_ns = ns == 0 || ns == kNsForEver ? -1 : ns;
   return 0;
@@ -103,6 +106,7 @@ bool is_read_only(int name) {
 }
 
 // Options that sockets of other families have.
+// Switching off what a socket does not have succeeds: it is off.
 bool is_foreign(const Socket* socket, int index) {
   return (index == kOptReusePort && !is_internet(socket)) ||
          (index == kOptPassCredentials && is_internet(socket));
@@ -113,6 +117,8 @@ long set_integer(Socket* socket, int index, int name, int value) {
     return -EOPNOTSUPP;
   }
   const SocketOps* ops = socket_ops(socket);
+  // ORDER: may it be changed, then is the value good, then stored and told: what fails has changed
+  // nothing, and the edge hears of no value that the program was refused.
   long error = ops->check_option != nullptr ? ops->check_option(socket, index) : 0;
   if (error == 0) {
     error = store_option(socket, index, name, value);
@@ -135,6 +141,7 @@ bool get_special(Socket* socket, int name, void* value, socklen_t* length, long*
     return true;
   }
   // Of the other end, whom nobody knows here.
+  // Connected Unix sockets, which know their peers, answer for themselves (pair.cc).
   const struct ucred nobody = {0, static_cast<uid_t>(-1), static_cast<gid_t>(-1)};
   int number = 0;
   switch (name) {
@@ -219,6 +226,7 @@ long give_option(const void* from, size_t bytes, void* value, socklen_t* length)
   if (static_cast<int>(room) < 0) {
     return -EINVAL;
   }
+  // What has no room is cut, and the length says how much there was room for (getsockopt(2)).
   const socklen_t n = room < bytes ? room : static_cast<socklen_t>(bytes);
   return copy_out(value, from, n) == n && put_out(length, n) ? 0 : -EFAULT;
 }

@@ -38,6 +38,8 @@ siginfo_t plain(int signal) {
   return info;
 }
 
+// Owners outside the program are nobody here (signals.cc), so a signal about a file is the
+// program's own act, and needs no record.
 void send(const FileOwner& owner, const siginfo_t& info) {
   if (owner.id != 0 && !signal_file_owner(owner.type, owner.id, info)) {
     signal_file_owner(owner.type, owner.id, plain(SIGIO));  // as when the kernel's queue is full
@@ -101,6 +103,7 @@ long set_async(int fd, File* file, bool on) {
     return -ENOTTY;
   }
   file->status_flags = on ? file->status_flags | O_ASYNC : file->status_flags & ~O_ASYNC;
+  // Of several dups the one through which it was asked for (fcntl(2), F_SETSIG: si_fd).
   file->owner.fd = fd;
   return 0;
 }

@@ -24,11 +24,14 @@ void pair_release(File* file) {
   // An empty message at the front does not count (since Linux 6.10).
   const Message* first = end->first;
   const bool unread = first != nullptr && (first->left > 0 || first->next != nullptr);
+  // ORDER: no longer anybody's other end, then empty: what is dropped here would tell the writer of
+  // room once for each message; below it is told once for all of them.
   end->other = nullptr;
   while (end->first != nullptr) {
     pair_drop_first(end);
   }
   const bool datagrams = end->kind == SOCK_DGRAM;
+  // From here on `end` is somebody else's memory: what is still needed of it was read before.
   g_pairs.put(end);
   if (other == nullptr) {
     return;
@@ -36,6 +39,7 @@ void pair_release(File* file) {
   other->other = nullptr;
   const bool had_cost = other->charged > 0;
   other->charged = 0;
+  // A datagram socket does not notice that its peer has gone until it sends (unix_dgram_sendmsg).
   if (!datagrams) {
     other->shut = kPairBoth;
     other->error = unread ? ECONNRESET : other->error;
@@ -69,6 +73,7 @@ long pair_name(const Socket* socket, bool of_peer, Address* name) {
 
 long pair_shutdown(Socket* socket, int how) {
   Pair* end = to_pair(socket);
+  // SHUT_RD, SHUT_WR, SHUT_RDWR are 0, 1, 2; their sum with 1 is the set of bits.
   const uint8_t bits = static_cast<uint8_t>(how + 1);
   end->shut |= bits;
   state_changed(end);  // ORDER: this end first, as unix_shutdown does
@@ -162,6 +167,7 @@ long net_socketpair(int domain, int type, int protocol, int fds[2]) {
     options_init(ends[i]);
   }
   const long first = install_file(ends[0], 0, (type & SOCK_CLOEXEC) != 0);
+  // The other one's release finds no peer any more; neither has a number that would show.
   if (first < 0) {
     file_release(ends[0]);
     file_release(ends[1]);

@@ -7,6 +7,9 @@
 namespace ftrun::shim {
 namespace {
 
+// What a message costs decides when a writer blocks, so the sizes are those of the kernel's
+// sk_buffs on x86-64 (struct skb_shared_info, SKB_TRUESIZE), counted in bytes; see cost_of().
+// Another kernel may count otherwise; replicas do not, since none asks its kernel.
 constexpr size_t kPageBytes = 4096;
 constexpr size_t kSharedInfoBytes = 320;            // behind every sk_buff's data
 constexpr size_t kSkbBytes = 256;                   // the sk_buff itself
@@ -25,6 +28,8 @@ size_t send_buffer_bytes(const Pair* end) {
 bool has_room(const Pair* end) {
   return end->charged < send_buffer_bytes(end);
 }
+// unix_writable(): a quarter at most is used. Between that and has_room() a write succeeds although
+// poll does not promise it, as natively.
 bool is_pair_writable(const Pair* end) {
   return (end->charged + 1) * 4 <= send_buffer_bytes(end);
 }
@@ -52,6 +57,8 @@ void note_no_room(Pair* end) {
 // False: the application's memory cannot be read.
 bool append_message(Pair* end, IoCursor* from, size_t length) {
   Pair* reader = end->other;
+  // ORDER: the bytes, then the message that counts them: append_from() takes all or nothing, so
+  // after a fault there is no message of which bytes are missing.
   const size_t taken = reader->input.append_from(from, length);
   if (from->has_fault()) {
     return false;
@@ -63,6 +70,9 @@ bool append_message(Pair* end, IoCursor* from, size_t length) {
   (reader->last != nullptr ? reader->last->next : reader->first) = message;
   reader->last = message;
   end->charged += message->cost;
+  // Signal, readers, watchers: sock_def_readable() wakes the sleepers first, but no other thread
+  // runs before this call gives up the token, so only the signal's moment shows: it looks for
+  // readers that wait (SOCKWQ_ASYNC_WAITDATA), and must do so before they are woken.
   tell_owner_of_input(reader, POLL_IN);
   wake(&reader->readers, kWakeAll);
   notify(reader, kKeyReadable);
@@ -153,6 +163,8 @@ long receive(Receive* call) {
   const auto low = static_cast<size_t>(end->options.value[kOptReceiveLow]);
   const size_t wanted = (call->flags & MSG_WAITALL) != 0 || length < low ? length : low;
   const size_t target = wanted > 0 ? wanted : 1;
+  // A stream may have given some bytes in one attempt and wait for the rest: they are the result if
+  // the wait fails.
   const long result = attempt_or_wait(
       end, &end->readers, is_nonblocking(end, call->flags), end->options.receive_timeout_ns,
       [&] { return is_stream(end) ? receive_stream(call, target) : receive_message(call); });
@@ -185,6 +197,8 @@ long wait_for_room(Pair* end, int flags) {
 }
 
 long write_stream(Pair* end, IoCursor* from, int flags) {
+  // unix_stream_sendmsg(): two messages fit into the buffer, so that the reader can take one while
+  // the next is written.
   const size_t half = send_buffer_bytes(end) / 2 - 64;
   const size_t piece_max = half < kMessageBytesMax ? half : kMessageBytesMax;
   long done = 0;
@@ -215,6 +229,7 @@ long write_message(Pair* end, IoCursor* from, int flags) {
   if (end->kind == SOCK_SEQPACKET && end->error != 0) {
     return -take_error(end);
   }
+  // A message that never fits must not wait for room (unix_dgram_sendmsg).
   if (length > send_buffer_bytes(end) - 32) {
     return -EMSGSIZE;
   }
@@ -263,6 +278,8 @@ void pair_drop_first(Pair* end) {
   }
   Pair* writer = end->other;
   if (writer != nullptr) {
+    // Only the end of a message gives its room back: a reader that leaves one byte of it keeps all
+    // of its cost charged, as natively.
     writer->charged -= message->cost;
     pair_tell_room(writer);
   }

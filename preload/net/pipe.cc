@@ -10,8 +10,10 @@ namespace ftrun::shim {
 namespace {
 
 constexpr uint32_t kPageBytes = 4096;
-constexpr uint32_t kPagesDefault = 16;
+constexpr uint32_t kPagesDefault = 16;  // PIPE_DEF_BUFFERS: 64 KiB (pipe(7))
 
+// A slot of the kernel's ring. It is in use until its last byte is read, however few it holds: that
+// decides when a pipe is full, and a program that counts what fits must find the same.
 struct Page {
   Page* next;
   uint32_t begin;
@@ -27,7 +29,9 @@ struct Pipe {
   Page* last = nullptr;
   uint32_t pages = 0;
   uint32_t pages_max = kPagesDefault;
-  bool polled = false;        // polled at least once: from then on every write notifies
+  // Polled at least once (poll_usage of the kernel): edge-triggered watchers, who rely on it, hear
+  // of every write from then on; else only of the first into an empty pipe.
+  bool polled = false;
   PipeEnd* reader = nullptr;  // nullptr once closed
   PipeEnd* writer = nullptr;
 };
@@ -61,6 +65,9 @@ uint32_t pipe_poll(File* file, uint32_t) {
   return events;
 }
 
+// Readers and writers wait exclusively (wait_event_interruptible_exclusive): the oldest is woken,
+// and wakes the next one itself if something is left when it is done. So nobody is woken for
+// nothing, and who gets what does not rest on how many wait.
 void notify_readable(Pipe* pipe) {
   if (pipe->reader != nullptr) {
     wake(&pipe->reader->readers, 1);
@@ -107,6 +114,7 @@ long read_pages(Pipe* pipe, IoCursor* to) {
       drop_first_page(pipe);
     }
   }
+  // Not for each page: watchers of an edge hear once that a full pipe has room.
   if (was_full) {
     notify_writable(pipe);
   }
@@ -129,12 +137,16 @@ long pipe_read(File* file, IoCursor* to, int flags) {
 }
 
 // Appends to the newest page the part of the data that would not fill whole pages, if it fits.
+// The kernel's order: the odd part first, into what is left of the newest page, then whole pages. A
+// write of PIPE_BUF, a page, or less so goes into one page as a whole, old or new, and is neither
+// split nor mixed with another's bytes (pipe(7)).
 size_t merge_into_last(Pipe* pipe, IoCursor* from) {
   const size_t odd = from->left() % kPageBytes;
   Page* last = pipe->last;
   if (odd == 0 || last == nullptr || last->packet || last->end + odd > kPageBytes) {
     return 0;
   }
+  // What a fault leaves behind `end` is not in the pipe.
   if (from->get(last->bytes + last->end, odd) != odd) {
     return 0;
   }
@@ -188,6 +200,8 @@ long pipe_write(File* file, IoCursor* from, int flags) {
       error = -EFAULT;
       break;
     }
+    // Looked at again after each wait: meanwhile the reader may have gone, another writer may have
+    // filled the pipe, or its size may be another. The pipe itself stays: this end is held.
     if (pipe->reader == nullptr) {
       error = done > 0 ? -EPIPE : broken_pipe();
       break;
@@ -223,6 +237,7 @@ long pipe_write(File* file, IoCursor* from, int flags) {
 long pipe_room(File* file, int flags) {
   const long error = wait_for_room(file, flags);
   const Pipe* pipe = pipe_of(file);
+  // A reader that goes ends the wait too, but is an error of its own.
   if (error < 0 || pipe->reader == nullptr) {
     return error < 0 ? error : broken_pipe();
   }
@@ -239,6 +254,8 @@ void pipe_release(File* file) {
     pipe->writer = nullptr;
     other = pipe->reader;
   }
+  // ORDER: the pipe no longer names this end when the other one's waiters look: they are to find
+  // the end of the file, or nobody to write to.
   g_ends.put(static_cast<PipeEnd*>(file));
   if (other != nullptr) {
     wake(&other->readers, kWakeAll);
@@ -271,6 +288,8 @@ long net_pipe(int fds[2], int flags) {
   }
   const bool close_on_exec = (flags & O_CLOEXEC) != 0;
   const int status_flags = flags & (O_NONBLOCK | O_DIRECT);
+  // The reader is made first and gets the lower number, as in the kernel; an inode number is used
+  // up each time, whether or not there are descriptors left.
   Pipe* pipe = g_pipes.get();
   pipe->reader = end_create(pipe, O_RDONLY | (status_flags & O_NONBLOCK));
   pipe->writer = end_create(pipe, O_WRONLY | status_flags);
@@ -303,6 +322,7 @@ long pipe_capacity(File* file, bool set, unsigned long bytes) {
     if (bytes > (1UL << 31)) {
       return -EINVAL;
     }
+    // Bytes are asked for and told, pages are what counts.
     uint32_t pages = 1;  // the kernel rounds up to a power of two
     while (static_cast<unsigned long>(pages) * kPageBytes < bytes) {
       pages *= 2;
@@ -332,6 +352,8 @@ File* pipe_reopen(File* file, int status_flags) {
     return nullptr;
   }
   PipeEnd** end = access == O_RDONLY ? &pipe->reader : &pipe->writer;
+  // The kernel would make a new description with flags of its own; here both names share one, with
+  // the flags of the first.
   if (*end != nullptr) {
     file_retain(*end);
     return *end;

@@ -8,6 +8,8 @@
 namespace ftrun::shim {
 namespace {
 
+// All watches of one call lead to one queue, in which its thread waits: whichever file changes
+// first wakes it.
 struct PollWatch : Watch {
   WaitQueue* queue = nullptr;
   PollWatch* next_of_call = nullptr;
@@ -57,6 +59,8 @@ class WatchSet {
 
  private:
   PollWatch* first_ = nullptr;
+  // On the shim's stack of the waiting thread, which outlives the wait; the watches, which others
+  // link into their files' lists, are not.
   WaitQueue queue_;
 };
 
@@ -69,10 +73,13 @@ long poll_until(int64_t timeout_ns, Scan scan, Register watch_all) {
     return count;
   }
   const int64_t deadline = deadline_after(timeout_ns);
+  // ORDER: looked first without watching: most calls find something. Nothing is lost in between,
+  // since the token was here.
   WatchSet watches;
   watch_all(&watches);
   for (int error = 0;;) {
     error = sched_wait(watches.queue(), deadline);
+    // After every wait, also one that a signal or the time has ended: what is ready is told first.
     count = scan();
     if (count != 0 || error == -ETIMEDOUT) {
       return count;
@@ -104,6 +111,8 @@ long poll_all(struct pollfd* fds, nfds_t count) {
     if (!get_in(&entry, fds + i)) {
       return -EFAULT;
     }
+    // Entries are read at each look, where the kernel copies them once: a program that changes them
+    // while another thread waits with them is a race natively, too.
     const short found = poll_one(entry);
     if (!put_out(&fds[i].revents, found)) {
       return -EFAULT;
@@ -245,6 +254,7 @@ long net_select(int count, fd_set* read, fd_set* write, fd_set* except, int64_t 
   if (!call.take(sets)) {
     return -EFAULT;
   }
+  // ORDER: all numbers before any wait: one that is not open fails the call (select(2)).
   bool bad = false;
   for_each_selected(call, [&](int fd, unsigned) { bad |= fd_kind(fd) == FdKind::kFree; });
   if (bad) {

@@ -44,6 +44,8 @@ constexpr size_t kDumpBytes = 3776;
 constexpr size_t kDumpBytesMax = 32 * 1024;
 
 constinit Pool<QuerySocket> g_queries;
+// One for all sockets: a question and the copy of its answer are one step, without giving up the
+// token.
 constinit uint8_t* g_answer = nullptr;  // where an answer is collected
 constinit bool g_process_port_is_taken = false;
 constinit uint32_t g_last_port_id = 0;
@@ -55,6 +57,7 @@ uint32_t query_poll(File* file, uint32_t) {
 
 void query_release(File* file) {
   QuerySocket* socket = static_cast<QuerySocket*>(file);
+  // The next socket gets that name, as natively.
   if (socket->port_id == application_process_id()) {
     g_process_port_is_taken = false;
   }
@@ -77,6 +80,8 @@ Address unspecified(int family) {
 // (netlink_autobind).
 void name_port(QuerySocket* socket) {
   if (socket->port_id == 0) {
+    // The kernel begins at a random number below -4096. Here they go down from there one by one,
+    // since answers carry them.
     const bool is_first = !g_process_port_is_taken;
     g_process_port_is_taken = true;
     socket->port_id = is_first ? application_process_id() : 0xfffff000 - g_last_port_id++;
@@ -131,6 +136,8 @@ void answer_message(QuerySocket* socket, const uint8_t* bytes, const nlmsghdr& h
   // RTM_NEW.., RTM_DEL.., RTM_GET.., RTM_SET.. in turn; below RTM_BASE the kernel only
   // acknowledges.
   const bool asks = header.nlmsg_type >= RTM_BASE && (header.nlmsg_type - RTM_BASE) % 4 == 2;
+  // netlink_rcv_skb(): control messages and what is no request are not answered, but
+  // acknowledged.
   if (header.nlmsg_type < NLMSG_MIN_TYPE || (header.nlmsg_flags & NLM_F_REQUEST) == 0) {
     if ((header.nlmsg_flags & NLM_F_ACK) != 0) {
       answer_error(socket, header, 0);
@@ -168,6 +175,8 @@ long netlink_send(QuerySocket* socket, IoCursor* from) {
     return -EFAULT;
   }
   name_port(socket);
+  // Several requests in one datagram are several questions, answered in their order
+  // (netlink_rcv_skb). A length that cannot be ends the walk; what was asked before it counts.
   for (size_t at = 0; length - at >= sizeof(nlmsghdr);) {
     nlmsghdr header;
     __builtin_memcpy(&header, request + at, sizeof(header));
@@ -265,6 +274,7 @@ void refuse_unix_name(const char* call, const char* path) {
 long unix_name(const char* call, const sockaddr_un& name, socklen_t length) {
   char path[sizeof(name.sun_path) + 1] = {};
   __builtin_memcpy(path, name.sun_path, length - sizeof(name.sun_family));
+  // A choice: the host's services are started and stopped by others.
   const long there = path[0] != '\0' ? ask_path(path) : 0;
   if (there < 0) {
     return there;
@@ -345,6 +355,7 @@ long query_connect(Socket* file, const struct sockaddr* address, socklen_t lengt
   }
   const sa_family_t family = name.sun_family;
   if (family == AF_UNSPEC) {
+    // Connected again to nobody: the source address was that of the route, and goes too.
     socket->peer = Address{};
     socket->local = socket->family == AF_NETLINK ? socket->local : unspecified(socket->family);
     return 0;

@@ -18,6 +18,7 @@ namespace {
 
 constexpr int kFlags = SOCK_NONBLOCK | SOCK_CLOEXEC;
 constexpr int kTypeMask = 0xf;
+// Limits of Linux 6, by which it tells an unknown family or type from one that is not built in.
 constexpr int kTypesMax = 11;       // SOCK_MAX
 constexpr int kFamiliesMax = 46;    // NPROTO
 constexpr int kProtocolsMax = 263;  // IPPROTO_MAX, above MPTCP
@@ -42,6 +43,7 @@ long check_internet(int domain, int kind, int protocol) {
   if (protocol < 0 || protocol >= kProtocolsMax) {
     return -EINVAL;
   }
+  // What a kernel could do and the unit cannot says so in an event; what no kernel has does not.
   switch (kind) {
     case SOCK_STREAM:
       return protocol == 0 || protocol == IPPROTO_TCP ? 0
@@ -86,6 +88,7 @@ long give_name(int fd, bool of_peer, struct sockaddr* address, socklen_t* length
   });
 }
 
+// A descriptor in flight would be a number of one replica's process: nothing that a log can carry.
 long refuse_control(const struct msghdr* message) {
   if (message->msg_control != nullptr && message->msg_controllen > 0) {
     Notice().text("sendmsg with control data answered EINVAL: descriptors cannot be passed").emit();
@@ -154,6 +157,7 @@ long give_address(const Address& from, struct sockaddr* to, socklen_t* length) {
   if (static_cast<int>(room) < 0) {
     return -EINVAL;
   }
+  // The whole length is told, also of an address that was cut (accept(2)).
   const socklen_t n = room < from.length ? room : from.length;
   return copy_out(to, from.bytes, n) == n && put_out(length, from.length) ? 0 : -EFAULT;
 }

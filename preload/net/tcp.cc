@@ -13,12 +13,17 @@
 namespace ftrun::shim {
 namespace {
 
+// Connections have ids of the edge's, which come with their arrivals; the application's own sockets
+// have ids in order of creation. Neither is given twice in the life of the unit: arrivals for what
+// was closed may still be on their way, and must not meet something new of that name.
 constinit Pool<TcpSocket> g_sockets;
 constinit IdTable<TcpSocket, &TcpSocket::connection_id> g_connections;
 constinit IdTable<TcpSocket, &TcpSocket::socket_id> g_named_sockets;
 constinit uint32_t g_last_socket_id = 0;
 constinit uint32_t g_highest_connection_id = 0;
 
+// How much was taken decides at the edge between an end and a reset, as unread input does natively
+// (docs/log_format.md).
 void emit_close(const TcpSocket* connection) {
   tcp_emit(OutputKind::kClose, connection->connection_id, connection->consumed);
 }
@@ -44,12 +49,14 @@ Address tcp_unspecified(sa_family_t family) {
 void tcp_drop_accept_queue(TcpSocket* listener) {
   while (listener->accept_first != nullptr) {
     TcpSocket* connection = listener->accept_first;
+    // ORDER: out of the queue before it goes: its release may notify.
     listener->accept_first = connection->accept_next;
     tcp_turn_away(connection);
   }
   listener->accept_last = nullptr;
 }
 
+// An exec is refused while there is a socket, but ids go on: the edge remembers those that were.
 void tcp_carry(Carry& carry) {
   carry.value(g_last_socket_id);
   carry.value(g_highest_connection_id);
@@ -124,6 +131,8 @@ uint32_t tcp_poll(File* file, uint32_t) {
   if ((socket->shut & kShutSend) != 0 || is_writable(socket)) {
     events |= EPOLLOUT | EPOLLWRNORM;
   } else {
+    // As tcp_poll() sets SOCK_NOSPACE: who has looked in vain is told. Polling changes state here,
+    // and may, since it is the application's own act and so the same in every replica.
     socket->wants_room = true;
   }
   return socket->error != 0 ? events | EPOLLERR : events;
@@ -136,7 +145,9 @@ void tcp_state_changed(TcpSocket* socket) {
 }
 
 void tcp_input_arrived(TcpSocket* socket) {
+  // ORDER: looked at before they are woken: SIGIO is not for a socket that somebody reads.
   const bool read = socket->readers.first != nullptr;
+  // Whatever the low-water mark says: with MSG_WAITALL or a peek each knows itself what is enough.
   wake(&socket->readers, kWakeAll);
   if (socket->input.size() >= static_cast<size_t>(socket->options.value[kOptReceiveLow]) ||
       socket->input_ended) {
@@ -173,12 +184,15 @@ void tcp_release(File* file) {
   g_sockets.put(socket);
 }
 
+// ORDER: the option before the close, which it turns into a reset.
 void tcp_turn_away(TcpSocket* connection) {
   options_emit_reset(connection);
   file_release(connection);
 }
 
 void net_end() {
+  // ORDER: connections that nobody accepted first: they are reset, as at the end of a process, and
+  // not closed with the others. All of it stands in the last turn (doors_exit).
   g_named_sockets.for_each(tcp_drop_accept_queue);
   g_connections.for_each(emit_close);
 }

@@ -15,6 +15,8 @@ void apply_open(const Arrival& item) {
     shim_fail("a connection was opened twice or has no id", item.id);
   }
   TcpSocket* listener = tcp_find_socket(item.listener);
+  // ORDER of these checks: what the supervisor cannot rightly have sent stops the replica before
+  // anything is made; what is only late (the listener is closed) is answered to the client.
   if (listener == nullptr && !tcp_socket_was_seen(item.listener)) {
     shim_fail("a connection came for an unknown listener", item.listener);
   }
@@ -27,10 +29,12 @@ void apply_open(const Arrival& item) {
   connection->state = TcpState::kOpen;
   connection->local = item.local;
   connection->peer = item.peer;
+  // Linux lets connections inherit what was set on the listener, and so does the edge's kernel.
   connection->options = listener->options;
   (listener->accept_last != nullptr ? listener->accept_last->accept_next : listener->accept_first) =
       connection;
   listener->accept_last = connection;
+  // One connection, one accept: the oldest waiter (accept waits exclusively).
   wake(&listener->readers, 1);
   notify(listener, kKeyReadable);
   tell_owner(listener, POLL_IN);
@@ -40,11 +44,14 @@ void apply_data(TcpSocket* socket, const Arrival& item) {
   if (socket->input_ended) {
     shim_fail("input after the end of a connection's input", socket->connection_id);
   }
+  // Counted against what the edge was told, not against what was read: between two reports the edge
+  // cannot know better. So the memory that a client can take up here is bounded.
   const uint64_t position = socket->consumed + socket->input.size() + item.length;
   if (position - socket->reported > kReceiveWindowBytes) {
     shim_fail("input beyond the receive window", socket->connection_id,
               static_cast<int64_t>(position));
   }
+  // After a reset the program may read on what it has, but nothing more comes.
   if (socket->state == TcpState::kOpen) {
     socket->input.append(item.data, item.length);
     tcp_input_arrived(socket);
@@ -75,6 +82,7 @@ void apply_fin(TcpSocket* socket) {
   if (socket->state != TcpState::kOpen) {
     return;  // a reset came first
   }
+  // ORDER: the end of input is in the log behind all data, so a reader finds what is left first.
   socket->input_ended = true;
   socket->shut |= kShutReceive;
   tcp_close_if_done(socket);
@@ -107,6 +115,7 @@ void apply_credit(TcpSocket* socket, uint64_t position) {
     shim_fail("credit beyond what was written", socket->connection_id,
               static_cast<int64_t>(position));
   }
+  // A count and not an amount: offered again, late or twice, it does no harm.
   if (position <= socket->credited) {
     return;  // offered again after a promotion
   }
@@ -123,6 +132,7 @@ void apply_credit(TcpSocket* socket, uint64_t position) {
 
 void apply_bound(const Arrival& item) {
   TcpSocket* socket = tcp_find_socket(item.id);
+  // Nobody waits for it: the socket was closed or renamed after it had asked, or it is a lock's.
   if (socket == nullptr || socket->pending != Pending::kAsked) {
     if (!edge_lock_answered(item) && !tcp_socket_was_seen(item.id)) {
       shim_fail("the answer to a bind that was never asked", item.id);
@@ -143,6 +153,8 @@ void apply_bound(const Arrival& item) {
   if (item.value == 0) {
     socket->local = item.local;
     socket->unlistened = false;
+    // ORDER: only now is there a socket at the edge; and before any listen, so that no connection
+    // comes without what was set.
     options_emit_pending(socket);
   }
 }

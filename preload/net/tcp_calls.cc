@@ -23,6 +23,7 @@ TcpSocket* take_accepted(TcpSocket* listener) {
 long tcp_accept(Socket* socket, struct sockaddr* address, socklen_t* length, int flags) {
   TcpSocket* listener = to_tcp(socket);
   auto attempt = [&]() -> long {
+    // Looked at anew after each wait: another thread may have shut the listener down.
     if (listener->state != TcpState::kListening) {
       return -EINVAL;
     }
@@ -34,6 +35,7 @@ long tcp_accept(Socket* socket, struct sockaddr* address, socklen_t* length, int
     const long new_fd = install_file(connection, 0, (flags & SOCK_CLOEXEC) != 0);
     if (new_fd >= 0) {
       take_accepted(listener);
+      // The edge lets one more of this listener's connections in.
       tcp_emit(OutputKind::kAccepted, connection->connection_id, 0);
       connection->status_flags |= (flags & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0;
       const long error = address != nullptr ? give_address(connection->peer, address, length) : 0;
@@ -48,6 +50,7 @@ long tcp_accept(Socket* socket, struct sockaddr* address, socklen_t* length, int
   if (result != -EAGAIN) {
     return result;
   }
+  // Only where the queue is empty: while there are connections no turn needs to end for one more.
   ingest_point();
   return attempt_or_wait(listener, &listener->readers, is_nonblocking(listener, 0),
                          listener->options.receive_timeout_ns, attempt);
@@ -73,6 +76,7 @@ long tcp_connect(Socket* file, const struct sockaddr* address, socklen_t length)
 long tcp_name(const Socket* file, bool of_peer, Address* name) {
   const TcpSocket* socket = to_tcp(file);
   *name = of_peer ? socket->peer : socket->local;
+  // inet_getname(): a connection that was reset has no peer, though its address is still known.
   return of_peer && socket->state != TcpState::kOpen ? -ENOTCONN : 0;
 }
 
@@ -97,6 +101,7 @@ long tcp_shutdown(Socket* file, int how) {
     }
   } else {
     result = socket->state == TcpState::kOpen ? 0 : -ENOTCONN;
+    // The edge is told once, however often the program shuts down.
     const bool first = (bits & kShutSend) != 0 && (socket->shut & kShutSend) == 0;
     socket->shut |= bits;
     if (socket->state == TcpState::kOpen && first) {
@@ -130,6 +135,7 @@ constexpr SocketOps kTcpSocketOps = {
 long tcp_socket(sa_family_t family, int type_flags) {
   TcpSocket* socket =
       tcp_new(family, O_RDWR | ((type_flags & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0));
+  // ORDER: a name before the number: a socket without one could not be released.
   options_init(socket);
   tcp_name_socket(socket);
   const long fd = install_file(socket, 0, (type_flags & SOCK_CLOEXEC) != 0);

@@ -6,6 +6,8 @@
 namespace ftrun::shim {
 namespace {
 
+// The receive window of the edge opens by these reports, kReceiveReportBytes (64 KiB) apart: an
+// entry for each read would cost more than it gains.
 void report_consumed(TcpSocket* socket) {
   if (socket->consumed - socket->reported < kReceiveReportBytes ||
       socket->state != TcpState::kOpen) {
@@ -56,12 +58,16 @@ void take_bytes(Receive* call, size_t wanted) {
   call->done += n;
   if (!peeks && n > 0) {
     call->socket->consumed += n;
+    // Whose bytes this thread works on now: if they make it crash, this connection is the suspect
+    // (dying.h).
     note_read(call->socket->connection_id);
     report_consumed(call->socket);
   }
 }
 
 // Passes over the urgent byte, which is next.
+// It counts as consumed, although nobody reads it here: positions are those of the client's stream,
+// and the edge has it in line.
 void skip_urgent_byte(Receive* call) {
   if ((call->flags & MSG_PEEK) != 0) {
     call->skipped = 1;
@@ -102,6 +108,7 @@ void take_available(Receive* call) {
 
 // What a receive that has nothing returns: 0 (end), an error, or -EAGAIN: wait.
 long nothing_to_read(TcpSocket* socket) {
+  // ORDER: the end of the input before an error, which came later (tcp_recvmsg_locked: SOCK_DONE).
   if (socket->input_ended) {
     return 0;
   }
@@ -166,6 +173,8 @@ size_t send_available(TcpSocket* socket, IoCursor* from, int flags) {
     entry.kind = OutputKind::kWrite;
     entry.id = socket->connection_id;
     entry.data = from->piece(&entry.length);
+    // Never more than the window, whatever the program writes: the bytes wait in the supervisor's
+    // memory, and credit says when they have left it.
     const size_t room = send_room(socket);
     entry.length = entry.length < room ? entry.length : room;
     if (entry.length == 0) {
@@ -176,6 +185,8 @@ size_t send_available(TcpSocket* socket, IoCursor* from, int flags) {
       entry.kind = entry.length == 1 ? OutputKind::kUrgent : OutputKind::kWrite;
       entry.length -= entry.length == 1 ? 0 : 1;
     }
+    // ORDER: issued, then counted: what could not be read of the application's memory is not in the
+    // output, and the positions of both sides stay equal.
     const size_t sent = emit_output(entry);
     if (sent != entry.length) {
       from->set_fault();
@@ -197,6 +208,7 @@ long wait_for_room(TcpSocket* socket, int flags) {
     socket->wants_room = true;
     return -EAGAIN;
   };
+  // ORDER: looked at, then ingested, then looked at again: only a full window ends a turn here.
   if (attempt() == 0) {
     return 0;
   }
@@ -219,6 +231,7 @@ long tcp_read(File* file, IoCursor* to, int flags) {
     return result;
   }
   const bool nonblocking = is_nonblocking(socket, flags);
+  // Not with bytes in hand: they may be the result already.
   if (call.done == 0) {
     ingest_point();
   }

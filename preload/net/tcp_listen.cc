@@ -8,6 +8,8 @@
 namespace ftrun::shim {
 namespace {
 
+// A constant, though a setting of the host: what listen() is asked for shows in the output, and the
+// edge's host may have another one.
 constexpr int kBacklogMax = 4096;        // net.core.somaxconn
 constexpr socklen_t kIn6LengthMin = 24;  // SIN6_LEN_RFC2133
 constexpr size_t kPortAt = offsetof(sockaddr_in, sin_port);
@@ -45,11 +47,13 @@ bool is_pending(const TcpSocket* socket, bool listen) {
 // Asks the edge, if that was not done yet, and waits for its answer. Natively nothing waits: a
 // handler that is due runs now, and the call, which is always made again, joins what was asked for.
 long ask_edge(TcpSocket* socket, const Output& entry) {
+  // A call that was interrupted has asked already, and its answer is still to come, or is here.
   if (socket->pending == Pending::kNo) {
     socket->pending = Pending::kAsked;
     socket->asked_to_listen = entry.kind == OutputKind::kListen;
     emit_output(entry);
   }
+  // A shutdown by another thread renames the socket: an answer to the old name is not for it.
   const uint32_t id = socket->socket_id;
   while (socket->pending == Pending::kAsked && socket->socket_id == id) {
     const int error = sched_wait(&socket->readers, kNoDeadline);
@@ -78,6 +82,7 @@ long bind_at_edge(TcpSocket* socket, const Address& address) {
 }
 
 long listen_at_edge(TcpSocket* socket, int backlog) {
+  // Compared as unsigned by the kernel: a negative backlog is a large one (__sys_listen).
   const bool above = backlog < 0 || backlog > kBacklogMax;
   Output entry;
   entry.kind = OutputKind::kListen;
@@ -108,6 +113,7 @@ long tcp_bind(Socket* file, const struct sockaddr* address, socklen_t length) {
   if (socket->state != TcpState::kFresh && !is_pending(socket, false)) {
     return -EINVAL;
   }
+  // What is sent is compared, so every byte of it is set: of a shorter address, and of padding.
   Address wanted = tcp_unspecified(socket->family);
   const size_t n = length < wanted.length ? length : wanted.length;
   __builtin_memcpy(wanted.bytes, address, n);

@@ -11,12 +11,15 @@
 namespace ftrun::shim {
 namespace {
 
+// What the edge's kernel has negotiated depends on path and host, is another after a takeover, and
+// is not known before: constants, equal in all replicas.
 constexpr int kSegmentBytes = 1448;        // of a connection: what an Ethernet takes
 constexpr int kSegmentBytesDefault = 536;  // TCP_MSS_DEFAULT
 
 void emit_option(TcpSocket* socket, int level, int name, const void* value, size_t length) {
   Output entry;
   entry.kind = OutputKind::kOption;
+  // Sockets and connections are numbered apart; the bit says which is meant (eventlog/limits.h).
   entry.id =
       socket->connection_id != 0 ? socket->connection_id : socket->socket_id | kOptionOfSocket;
   entry.value = static_cast<uint64_t>(level);
@@ -47,6 +50,8 @@ int tcp_info_state(const TcpSocket* socket) {
 }
 
 long get_info(const TcpSocket* socket, void* value, socklen_t* length) {
+  // Only what follows from arrivals and from what the program has done. Round-trip times, windows
+  // and counters are the edge's kernel's: they stay zero.
   struct tcp_info info = {};
   info.tcpi_state = static_cast<uint8_t>(tcp_info_state(socket));
   info.tcpi_unacked = socket->written > socket->credited ? 1 : 0;
@@ -68,6 +73,9 @@ void options_emit_reset(TcpSocket* connection) {
   emit_option(connection, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 }
 
+// The answer to a bind has come. What was set before is told again at every bind, since a socket
+// that listens anew after a shutdown is a new one at the edge; connections inherit it there from
+// the listener.
 void options_emit_pending(TcpSocket* socket) {
   const SocketOptions* options = &socket->options;
   for (int i = 0; i < kOptionCount; ++i) {
@@ -85,6 +93,7 @@ long tcp_check_option(const Socket* file, int index) {
   const TcpSocket* socket = to_tcp(file);
   const bool is_fresh = socket->state == TcpState::kFresh;
   const bool is_unconnected = socket->state != TcpState::kOpen;
+  // ipv6(7): V6ONLY before the bind only. do_tcp_setsockopt(): FASTOPEN in CLOSE and LISTEN only.
   return (index == kOptV6Only && !is_fresh) || (index == kOptFastOpen && !is_unconnected) ? -EINVAL
                                                                                           : 0;
 }
@@ -92,10 +101,12 @@ long tcp_check_option(const Socket* file, int index) {
 void tcp_option_changed(Socket* file, int index, int given) {
   TcpSocket* socket = to_tcp(file);
   const OptionSpec& spec = option_spec(index);
+  // With a lower mark, what waits already may be enough: readers look again.
   if (index == kOptReceiveLow) {
     tcp_input_arrived(socket);
   }
   if (spec.edge == Edge::kTell) {
+    // As given, not as kept: the edge's kernel makes the same of it as the shim has.
     if (has_edge_socket(socket)) {
       emit_option(socket, spec.level, spec.name, &given, sizeof(given));
     } else {
@@ -136,6 +147,8 @@ bool tcp_get_option(Socket* file, int level, int name, void* value, socklen_t* l
       *result = get_info(socket, value, length);
       return true;
     case TCP_CONGESTION:
+      // TCP_CA_NAME_MAX bytes. A constant: the default of the host at the edge may be another after
+      // a takeover.
       *result = give_option("cubic\0\0\0\0\0\0\0\0\0\0", 16, value, length);
       return true;
     case TCP_MAXSEG:

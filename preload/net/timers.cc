@@ -11,6 +11,7 @@
 namespace ftrun::shim {
 namespace {
 
+// Accepted, and never happens: nobody can set the clock under the program (do_adjtimex).
 constexpr int kCancelOnSet = TFD_TIMER_CANCEL_ON_SET;
 
 struct Timer : File {
@@ -28,6 +29,8 @@ constinit Timer* g_armed = nullptr;
 constinit int64_t g_next_ns = kNoDeadline;  // a lower bound; exact when !g_next_stale
 constinit bool g_next_stale = false;
 
+// REQUIRES: the deadline is set, the timer not armed. The list has no order: there are few timers,
+// and the earliest deadline is remembered.
 void arm(Timer* timer) {
   timer->armed = true;
   timer->previous = nullptr;
@@ -50,6 +53,8 @@ void disarm(Timer* timer) {
   if (timer->next != nullptr) {
     timer->next->previous = timer->previous;
   }
+  // Looked for only when it is asked for: a program that sets its timer anew at each request
+  // disarms far more often than time passes.
   g_next_stale |= timer->deadline_ns == g_next_ns;
 }
 
@@ -82,6 +87,8 @@ long timer_read(File* file, IoCursor* to, int flags) {
     return -EINVAL;
   }
   auto attempt = [&]() -> long { return timer->ticks == 0 ? -EAGAIN : 0; };
+  // Only where the answer would be that there are none: time that has passed since may have made
+  // some, and a busy reader would never see it otherwise.
   if (attempt() != 0) {
     ingest_point();
   }
@@ -91,6 +98,7 @@ long timer_read(File* file, IoCursor* to, int flags) {
     return error;
   }
   forward(timer);
+  // ORDER: taken, then copied out: where they cannot be written they are lost (timerfd_read).
   const uint64_t ticks = timer->ticks;
   timer->ticks = 0;
   to->put(reinterpret_cast<const uint8_t*>(&ticks), sizeof(ticks));
@@ -165,6 +173,7 @@ long net_timerfd_settime(int fd, int flags, const struct itimerspec* value,
   if (old_value != nullptr) {
     fill_current(timer, old_value);
   }
+  // A new setting forgets expiries that were not read (timerfd_setup).
   disarm(timer);
   timer->ticks = 0;
   timer->interval_ns = interval;
@@ -172,6 +181,8 @@ long net_timerfd_settime(int fd, int flags, const struct itimerspec* value,
     return 0;
   }
   const int64_t now = virtual_now_ns();
+  // All deadlines are on the virtual CLOCK_MONOTONIC. The distance of CLOCK_REALTIME is fixed for
+  // the life of the log, so an absolute time needs to be converted only once, here.
   timer->deadline_ns = (flags & TFD_TIMER_ABSTIME) == 0
                            ? add_ns(now, first)
                            : absolute_deadline(first, timer->real_time ? realtime_offset_ns() : 0);
@@ -212,6 +223,7 @@ void net_expire_timers(int64_t now_ns) {
   // Earliest first, so that the order of wake-ups is the order of deadlines.
   for (int64_t next = net_next_timer_ns(); next != kNoDeadline && next <= now_ns;
        next = net_next_timer_ns()) {
+    // Of equal deadlines the one armed last comes first: an order that all replicas share.
     Timer* timer = g_armed;
     while (timer->deadline_ns != next) {
       timer = timer->next;
