@@ -14,6 +14,7 @@
 namespace ftrun::shim {
 namespace {
 
+// Behind the rings, at an address that the shims of both images know; mapped only around an exec.
 constexpr uint64_t kAreaAddress = kRegionAddress + carried_map_offset();
 
 // The system call that began the exec under way.
@@ -56,6 +57,7 @@ void save_descriptors(Carry& carry) {
       // What holds a virtual number in the kernel's table goes or stays with it.
       raw(__NR_fcntl, fd, F_SETFD, closes ? FD_CLOEXEC : 0);
     }
+    // Native ones are closed by the kernel, at the same moment as in the program without a shim.
     if (closes) {
       continue;
     }
@@ -106,11 +108,14 @@ void restore_descriptors(Carry& carry) {
 
 void carry_thread(Carry& carry) {
   Thread* thread = self();
+  // Records name calls by counting them from the last record; the count goes on, so the record of
+  // the exec's success names the call that the old image made.
   carry.value(thread->calls);
   carry.value(thread->calls_at_record);
   carry.value(thread->mask);
 }
 
+// The order is the format. Both images are given the same library, so it needs no version.
 void carry_all(Carry& carry) {
   carry.value(exec_number);
   doors_carry(carry);
@@ -148,6 +153,8 @@ void carry_restore() {
 }
 
 void exec_succeeded() {
+  // Not doors_decide(): the old image has settled who decides. A secondary has seen the record
+  // before it went through the exec, so it is there.
   if (doors_are_live()) {
     doors_log_choice(exec_number, 0, nullptr, 0);
   } else {

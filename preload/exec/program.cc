@@ -19,6 +19,8 @@ constexpr int kInterpretersMax = 5;
 constexpr size_t kLoaderNameBytes = 256;
 constexpr char kLoaderName[] = "/ld-linux-x86-64.so.2";
 
+// A file that is looked at and closed again. It has the lowest free number for that moment; exec is
+// refused while there are other threads, so nobody sees it.
 class File {
  public:
   explicit File(long fd) : fd_(fd) {}
@@ -43,6 +45,7 @@ class File {
   long fd_;
 };
 
+// By the end of its name: distributions keep it in directories of their own.
 bool is_glibc_loader(const char* name, size_t length) {
   constexpr size_t kWanted = sizeof(kLoaderName) - 1;
   if (length < kWanted) {
@@ -66,6 +69,7 @@ Obstacle loader_obstacle(const File& file, const Elf64_Phdr& header) {
   return is_glibc_loader(name, length) ? Obstacle::kNone : Obstacle::kLoader;
 }
 
+// What cannot be read of a header is no obstacle: the kernel will not execute it, and says why.
 Obstacle elf_obstacle(const File& file) {
   Elf64_Ehdr elf;
   if (!file.get(&elf, 0)) {
@@ -100,12 +104,16 @@ char* interpreter_of(char* line) {
   return begin == end ? nullptr : begin;
 }
 
+// All of these make the loader ignore LD_PRELOAD (AT_SECURE, ld.so(8)): the new image would run
+// without a shim, outside the log.
 bool has_raised_privileges(const File& file, const struct stat& about) {
   return (about.st_mode & (S_ISUID | S_ISGID)) != 0 ||
          raw(__NR_fgetxattr, file.fd(), "security.capability", nullptr, 0) > 0;
 }
 
 Obstacle obstacle_at_depth(int directory_fd, const char* path, int flags, int depth) {
+  // ORDER: may it be executed at all? If not, the errno of the exec itself is the answer, and it
+  // does not matter whether the file can be read.
   if (raw(__NR_faccessat2, directory_fd, path, X_OK, AT_EACCESS | flags) != 0) {
     return Obstacle::kNone;
   }
@@ -140,6 +148,7 @@ Obstacle obstacle_at_depth(int directory_fd, const char* path, int flags, int de
 
 }  // namespace
 
+// Called by the primary alone, as part of the exec's choice: secondaries get what it has found.
 Obstacle program_obstacle(int directory_fd, const char* path, int flags) {
   return obstacle_at_depth(directory_fd, path, flags, 0);
 }

@@ -30,6 +30,7 @@ long give_name(long n, int old_fd, long old_path, int new_fd, long new_path, Cha
   const char* to = new_name.text();
   const bool from_state = classify_at(old_fd, from) == kState;
   const bool to_state = classify_at(new_fd, to) == kState;
+  // EXDEV, as between two file systems, which they are: programs know this and copy.
   if (from_state != to_state) {
     return refuse_across(n, old_fd, from, new_fd, to);
   }
@@ -57,6 +58,8 @@ long change_descriptor(long n, const long* a) {
 }  // namespace
 
 // Calls with one path; `change` says what it means outside the state directories.
+// The path is classified by the shim's copy of it and read by the kernel once more, out of the
+// application's memory: the token is here meanwhile, so nobody changes it.
 long at_path(long n, const long* a, Change change) {
   return replicate_path(n, AT_FDCWD, a[0], change, [&] { return FTRUN_RAW6(n); });
 }
@@ -172,6 +175,8 @@ long do_linkat(long n, const long* a) {
   return give_name(n, static_cast<int>(a[0]), a[1], static_cast<int>(a[2]), a[3], Change::kCreate,
                    [&] { return FTRUN_RAW6(n); });
 }
+// Only the new name matters: what a link says may be anything, and is looked at when it is
+// followed.
 long do_symlink(long n, const long* a) {
   return replicate_path(n, AT_FDCWD, a[1], Change::kCreate, [&] { return FTRUN_RAW6(n); });
 }
@@ -181,6 +186,7 @@ long do_symlinkat(long n, const long* a) {
 }
 
 // On descriptors that are open for writing, or harmless: the open decided already.
+// fsync is one of them: it must fail where the primary's failed, and every copy is made durable.
 long replicate_descriptor(long n, const long* a) {
   if (is_virtual(a[0])) {
     return ask_stand_in(n, a);
@@ -228,6 +234,7 @@ long do_readahead(long n, const long* a) {
 long do_syncfs(long n, const long* a) {
   return is_virtual(a[0]) ? ask_stand_in(n, a) : FTRUN_RAW6(n);
 }
+// Relative names mean the same in every replica only if all have gone to the same place.
 long do_chdir(long n, const long* a) {
   return replicate(n, [&] { return FTRUN_RAW6(n); });
 }

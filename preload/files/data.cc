@@ -27,11 +27,14 @@ struct Transfer {
   long count;
   size_t total;  // bytes of all buffers, kTransferBytesMax at most
   int64_t offset;
+  // As given: the kernel checks them, and its answer is the choice.
   int flags;  // RWF_*
 };
 
 long move_buffers(const Transfer& t, const struct iovec* iov, long count, int64_t offset,
                   int flags) {
+  // preadv2 and pwritev2 at offset -1 are readv and writev; for one buffer without flags the plain
+  // calls do.
   if (count != 1 || flags != 0) {
     return raw(t.writes ? __NR_pwritev2 : __NR_preadv2, t.fd, iov, count, offset, 0, flags);
   }
@@ -49,6 +52,7 @@ long move_all(const Transfer& t) {
 // were.
 long move_exactly(const Transfer& t, size_t bytes) {
   const int flags = t.flags & ~RWF_NOWAIT;  // the primary did not need to wait for these bytes
+  // The usual case: one call, as in the primary.
   if (bytes == t.total) {
     return move_buffers(t, t.iov, t.count, t.offset, flags);
   }
@@ -71,7 +75,8 @@ long move_exactly(const Transfer& t, size_t bytes) {
   return static_cast<long>(done);
 }
 
-// Detects files that differ between replicas; not a defence against forgery.
+// Detects files that differ between replicas; not a defence against forgery. Eight bytes at a time,
+// since both replicas pay for it at every read of a large file.
 uint64_t content_hash(uint64_t hash, const uint8_t* data, size_t length) {
   while (length >= 8) {
     uint64_t word = 0;
@@ -127,6 +132,8 @@ long read_logged(long number, const Transfer& t) {
     const long result = in_parts(number, t.iov[i].iov_base, length, [&](void* to, size_t bytes) {
       const int64_t offset =
           t.offset == kAtPosition ? kAtPosition : t.offset + static_cast<int64_t>(done + taken);
+      // With an offset of its own each part names where it begins; without one the descriptor moves
+      // on by itself, natively or by read_part().
       const long n = read_part(number, t, {to, bytes}, offset);
       taken += n > 0 ? static_cast<size_t>(n) : 0;
       return n;
@@ -150,6 +157,8 @@ void read_here(long number, const Transfer& t, long result, uint64_t hash) {
   if (result == 0) {
     return;
   }
+  // ORDER: asked by identity first, which names the cause; the hash only says that something
+  // differs.
   require_same_file(t.fd, number);
   const auto bytes = static_cast<size_t>(result);
   const long here = move_exactly(t, bytes);
@@ -177,6 +186,8 @@ long write_replicated(long number, const Transfer& t) {
   return choose_and_follow(
       number, [&] { return move_all(t); },
       [&](long result) {
+        // Exactly what the primary wrote, also where it was less than asked for (a full disk): the
+        // copies must be equal byte by byte. A replica whose own disk is full stops here.
         const long here = result > 0 ? move_exactly(t, static_cast<size_t>(result)) : 0;
         if (here != result) {
           replica_differs("this replica could not write", number, here, result);

@@ -45,11 +45,13 @@ long do_ioctl(long number, const long* a) {
       if (!get_in(&wanted, pointer(a[2]))) {
         return -EFAULT;
       }
+      // Natively and without a record: every replica has opened the file with the same flags.
       const long flags = raw(__NR_fcntl, a[0], F_GETFL);
       return flags < 0 ? flags
                        : raw(__NR_fcntl, a[0], F_SETFL,
                              wanted != 0 ? flags | O_NONBLOCK : flags & ~long{O_NONBLOCK});
     }
+    // What is left up to the end of a file that others may have changed: from the log.
     case FIONREAD:
       return choose_out(number, a, a[2], sizeof(int));
     case TCGETS:
@@ -70,6 +72,8 @@ long dupped(long fd) {
   return fd;
 }
 
+// Every replica does it by itself: numbers are taken and given back in the same order everywhere,
+// and the lowest free one is the kernel's choice in each.
 long native_dup(long result, int old_fd, bool close_on_exec) {
   if (result >= 0) {
     fd_set_native(static_cast<int>(result), fd_native_class(old_fd), close_on_exec);
@@ -150,14 +154,18 @@ long do_dup(long number, const long* a) {
 
 namespace {
 long dup_onto(int old_fd, int new_fd, bool close_on_exec) {
+  // The limit that the application has set: the kernel's is the same, but the numbers of the shim's
+  // own descriptors must stay out of reach (limits.cc).
   if (new_fd < 0 || new_fd >= descriptor_limit() || fd_kind(old_fd) == FdKind::kFree) {
     return -EBADF;
   }
+  // ORDER: what `new_fd` is must be noted before it is gone, and its locks end after it.
   ClosingFile before(new_fd);
   long result = 0;
   if (is_virtual(old_fd)) {
     result = dupped(net_dup(old_fd, 0, new_fd, close_on_exec));
   } else {
+    // dup3 would replace the placeholder only: the object behind it has to be let go of.
     if (is_virtual(new_fd)) {
       net_close(new_fd);
     }

@@ -10,6 +10,11 @@ namespace {
 
 // Open addressing, doubled when half full; the old table's memory stays with the arena (all tables
 // together are at most twice the last one).
+// Entries are never taken out: a file that comes back by another name has its number still. Where
+// the kernel gives the inode number of a removed file to a new one, that shows the old number, as
+// natively.
+//
+// Every replica has a table of its own, by its own inode numbers; `seen_inode` is what they share.
 struct Entry {
   uint64_t own_inode;  // 0: free; the kernel gives no inode 0
   uint64_t own_device;
@@ -25,6 +30,7 @@ struct Identities {
 Identities identities;
 
 Entry* find(uint64_t device, uint64_t inode) {
+  // `capacity` is a power of two, and the table half empty at least: the search ends.
   uint64_t slot = (inode * 0x9E3779B97F4A7C15u ^ device) & (identities.capacity - 1);
   for (;; slot = (slot + 1) & (identities.capacity - 1)) {
     Entry* entry = &identities.entries[slot];
@@ -63,6 +69,7 @@ Entry* entry_of(const struct stat& own) {
 }  // namespace
 
 void identity_carry(Carry& carry) {
+  // Slot by slot; where an entry lies in the new image's table does not matter, and does not show.
   carry.value(identities.next_inode);
   for (uint64_t slot = 0; carry.saves() && slot < identities.capacity; ++slot) {
     if (identities.entries[slot].own_inode != 0) {
@@ -92,6 +99,7 @@ void identity_hide(struct stat* about) {
 
 void identity_learn(const struct stat& seen, const struct stat& own) {
   entry_of(own)->seen_inode = seen.st_ino;
+  // Once promoted, this replica goes on numbering above all that the application has been told.
   if (seen.st_ino >= identities.next_inode) {
     identities.next_inode = seen.st_ino + 1;
   }

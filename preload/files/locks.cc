@@ -20,6 +20,8 @@ namespace {
 // not wait: it would keep the token from the one that is to unlock.
 constexpr int64_t kStateLockRetryNs = 1'000'000;
 
+// The edge compares it with that of the file that it finds behind the descriptor
+// (outside_locks.cc). A choice, since a secondary may have another file there.
 uint64_t inode_of(int fd) {
   uint64_t inode = 0;
   choose(__NR_fstat, &inode, sizeof(inode), [&] {
@@ -31,6 +33,8 @@ uint64_t inode_of(int fd) {
   return inode;
 }
 
+// 1 ms of virtual time between tries. Only threads of this program can hold such a lock, and they
+// run while this one waits.
 template <typename Try>
 long lock_state_file(long number, bool wait, Try&& attempt) {
   for (;;) {
@@ -75,6 +79,7 @@ long set_range(long number, const long* a, const struct flock& lock, bool of_des
     return lock_state_file(number, wait, [&] { return raw(number, fd, command, &lock); });
   }
   LockTarget target{fd, inode_of(fd), 0, 0};
+  // The edge acts later, when position and size of the file may be others: absolute ranges only.
   if (const long error = to_absolute(fd, lock, &target)) {
     return error;
   }
@@ -85,6 +90,7 @@ long set_range(long number, const long* a, const struct flock& lock, bool of_des
       return edge_lock(owner, target, LockOperation::kRangeRead, wait);
     case F_WRLCK:
       return edge_lock(owner, target, LockOperation::kRangeWrite, wait);
+    // Nothing held by this owner, as far as the edge was ever asked: no round trip.
     case F_UNLCK:
       return edge_lock_exists(owner) ? edge_lock(owner, target, LockOperation::kRangeUnlock, false)
                                      : 0;
@@ -161,6 +167,8 @@ long lock_fcntl(long number, const long* a) {
 }
 
 ClosingFile::ClosingFile(int fd) : description_(fd_description(fd)) {
+  // Any close of a file ends the process's locks on it (fcntl(2)); the inode costs a record, so it
+  // is asked only if there is such a lock.
   if (description_ != 0 && edge_lock_of_process_exists() && fd_native_class(fd) != kState) {
     inode_ = inode_of(fd);
   }

@@ -19,6 +19,8 @@ constexpr uint64_t kDevZero = 0x105;         // device 1, 5
 constexpr long kLoaderFlag = MAP_DENYWRITE;  // without effect since Linux 2.6; ld.so always sets it
 
 // Reads the file into the mapping, through the log. What cannot be read stays zero.
+// ORDER: no end of a turn between the parts: all of it was read in the primary at one call, and a
+// replica that went live in the middle would read the rest of another moment.
 void fill(int fd, long address, long offset, long length) {
   for (long done = 0; done < length;) {
     const long left = length - done;
@@ -37,6 +39,7 @@ void fill(int fd, long address, long offset, long length) {
 }  // namespace
 
 bool maps_copy(const long* a) {
+  // EINVAL for an odd offset is left to the kernel.
   return is_logged(fd_native_class(static_cast<int>(a[4]))) && (a[2] & PROT_EXEC) == 0 &&
          (a[3] & kLoaderFlag) == 0 && a[5] % kPageBytes == 0;
 }
@@ -59,6 +62,8 @@ long map_copy(const long* a) {
   if (filled > 2 * kLoggedFileBytesMax) {
     return -EAGAIN;  // it has grown since it was opened: too much for one turn of the log
   }
+  // MAP_SHARED becomes private: it cannot be written (memory.cc), and what others write must not
+  // show in one replica alone.
   const long flags = (a[3] & ~static_cast<long>(MAP_TYPE)) | MAP_PRIVATE | MAP_ANONYMOUS;
   const long anonymous[6] = {a[0], a[1], PROT_READ | PROT_WRITE, flags, -1, 0};
   const long address = do_mmap(__NR_mmap, anonymous);
@@ -66,6 +71,7 @@ long map_copy(const long* a) {
     return address;
   }
   fill(fd, address, a[5], filled);
+  // ORDER: filled while it can be written, then protected as asked.
   if (a[2] != (PROT_READ | PROT_WRITE)) {
     raw(__NR_mprotect, address, a[1], a[2]);
   }

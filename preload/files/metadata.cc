@@ -27,6 +27,8 @@ template <typename Stat, typename Touch>
 long stat_call(long number, FileClass file_class, struct stat* out, Stat&& function,
                Touch&& touch) {
   struct stat& seen = *out;
+  // ORDER: numbers are hidden inside the choice, so the log has what the application sees, and a
+  // secondary learns from it which of its own files that is.
   const auto ask = [&] {
     const long result = function(&seen);
     if (result == 0 && file_class == kState) {
@@ -43,6 +45,8 @@ long stat_call(long number, FileClass file_class, struct stat* out, Stat&& funct
       replica_differs("a file is missing in this replica", number, -1, 0);
     }
     identity_learn(seen, own);
+    // The copy takes the time that was told, so that it is still told after a promotion. Its time
+    // of change cannot be set; a program sees that one jump.
     if (own.st_mtim.tv_sec != seen.st_mtim.tv_sec || own.st_mtim.tv_nsec != seen.st_mtim.tv_nsec) {
       const struct timespec times[2] = {{0, UTIME_OMIT}, seen.st_mtim};
       touch(times);
@@ -60,6 +64,7 @@ int own_virtual(int directory_fd, const char* path, int (*names)(const char*)) {
   if (!may_be || !absolute_path(directory_fd, path, absolute)) {
     return -1;
   }
+  // A named pipe is a file of the kernel's with a name and attributes: asked like others.
   const int fd = names(absolute);
   return fd >= 0 && is_virtual(fd) && !is_fifo(fd) ? fd : -1;
 }
@@ -142,6 +147,7 @@ struct statx_timestamp to_statx(const struct timespec& time) {
 }
 
 // What stat(2) knows, and no more: as of a file system that keeps no time of birth.
+// By way of struct stat, so that one record has one form, whichever call asked.
 struct statx to_statx(const struct stat& about) {
   struct statx wide = {};
   wide.stx_mask = STATX_BASIC_STATS;
@@ -236,6 +242,7 @@ void follow_listing(int fd, const uint8_t* entries, long bytes) {
     }
     at += length;
   }
+  // Offsets of one directory are the file system's and mean the same in every replica.
   if (fd_native_class(fd) != kState) {
     raw(__NR_lseek, fd, offset, SEEK_SET);
   }
@@ -266,6 +273,8 @@ long do_getdents64(long number, const long* a) {
       return done > 0 ? done : result;  // EINVAL: the next entry has no room
     }
     done += result;
+    // A part that was shorter than its buffer is not the end of the directory: entries have lengths
+    // of their own. The end is a part of 0 bytes.
     if (left <= kChoicePayloadBytesMax) {
       return done;
     }

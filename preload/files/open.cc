@@ -25,9 +25,12 @@ namespace {
 void open_here(int directory_fd, const char* path, long flags, long mode, long primary_result,
                FileClass file_class) {
   long fd = raw(__NR_openat, directory_fd, path, flags, mode);
+  // Only outside: of a state file each replica has its own copy, and one that is not there is a
+  // difference.
   if (fd < 0 && file_class != kState) {
     fd = raw(__NR_openat, AT_FDCWD, "/dev/null", O_PATH | (flags & O_CLOEXEC));
   }
+  // The number is data: it stands in the program's variables. That of the placeholder counts too.
   if (fd != primary_result) {
     Text text;
     text.add("opening ").add(path).add(" gave ").add(fd).add(" here and ");
@@ -61,6 +64,7 @@ long open_file(int directory_fd, const char* path, long flags, long mode, const 
     const long result = raw(__NR_openat, directory_fd, path, native_flags, mode);
     if (result >= 0 && opens_to_write(flags) && file_class == kState &&
         (flags & O_TMPFILE) != O_TMPFILE && is_placeholder(static_cast<int>(result))) {
+      // The record says EISDIR: no replica goes on with this file, and the number is free again.
       raw(__NR_close, result);
       return long{-EISDIR};  // a link: open_call looks where it leads to
     }
@@ -86,6 +90,7 @@ long open_file(int directory_fd, const char* path, long flags, long mode, const 
   if (file_class == kFifo) {
     return fifo_install(static_cast<int>(fd), flags);
   }
+  // ORDER: after the choice, in every replica: F_GETFL tells what the program asked for.
   if (may_be_fifo) {
     raw(__NR_fcntl, fd, F_SETFL, flags);
   }
@@ -95,6 +100,7 @@ long open_file(int directory_fd, const char* path, long flags, long mode, const 
 
 // Of a pipe, to write: open(2) waits until somebody reads.
 long open_fifo_to_write(int directory_fd, const char* path, long flags, const char* absolute) {
+  // 10 ms: a reader's coming is seen by trying only, and each try is a record.
   constexpr int64_t kRetryNs = 10'000'000;
   flags &= ~static_cast<long>(O_CREAT | O_TRUNC);
   for (;;) {
@@ -148,6 +154,7 @@ long open_call(int directory_fd, const char* path, long flags, long mode) {
   }
   FileClass file_class = classify(absolute);
   int own = own_descriptor(absolute);
+  // Links are followed only where a name alone would be refused: the rest costs no record.
   if (own < 0 && opens_to_write(flags) && !may_write(absolute, file_class)) {
     follow_links(absolute);
     file_class = classify(absolute);
@@ -160,6 +167,7 @@ long open_call(int directory_fd, const char* path, long flags, long mode) {
       if (error != 0) {
         return error;
       }
+      // It was there: should it go away meanwhile, the open fails, and nothing is made outside.
       flags &= ~static_cast<long>(O_CREAT);
     }
   }
@@ -204,6 +212,9 @@ long do_close(long, const long* a) {
     case FdKind::kVirtual:
       return net_close(fd);
     case FdKind::kNative: {
+      // ORDER: the table first, then the kernel, which may give the number away again; the unit's
+      // locks last, as the kernel lets go of its own at the close. No record: each replica's kernel
+      // closes its own file.
       ClosingFile before(fd);
       fd_clear_native(fd);
       const long result = raw(__NR_close, fd);
@@ -223,6 +234,8 @@ long do_close_range(long, const long* a) {
   if ((a[2] & ~(CLOSE_RANGE_CLOEXEC | CLOSE_RANGE_UNSHARE)) != 0 || first > last) {
     return -EINVAL;
   }
+  // Of the table (kDescriptorsMax). Each number by itself: virtual ones are objects, and the shim's
+  // own, which are free here, must stay.
   const uint32_t limit = 65536;
   for (uint32_t fd = first; fd <= last && fd < limit; ++fd) {
     if (fd_kind(static_cast<int>(fd)) == FdKind::kFree) {

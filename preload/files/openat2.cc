@@ -51,6 +51,7 @@ long read_how(long address, uint64_t size, struct open_how* how) {
   if (size < sizeof(*how)) {
     return -EINVAL;
   }
+  // copy_struct_from_user(): at most a page, and what this version does not know must be zero.
   if (size > kPage) {
     return -E2BIG;
   }
@@ -72,6 +73,8 @@ long read_how(long address, uint64_t size, struct open_how* how) {
 // What stands at `path` within the bounds, by its absolute name. Its length, or -errno.
 long name_within(int directory_fd, const char* path, uint64_t flags, uint64_t resolve, char* name) {
   struct open_how how = {};
+  // O_PATH: found, not opened. So a pipe or a device on the way notices nothing, and the number is
+  // given back before anybody could see it.
   how.flags = O_PATH | O_CLOEXEC | flags;
   how.resolve = resolve;
   const long fd = raw(__NR_openat2, directory_fd, path, &how, sizeof(how));
@@ -86,6 +89,9 @@ long name_within(int directory_fd, const char* path, uint64_t flags, uint64_t re
 }
 
 // The same of a file that may not be there yet: its directory must be within the bounds.
+// Others may move the directory between this and the open; the bounds are then those of the moment
+// in which they were looked at. Outside nothing is created anyway, and copies of state directories
+// are nobody else's.
 long new_name_within(int directory_fd, const char* path, uint64_t resolve, char* name) {
   char directory[kPathBytesMax];
   size_t length = 0;
@@ -140,6 +146,7 @@ long do_openat2(long number, const long* a) {
     return do_openat(__NR_openat, arguments);
   }
   char name[kPathBytesMax];
+  // Without the final NUL, which is set below in every replica.
   const long named = choose_counted(number, name, sizeof(name), [&] {
     return resolve_name(static_cast<int>(a[0]), path.text(), how, name);
   });

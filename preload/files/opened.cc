@@ -27,6 +27,8 @@ FileClass class_of(int fd, FileClass by_name, const struct stat& about) {
   if (S_ISFIFO(about.st_mode)) {
     return kFifo;
   }
+  // Directories are compared, not logged: only their listings are read, and these are choices.
+  // Devices and what has no size are logged: nobody can say before a read what it will give.
   const bool compared =
       S_ISDIR(about.st_mode) || (S_ISREG(about.st_mode) && about.st_size > kLoggedFileBytesMax);
   return compared ? kPlain : kLogged;
@@ -59,6 +61,8 @@ FileClass compare_opened(int fd, const Opened& seen) {
   if (seen.has_identity == 0) {
     return seen.file_class;
   }
+  // Of a logged file this is enough: its content comes from the log up to a promotion, and from
+  // then on is what stands in it.
   const bool same_file =
       raw(__NR_fstat, fd, &own) == 0 && own.st_dev == seen.device && own.st_ino == seen.inode;
   if (seen.file_class == kLogged) {
@@ -72,6 +76,7 @@ FileClass compare_opened(int fd, const Opened& seen) {
 
 void require_same_file(int fd, long number) {
   const uint8_t file_class = fd_native_class(fd);
+  // Only now: a file that is opened and not read, or only asked about, does no harm.
   if (file_class != kChanged && file_class != kLoggedElsewhere) {
     return;
   }

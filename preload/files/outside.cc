@@ -25,6 +25,7 @@ long probe_parent(int directory_fd, const char* path) {
     parent[length] = path[length];
     ++length;
   }
+  // mkdir("a/") creates "a" in ".": slashes at the end belong to the last part.
   while (length > 0 && parent[length - 1] == '/') {
     --length;
   }
@@ -39,6 +40,7 @@ long probe_parent(int directory_fd, const char* path) {
 
 long probe_change(int directory_fd, const char* path, Change change) {
   struct stat found = {};
+  // rename, unlink and rmdir mean a link itself, the others what it leads to.
   const bool follow = change == Change::kAlter || change == Change::kCut;
   const long error = look(directory_fd, path, follow, &found);
   if (change == Change::kCreate) {
@@ -56,6 +58,7 @@ long probe_change(int directory_fd, const char* path, Change change) {
   return !directory && change == Change::kRemoveDirectory ? -ENOTDIR : 0;
 }
 
+// Findings that are no errors: above 0, where no errno is, and not 0, which is "would write".
 constexpr long kNothingToWrite = 1;
 constexpr uint64_t kDevTty = 0x500;  // device 5, 0
 
@@ -81,6 +84,8 @@ long probe_existing(int directory_fd, const char* path, long flags, const struct
   if (S_ISCHR(found.st_mode) && found.st_rdev == kDevTty) {
     return -ENXIO;  // /dev/tty: the program has no terminal
   }
+  // With the effective ids, as open(2) checks; EROFS is this file's own answer, given by the caller
+  // with its event.
   const long access = reads_only ? R_OK : (flags & O_ACCMODE) == O_RDWR ? R_OK | W_OK : W_OK;
   const long error = raw(__NR_faccessat2, directory_fd, path, access, AT_EACCESS);
   if (error != 0 && error != -EROFS) {
@@ -113,6 +118,7 @@ long refuse_across(long number, int old_fd, const char* old_path, int new_fd,
                    const char* new_path) {
   return choose(number, [&]() -> long {
     const long error = probe_change(old_fd, old_path, Change::kAlterLink);
+    // No event: programs try a rename first and copy where it says EXDEV (rename(2)).
     const long parent = error != 0 ? error : probe_parent(new_fd, new_path);
     return parent != 0 ? parent : -EXDEV;
   });

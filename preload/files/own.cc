@@ -11,6 +11,8 @@ namespace {
 constexpr int kLinksMax = 40;  // MAXSYMLINKS
 
 // Takes an absolute path apart, part by part.
+// A part must end where the word does: /proc/selfish is not /proc/self. No copies, no allocation:
+// the path is only looked at.
 class Parts {
  public:
   explicit Parts(const char* path) : at_(path) {}
@@ -54,6 +56,8 @@ class Parts {
   const char* at_;
 };
 
+// Ids of threads are those of the replica's own namespace and equal in all replicas, so it needs no
+// record which names are own.
 bool is_own_id(int id) {
   return id == static_cast<int>(application_process_id()) || thread_by_tid(id) != nullptr;
 }
@@ -93,6 +97,8 @@ int own_descriptor(const char* absolute) {
   return parts.take("fd") && parts.take_number(&fd) && parts.at_end() ? fd : -1;
 }
 
+// Only names that act on the process itself; what is read there goes through the log like the rest
+// of /proc.
 bool is_own_attribute(const char* absolute) {
   static constexpr const char* kNames[] = {"comm", "oom_score_adj", "oom_adj", "coredump_filter",
                                            "timerslack_ns"};
@@ -109,6 +115,9 @@ bool is_own_attribute(const char* absolute) {
 }
 
 void follow_links(char* absolute) {
+  // ORDER: the walk stops at the name of an own descriptor. Behind a virtual one the kernel has
+  // only the placeholder, whose link would lead to /dev/null. One choice for the whole walk: a link
+  // that is replaced on the way is replaced for all replicas alike.
   choose_counted(__NR_readlink, absolute, kPathBytesMax, [&] {
     char target[kPathBytesMax];
     for (int links = 0; links < kLinksMax && own_descriptor(absolute) < 0; ++links) {

@@ -40,6 +40,9 @@ bool under(const char* path, const char* directory) {
 
 // Appends the parts of `path` to the absolute, normalised path in `out`, resolving . and .. by
 // name.
+// By name: where a link stands before "..", the kernel goes elsewhere, and the class is that of
+// another directory. It is the same in every replica all the same, and what can be written is
+// decided by the kernel's view (paths.h).
 bool append_parts(char* out, size_t* length, const char* path) {
   while (*path != '\0') {
     while (*path == '/') {
@@ -77,6 +80,7 @@ bool absolute_path(int directory_fd, const char* path, char* out) {
   size_t length = 0;
   out[0] = '\0';
   if (path[0] != '/') {
+    // Native, without a record: replicas begin in the same directory, and chdir is replicated.
     char base[kPathBytesMax];
     const bool has_base = directory_fd == AT_FDCWD ? raw(__NR_getcwd, base, sizeof(base)) > 0
                                                    : name_of_descriptor(directory_fd, base);
@@ -106,6 +110,7 @@ FileClass classify(const char* absolute) {
     }
     directory += n + (directory[n] == '\n' ? 1 : 0);
   }
+  // ORDER: state directories were looked for first: one may lie in these.
   const bool logged = under(absolute, "/proc") || under(absolute, "/sys") ||
                       under(absolute, "/dev") || under(absolute, "/etc");
   return logged ? kLogged : kPlain;
@@ -120,6 +125,7 @@ long refuse_write(int directory_fd, const char* path) {
   char absolute[kPathBytesMax];
   const char* name = absolute_path(directory_fd, path, absolute) ? absolute : path;
   // What no state directory can be.
+  // The line is output and compared: it says nothing but the name, which all replicas have.
   const bool is_kernel = under(name, "/proc") || under(name, "/sys") || under(name, "/dev");
   Text text;
   text.add("write outside the state directories refused: ").add(name);
@@ -142,6 +148,8 @@ bool is_under_proc(const char* absolute) {
   return under(absolute, "/proc");
 }
 
+// Of a file that was removed meanwhile the kernel's name ends in " (deleted)"; for its class, which
+// is that of the directory, this makes no difference.
 bool name_of_descriptor(int fd, char* out) {
   Text link;
   link.add("/proc/self/fd/").add(static_cast<int64_t>(fd));

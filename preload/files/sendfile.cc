@@ -32,6 +32,8 @@ long check_descriptors(int out, int in, bool has_offset) {
   return (writes & O_APPEND) != 0 ? -EINVAL : 0;  // not where a file is written at its end alone
 }
 
+// One for all threads: it is filled and emptied within one move_chunk(), and the write in between
+// does not wait (see its REQUIRES), so the token stays.
 uint8_t* chunk_buffer() {
   static uint8_t* buffer = nullptr;
   if (buffer == nullptr) {
@@ -61,6 +63,8 @@ long descriptor_flags(int fd) {
 
 long move_chunk(Place* from, Place* to, long bytes) {
   const long buffer = to_long(chunk_buffer());
+  // By the ordinary calls and with their records: for a file that is the content or its hash, for a
+  // virtual object nothing.
   const long reads[6] = {from->fd, buffer, bytes, from->offset};
   const long n = from->offset < 0 ? do_read(__NR_read, reads) : do_pread64(__NR_pread64, reads);
   if (n <= 0) {
@@ -73,6 +77,8 @@ long move_chunk(Place* from, Place* to, long bytes) {
   if (from->offset >= 0) {
     from->offset += moved;
   } else if (moved < n && !is_virtual(from->fd)) {
+    // What was read and not taken is still the file's: its position goes back. A virtual source
+    // cannot go back; its bytes are lost (docs/limitations.md).
     const long back[3] = {from->fd, moved - n, SEEK_CUR};
     do_lseek(__NR_lseek, back);
   }
@@ -90,6 +96,7 @@ long do_sendfile(long number, const long* a) {
   }
   int64_t position = 0;
   if (offset == nullptr) {
+    // Natively: reads have moved it on by the same amount in every replica (data.cc).
     position = raw(__NR_lseek, in, 0, SEEK_CUR);
   } else if (!get_in(&position, offset)) {
     return -EFAULT;
@@ -108,6 +115,7 @@ long do_sendfile(long number, const long* a) {
     }
     sent += result;
     position += result;
+    // 64 KiB each: a large file must not fill a ring within one turn.
     doors_between_parts(number);
   }
   if (offset == nullptr) {

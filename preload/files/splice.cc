@@ -70,6 +70,7 @@ long check_splice(int in, bool has_in, int out, bool has_out) {
   if (is_pipe(in) && is_pipe(out)) {
     struct stat one = {};
     struct stat another = {};
+    // The ends of one pipe have one inode number.
     net_fstat(in, &one);
     net_fstat(out, &another);
     return one.st_ino == another.st_ino ? -EINVAL : 0;
@@ -121,6 +122,7 @@ long bytes_to_copy(int in, int out, int64_t from, int64_t to, long length) {
   if (is_virtual(in) || is_virtual(out)) {
     return -EINVAL;
   }
+  // In the primary alone (the caller's choice): sizes outside may change at any time.
   raw(__NR_fstat, in, &source);
   raw(__NR_fstat, out, &target);
   if (S_ISDIR(source.st_mode) || S_ISDIR(target.st_mode)) {

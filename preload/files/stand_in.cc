@@ -14,6 +14,7 @@ namespace ftrun::shim {
 StandIn::StandIn(int fd) {
   const File* file = virtual_file(fd);
   int ends[2] = {-1, -1};
+  // In the primary alone, inside the choice: a secondary's kernel is not asked.
   switch (file->ops->type) {
     case FileType::kTcp:
     case FileType::kQuery: {
@@ -42,6 +43,7 @@ StandIn::StandIn(int fd) {
       return;
   }
   if (fd_ == 0) {
+    // The kernel answers differently for the two ends of a pipe: the one that the program has.
     const bool writes = (file->status_flags & O_ACCMODE) == O_WRONLY;
     fd_ = ends[writes ? 1 : 0];
     other_ = ends[writes ? 0 : 1];
