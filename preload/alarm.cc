@@ -39,6 +39,7 @@ void signals_expire_timers(int64_t now_ns) {
   } else {
     alarm.deadline_ns = kNoDeadline;
   }
+  // Once, however many periods are over: a signal that waits already waits once (pending.h).
   siginfo_t info = {};
   info.si_signo = SIGALRM;
   info.si_code = SI_KERNEL;
@@ -89,6 +90,8 @@ long call_setitimer(int which, const void* value, void* old_value) {
   }
   const struct itimerval old = current(which);
   if (which == ITIMER_REAL) {
+    // Virtual time: the deadline is among those that the scheduler looks at (earliest_deadline),
+    // and passes at a logged place. The kernel's timer is never set.
     alarm.interval_ns = first == 0 ? 0 : interval;
     alarm.deadline_ns = first == 0 ? kNoDeadline : add_ns(virtual_now_ns(), first);
   }
@@ -98,6 +101,7 @@ long call_setitimer(int which, const void* value, void* old_value) {
 long call_alarm(unsigned seconds) {
   struct itimerval old = {};
   const struct itimerval wanted = {.it_value = {.tv_sec = seconds}};
+  // Both pointers are the shim's: it cannot fail.
   call_setitimer(ITIMER_REAL, &wanted, &old);
   // To the nearest second, but never 0 for a timer that is armed (alarm_setitimer).
   const bool up =

@@ -40,6 +40,8 @@ long put_padded(long address, const void* value, size_t known, size_t bytes) {
 }
 
 // A choice that fills in a structure at `out`: argument number `which` of the call.
+// The kernel writes into the shim's structure, in the primary; put_out() fills the application's in
+// every replica. So a bad address is EFAULT in all of them.
 template <typename T>
 long choose_struct(long number, const long* a, int which) {
   T value = {};
@@ -64,6 +66,8 @@ long do_capget(long number, const long* a) {
   }
   size_t sets = 0;
   switch (header.version) {
+    // One set of 32 bits, then two (capget(2)); the kernel is always asked for what the header
+    // says.
     case _LINUX_CAPABILITY_VERSION_1:
       sets = 1;
       break;
@@ -172,10 +176,13 @@ long do_get_mempolicy(long number, const long* a) {
   return a[1] == 0 ? 0 : put_padded(a[1], answer.nodes, sizeof(answer.nodes), bytes);
 }
 
+// Native: the process has the same id in every replica's PID namespace.
 uint32_t application_process_id() {
   return static_cast<uint32_t>(raw(__NR_getpid));
 }
 
+// Native as well: who the program runs as is what the launcher has made it, and calls that change
+// it are carried out by all.
 struct ucred application_credentials() {
   return {static_cast<pid_t>(application_process_id()), static_cast<uid_t>(raw(__NR_geteuid)),
           static_cast<gid_t>(raw(__NR_getegid))};
@@ -184,6 +191,8 @@ struct ucred application_credentials() {
 long do_getrandom(long number, const long* a) {
   const auto wanted = static_cast<size_t>(a[1]);
   const size_t size = wanted < kTransferBytesMax ? wanted : kTransferBytesMax;
+  // A part is a record. Where the program's memory ends the kernel gives less, and the record says
+  // so.
   return in_parts(number, at(a[0]), size, [&](void* to, size_t bytes) {
     return choose_counted(number, to, bytes, [&] { return raw(number, to, bytes, a[2]); });
   });
@@ -202,6 +211,7 @@ long do_getrusage(long number, const long* a) {
   return choose_struct<struct rusage>(number, a, 1);
 }
 long do_getcpu(long, const long* a) {
+  // Node 0: a program that asks for its place gets one that does not change behind its back.
   const bool is_told =
       (a[0] == 0 || put_out(at(a[0]), self()->cpu)) && (a[1] == 0 || put_out(at(a[1]), 0U));
   return is_told ? 0 : -EFAULT;
@@ -210,6 +220,8 @@ long do_getcpu(long, const long* a) {
 // A thread runs where it wants to run, as far as it can see: on the first of its processors.
 long do_sched_setaffinity(long number, const long* a) {
   const auto move_and_look = [&]() -> long {
+    // Everybody carries it out, so that a promoted replica runs where the program has put itself;
+    // what the program sees is the primary's first processor.
     const long result = as_is(number, a);
     unsigned long mask[16] = {};
     long cpu = 0;

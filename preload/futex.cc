@@ -15,6 +15,8 @@ namespace ftrun::shim {
 namespace {
 
 // By address; a bucket's waiters are in the order of their waits.
+// Addresses are equal in all replicas, so buckets and the order in them are, too. One process:
+// shared and private words are the same here.
 WaitQueue buckets[256];
 
 WaitQueue* futex_bucket(uint64_t address) {
@@ -51,6 +53,8 @@ long futex_wait(uint32_t* word, uint32_t expected, int64_t deadline_ns, uint32_t
   Thread* me = self();
   me->futex_address = reinterpret_cast<uint64_t>(word);
   me->futex_bits = bits;
+  // ORDER: compared, then queued, and nothing can come between: the token is what the kernel's lock
+  // of the bucket is.
   const int result = sched_wait(futex_bucket(me->futex_address), deadline_ns);
   // With a time-out it is not started over (ERESTART_RESTARTBLOCK).
   return result == kErrRestart && deadline_ns != kNoDeadline ? -EINTR : result;
@@ -118,6 +122,7 @@ long futex_wake_operation(const long* a) {
   if (!get_in(&value, word)) {
     return -EFAULT;
   }
+  // ORDER: the word first, then both wake-ups; a word that cannot be written wakes nobody.
   const bool also = futex_operation(&value, encoded);
   if (!put_out(word, value)) {
     return -EFAULT;

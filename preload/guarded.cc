@@ -19,11 +19,16 @@ FTRUN_LABEL(ftrun_guarded_efault);
 namespace ftrun::shim {
 
 bool leave_guarded(greg_t* registers) {
+  // The address alone decides: the handler may run on top of any code of the shim or of the
+  // application, and nothing else is known to be sound there.
   const auto address = [](const char* label) { return reinterpret_cast<greg_t>(label); };
   const greg_t at = registers[REG_RIP];
   if (at < address(ftrun_guarded_begin) || at >= address(ftrun_guarded_end)) {
     return false;
   }
+  // By the three parts of guarded.S. The quick copies have changed no register that holds an
+  // argument: they start over byte by byte, so that the count is exact. A fault there tells what is
+  // left.
   if (at < address(ftrun_guarded_careful)) {
     registers[REG_RIP] = address(ftrun_guarded_careful);
   } else if (at < address(ftrun_guarded_rest)) {
@@ -38,6 +43,7 @@ long iovecs_in(struct iovec (&to)[kIovecCountMax], const void* application, long
   if (count < 0 || count > kIovecCountMax) {
     return -EINVAL;
   }
+  // ORDER: copied, then checked: what is used is what was checked.
   const size_t bytes = static_cast<size_t>(count) * sizeof(struct iovec);
   if (copy_in(to, application, bytes) != bytes) {
     return -EFAULT;

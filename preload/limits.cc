@@ -18,6 +18,7 @@
 namespace ftrun::shim {
 namespace {
 
+// Kept, so that no dup or poll needs to ask for it.
 constinit int g_descriptor_limit = 1024;
 
 // A limit that the shim's own mappings count against, as the application has set it.
@@ -34,6 +35,8 @@ ShiftedLimit* shifted(long resource) {
 
 // `more`: by how much the arena is about to grow.
 uint64_t shim_bytes(long resource, uint64_t more) {
+  // Equal in every replica: the arena grows by what the program does. Shared mappings count against
+  // the address space, not against data (setrlimit(2)).
   return arena_bytes() + more + (resource == RLIMIT_AS ? region_map_bytes() : 0);
 }
 
@@ -72,6 +75,8 @@ long set_limit(long resource, const struct rlimit& wanted) {
   }
   ShiftedLimit* limit = shifted(resource);
   const struct rlimit native = limit != nullptr ? shift(resource, wanted, 0) : wanted;
+  // The result is the primary's: a hard limit may have been lowered from outside for one replica.
+  // What is set is equal, since it is computed from what the program wants and from the arena.
   const long result = choose_and_follow(
       __NR_setrlimit, [&] { return raw(__NR_setrlimit, resource, &native); },
       [&](long) { raw(__NR_setrlimit, resource, &native); });
@@ -82,6 +87,7 @@ long set_limit(long resource, const struct rlimit& wanted) {
     *limit = {true, wanted};
   }
   if (resource == RLIMIT_NOFILE) {
+    // What the kernel has now, less the numbers of the shim's own descriptors.
     limits_init();
   }
   return 0;

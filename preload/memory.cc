@@ -22,6 +22,8 @@ long as_is(long number, const long* a) {
   return raw(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
+// 1 is FileClass::kState: copies belong to one replica, and what it writes there all others write,
+// too.
 bool shares_with_strangers(const long* a) {
   return (a[3] & (MAP_SHARED | MAP_ANONYMOUS)) == MAP_SHARED && (a[2] & PROT_WRITE) != 0 &&
          fd_native_class(static_cast<int>(a[4])) != 1;
@@ -54,6 +56,8 @@ long do_mmap(long number, const long* a) {
         if (of_file) {
           require_same_file(static_cast<int>(a[4]), number);
         }
+        // What lies there in this replica and not in the primary must not be mapped over: it stops.
+        // Where the program itself wants that (MAP_FIXED), the address was its own.
         const long flags = (a[3] & MAP_FIXED) != 0 ? a[3] : a[3] | MAP_FIXED_NOREPLACE;
         const long here = raw(number, address, a[1], a[2], flags, a[4], a[5]);
         if (here != address) {
@@ -66,6 +70,8 @@ long do_mremap(long number, const long* a) {
   return choose_and_follow(
       number, [&] { return as_is(number, a); },
       [&](long address) {
+        // Where the primary's could grow in place, this one must: without MAYMOVE it fails
+        // otherwise.
         const bool moved = address != a[0];
         const long flags = MREMAP_MAYMOVE | MREMAP_FIXED | (a[3] & MREMAP_DONTUNMAP);
         const long here = moved ? raw(number, a[0], a[1], a[2], flags, address)

@@ -37,6 +37,8 @@ class KernelSocket {
 };
 
 // All datagrams of the answer, one behind the other; each gets `port_id` as its receiver.
+// The number of each choice below is that of the call which the application has made: a record that
+// names another call is a divergence.
 long collect_answer(const RoutingQuestion& question, uint8_t* answer, size_t capacity) {
   const KernelSocket socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
   if (socket.fd() < 0) {
@@ -64,6 +66,8 @@ long collect_answer(const RoutingQuestion& question, uint8_t* answer, size_t cap
     total += static_cast<size_t>(got);
     while (total - at >= sizeof(nlmsghdr)) {
       auto* message = reinterpret_cast<nlmsghdr*>(answer + at);
+      // The kernel has answered a socket that is gone in a moment; the application's has another
+      // port.
       message->nlmsg_pid = question.port_id;
       at += NLMSG_ALIGN(message->nlmsg_len);
     }
@@ -113,6 +117,8 @@ long ask_interface_list(int family, uint8_t* list, size_t capacity) {
 }
 
 int ask_buffer_limit(bool send) {
+  // Part of the choice's payload, so a secondary knows it from the log and asks no more than the
+  // primary.
   static int limits[2] = {};  // of the host, asked once
   if (limits[0] == 0) {
     const long result = choose(__NR_setsockopt, limits, sizeof(limits), [&]() -> long {
@@ -123,6 +129,7 @@ int ask_buffer_limit(bool send) {
         socklen_t length = sizeof(limits[i]);
         raw(__NR_setsockopt, socket.fd(), SOL_SOCKET, name, &most, sizeof(most));
         raw(__NR_getsockopt, socket.fd(), SOL_SOCKET, name, &limits[i], &length);
+        // socket(7): the kernel keeps twice what was asked for, and at most twice the limit.
         limits[i] /= 2;
       }
       return socket.fd() < 0 ? socket.fd() : 0;
@@ -134,6 +141,8 @@ int ask_buffer_limit(bool send) {
   return limits[send ? 0 : 1];
 }
 
+// Tried on a socket of the kernel's, since the kernel alone knows what this process may do
+// (capabilities, security modules).
 long ask_permission(int name, int value) {
   return choose(__NR_setsockopt, [&]() -> long {
     const KernelSocket socket(AF_UNIX, SOCK_DGRAM, 0);

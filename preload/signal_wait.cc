@@ -24,6 +24,8 @@ long call_sigtimedwait(const SignalSet* set, siginfo_t* info, const struct times
   }
   Thread* thread = self();
   wanted &= ~kUnblockable;
+  // Before the look: what has come may be what is waited for, and with a time-out of 0 nothing else
+  // would let it in.
   ingest_point();
   const SignalSet due = pending_for(thread) & wanted;
   int number = due == 0 ? 0 : __builtin_ctzll(due) + 1;
@@ -35,6 +37,8 @@ long call_sigtimedwait(const SignalSet* set, siginfo_t* info, const struct times
       return -EAGAIN;
     }
     const int64_t deadline = timeout_ns < 0 ? kNoDeadline : add_ns(virtual_now_ns(), timeout_ns);
+    // ORDER: set for the wait only: signals_send() gives a signal to whoever has it set, ignored or
+    // not, and puts its facts into pending_info of this thread.
     thread->waited_signals = wanted;
     const int result = sched_wait(nullptr, deadline);
     thread->waited_signals = 0;

@@ -45,6 +45,7 @@ long message_in(struct msghdr* to, struct iovec (&iov)[kIovecCountMax], long add
   if (!get_in(to, at<void>(address))) {
     return -EFAULT;
   }
+  // readv says EINVAL to this (sendmsg(2)).
   if (to->msg_iovlen > kIovecCountMax) {
     return -EMSGSIZE;
   }
@@ -54,6 +55,7 @@ long message_in(struct msghdr* to, struct iovec (&iov)[kIovecCountMax], long add
 }
 
 // Two new descriptors to the application; they are closed again if it cannot be told.
+// The numbers are used up and free again, as in the kernel, so the next ones are the same.
 long descriptors_out(long result, const int (&fds)[2], long address) {
   if (result < 0) {
     return result;
@@ -70,6 +72,7 @@ int64_t milliseconds_to_ns(long milliseconds) {
   return static_cast<int>(milliseconds) < 0 ? -1 : static_cast<int>(milliseconds) * 1'000'000LL;
 }
 
+// Waits are nanoseconds of the virtual clock; what is negative waits for ever.
 constexpr int64_t kNoTimeout = -1;
 
 // Reads the optional time-out of a wait: kNoTimeout where there is none. 0, or -errno.
@@ -79,6 +82,7 @@ long read_timeout(long address, int64_t* ns) {
 }
 
 // What is left of a wait that began at `start_ns`.
+// By the clock as it stands. A reading would move it, and might need a record (doors_clock_ns).
 int64_t left_of(int64_t start_ns, int64_t timeout_ns) {
   const int64_t left = add_ns(start_ns, timeout_ns) - virtual_now_ns();
   return left > 0 ? left : 0;
@@ -105,6 +109,8 @@ long set_temporary_mask(long address, size_t size) {
   if (!get_in(&set, at<void>(address))) {
     return -EFAULT;
   }
+  // ORDER: after a time-out was read, as in the kernel. The end of the call restores the mask,
+  // whatever comes of it (signals_finish_call).
   signals_temporary_mask(set);
   return 0;
 }
@@ -375,6 +381,8 @@ long do_poll(long, const long* a) {
 }
 long do_ppoll(long, const long* a) {
   int64_t timeout_ns = kNoTimeout;
+  // From here counts the time-out, waits in between included, as in the kernel
+  // (poll_select_set_timeout).
   const int64_t start_ns = virtual_now_ns();
   long result = read_timeout(a[2], &timeout_ns);
   if (result == 0) {
@@ -397,6 +405,7 @@ long do_select(long, const long* a) {
       return -EFAULT;
     }
     // Unlike elsewhere, microseconds may be more than a second.
+    // ORDER: made whole before the check of its parts (kern_select).
     const struct timeval whole = {time.tv_sec + time.tv_usec / 1'000'000, time.tv_usec % 1'000'000};
     if (to_ns(whole, &timeout_ns) != 0) {
       return -EINVAL;

@@ -21,6 +21,7 @@ T* at(long value) {
   return reinterpret_cast<T*>(value);
 }
 
+// The only size that there is on 64 bits: others are refused (set_robust_list(2)).
 constexpr long kRobustListBytes = 24;  // struct robust_list_head
 
 }  // namespace
@@ -29,6 +30,7 @@ long do_futex(long, const long* a) {
   return futex_call(a);
 }
 long do_sched_yield(long, const long*) {
+  // ORDER: what has come first, or a loop of yields would never see it; then the others' turn.
   ingest_point();
   scheduler_yield();
   return 0;
@@ -65,6 +67,7 @@ long do_rt_sigqueueinfo(long, const long* a) {
   if (!get_in(&info, at<void>(a[2]))) {
     return -EFAULT;
   }
+  // The argument counts, not what the structure says (copy_siginfo_from_user).
   info.si_signo = static_cast<int>(a[1]);
   return call_kill(static_cast<int>(a[0]), static_cast<int>(a[1]), &info);
 }
@@ -107,6 +110,7 @@ long do_alarm(long, const long* a) {
 }
 
 long do_set_tid_address(long, const long* a) {
+  // The kernel is not told: it would clear the word without the token (thread_exit does it).
   self()->clear_child_tid = at<int32_t>(a[0]);
   return self()->tid;
 }
@@ -114,6 +118,7 @@ long do_set_robust_list(long, const long* a) {
   if (a[1] != kRobustListBytes) {
     return -EINVAL;
   }
+  // Nor of this list, for the same reason (robust.cc).
   self()->robust_list = at<void>(a[0]);
   return 0;
 }
@@ -132,6 +137,8 @@ long do_exit(long, const long* a) {
   thread_exit(static_cast<int>(a[0]) & 0xff);
 }
 long do_exit_group(long, const long* a) {
+  // ORDER: all that was put out, and the end itself, is with the supervisor before the process is
+  // gone; the status is the low byte, as a parent would see it (exit(3)).
   doors_exit(static_cast<int>(a[0]) & 0xff);
   for (;;) {
     raw(__NR_exit_group, a[0]);

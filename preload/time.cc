@@ -26,6 +26,8 @@ T* at(long value) {
 
 // A clock that the shim does not have: the kernel's, from the log.
 long choose_time(long number, const long* a) {
+  // Into the shim's memory, then out in every replica: a kernel that wrote to the application's
+  // would do so in the primary only.
   struct timespec time = {};
   const long result = choose(number, &time, sizeof(time), [&] { return raw(number, a[0], &time); });
   const bool is_optional = number == __NR_clock_getres && a[1] == 0;
@@ -46,6 +48,8 @@ CpuClock* own_cpu_clock(long clock) {
 long choose_cpu_time(long number, const long* a, CpuClock* clock) {
   struct timespec time = {};
   const long result = choose(number, &time, sizeof(time), [&] {
+    // Inside the choice, so only where this replica decides: `ahead_ns` is of its own kernel, and
+    // secondaries take the sum from the log. `shown_ns` moves in all of them (below).
     const long read = raw(number, a[0], &time);
     const int64_t used_ns = to_ns(time.tv_sec, time.tv_nsec, kNsPerSecond);
     if (read == 0 && used_ns + clock->ahead_ns < clock->shown_ns) {
@@ -60,6 +64,8 @@ long choose_cpu_time(long number, const long* a, CpuClock* clock) {
   return result < 0 || put_out(at<void>(a[1]), time) ? result : -EFAULT;
 }
 
+// One clock behind all of these. CLOCK_TAI is CLOCK_REALTIME, as on a host that nobody has told of
+// leap seconds; CLOCK_BOOTTIME is CLOCK_MONOTONIC, as on one that has not slept.
 bool is_realtime(long clock) {
   return clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE || clock == CLOCK_TAI;
 }
@@ -100,6 +106,7 @@ long do_time(long, const long* a) {
 }
 
 long do_clock_getres(long number, const long* a) {
+  // Constants (HZ is 250 here): the host's may differ.
   const bool coarse = a[0] == CLOCK_REALTIME_COARSE || a[0] == CLOCK_MONOTONIC_COARSE;
   if (!is_realtime(a[0]) && !is_monotonic(a[0])) {
     return choose_time(number, a);
@@ -126,6 +133,7 @@ long choose_adjustment(long number, const long* a, int which) {
   if (result < 0) {
     return result;
   }
+  // Status and frequency are the host's, the time is not: it would contradict clock_gettime().
   const int64_t now = doors_clock_ns() + realtime_offset_ns();
   clock.time.tv_sec = now / kNsPerSecond;
   clock.time.tv_usec = now % kNsPerSecond / ((clock.status & STA_NANO) != 0 ? 1 : 1000);
@@ -145,10 +153,13 @@ long do_clock_adjtime(long number, const long* a) {
 namespace {
 
 long sleep_until_ns(int64_t deadline, timespec* remaining) {
+  // A sleep is a wait like others: signals that have come are taken before it.
   ingest_point();
   if (sched_wait(nullptr, deadline) == -ETIMEDOUT) {
     return 0;
   }
+  // Woken by a signal. The clock may have passed the deadline at the same ingest point: then the
+  // sleep is over, and nothing is left to be told.
   const int64_t left = deadline - virtual_now_ns();
   if (left <= 0) {
     return 0;
@@ -191,6 +202,7 @@ long do_clock_nanosleep(long, const long* a) {
     return sleep_until_ns(add_ns(doors_clock_ns(), ns), at<timespec>(a[3]));
   }
   const int64_t deadline = absolute_deadline(ns, is_realtime(a[0]) ? realtime_offset_ns() : 0);
+  // An absolute sleep says nothing about the rest: it can be made again as it is.
   return deadline <= doors_clock_ns() ? 0 : sleep_until_ns(deadline, nullptr);
 }
 

@@ -29,6 +29,8 @@ struct Symbol {
   const char* name;
   void (*stub)();
 };
+// What tells a time, a random number or a processor. Names without the prefix are aliases at the
+// same addresses.
 const Symbol kSymbols[] = {
     {"__vdso_clock_gettime", &ftrun_vdso_clock_gettime},
     {"__vdso_gettimeofday", &ftrun_vdso_gettimeofday},
@@ -46,6 +48,7 @@ bool equal(const char* a, const char* b) {
   return *a == *b;
 }
 
+// At a function's first instruction every scratch register but the arguments' is free.
 // movabs $stub, %rax; jmp *%rax
 void write_jump(uint8_t* at, void (*stub)()) {
   const auto target = reinterpret_cast<uint64_t>(stub);
@@ -59,6 +62,7 @@ void write_jump(uint8_t* at, void (*stub)()) {
 }  // namespace
 
 void vdso_patch(uint64_t image) {
+  // A kernel without vDSO (vdso=0): libc makes system calls then, which trap.
   if (image == 0) {
     return;
   }
@@ -72,6 +76,8 @@ void vdso_patch(uint64_t image) {
     }
   }
   size = (size + 4095) & ~uint64_t{4095};
+  // The pages are shared by all processes of the host until they are written: the kernel then gives
+  // this process copies, as for a debugger's breakpoints.
   if (raw(__NR_mprotect, image, size, PROT_READ | PROT_WRITE | PROT_EXEC) != 0) {
     shim_fail("the vDSO cannot be made writable");
   }

@@ -44,6 +44,8 @@ struct Feature {
   uint32_t offset;
   uint32_t bytes;
 };
+// Offsets and sizes of the standard format, in which signal frames are (the compacted one is the
+// kernel's own). Filled in at the start, from the processor: replicas run on one kind of it.
 Feature features[kFeatures];
 
 State* state_of(fpregset_t state) {
@@ -59,6 +61,8 @@ void set_zero(State* state, size_t begin, size_t end) {
 }
 
 // The feature that begins first at or after `offset`; its index, or kFeatures.
+// Features do not lie in the order of their numbers, and the gaps between them are what must be
+// found.
 int next_feature(uint64_t present, size_t offset) {
   int next = kFeatures;
   for (int i = 2; i < kFeatures; ++i) {
@@ -86,6 +90,10 @@ size_t vector_state_bytes(const fpregset_t state) {
 }
 
 void vector_state_settle(fpregset_t state) {
+  // A handler may look at all of its frame. Which features count as in use, and so what stands
+  // behind the others, depends on what the processor has seen since the last switch of threads: on
+  // the kernel's timing. Here all are in use, and those that were not have their initial value,
+  // zero.
   State* saved = state_of(state);
   __builtin_memset(saved->unused, 0, sizeof(saved->unused));
   if (!is_extended(*saved)) {
@@ -110,6 +118,8 @@ void vector_state_reset(fpregset_t state) {
   State* saved = state_of(state);
   saved->control = kControlInitial;
   if (is_extended(*saved)) {
+    // What is not in use has its initial state when the frame is loaded (XRSTOR). Protection keys
+    // are rights to memory, which a handler keeps.
     saved->in_use &= kProtectionKeys;
     return;
   }
@@ -134,6 +144,9 @@ bool vector_state_take(fpregset_t state, const void* application) {
   if (copy_in(&given, application, kLegacyBytes) != kLegacyBytes) {
     return false;
   }
+  // The program may have written anything into its frame. Sizes and features are those of the
+  // kernel's own frame, which will be read; the rest is taken as far as check_xstate_in_sigframe()
+  // would: all of it if the marks at both ends fit, else the first 512 bytes.
   const State::Software ours = saved->software;
   const auto* end = static_cast<const uint8_t*>(application) + ours.size;
   uint32_t magic2 = 0;
@@ -147,6 +160,7 @@ bool vector_state_take(fpregset_t state, const void* application) {
   }
   // The kernel takes it from here, and dies of what the processor refuses.
   saved->software = ours;
+  // Reserved bits of MXCSR and of the header make the load fault.
   saved->control &= kControlMask;
   if (is_extended(*saved)) {
     saved->in_use = whole ? saved->in_use & ours.features : kLegacyFeatures;
