@@ -114,6 +114,9 @@ long net_wait_input(int fd, int flags) {
       [&]() -> long { return (file->ops->poll(file, kKeyReadable) & kEnough) != 0 ? 0 : -EAGAIN; });
 }
 
+// FIONREAD is no ingest point: it tells what a read would give now, and a loop around it gets its
+// arrivals where the turn is cut (doors_enter_call). No notice for what isatty(3) asks, which C
+// libraries do for each stream they open.
 long net_ioctl(int fd, unsigned long request, unsigned long argument) {
   File* file = virtual_file(fd);
   if (file == nullptr) {
@@ -153,8 +156,6 @@ long net_ioctl(int fd, unsigned long request, unsigned long argument) {
     case FIONCLEX:
       return net_fcntl(fd, F_SETFD, request == FIOCLEX ? FD_CLOEXEC : 0);
     case FIONREAD:
-      // No ingest point: what a read would give now. A loop around this call gets its arrivals
-      // where the turn is cut (doors_enter_call).
       return store_int(input_bytes(file), argument);
     case SIOCOUTQ:
       return store_int(
@@ -162,7 +163,6 @@ long net_ioctl(int fd, unsigned long request, unsigned long argument) {
     case SIOCATMARK:
       return store_int(is_socket(file) ? ask_socket(file, file->ops->socket->at_mark) : -ENOTTY,
                        argument);
-    // isatty(3), which C libraries ask of each stream they open: no notice.
     case TCGETS:
     case TIOCGWINSZ:
     case TIOCGPGRP:
