@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Style that matters: license lines, headers that compile alone, function length, what the shim imports.
+"""Style that matters: license lines, headers that compile alone, length of functions, classes and
+files, comments and assertions where mistakes do not show, what the shim imports.
 
 Looks at tracked files only, so that work in progress does not fail it. `--build` names the build
 directory with the preload library and compile_commands.json.
@@ -18,6 +19,14 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.path.join(ROOT, "build")
 FUNCTION_LINES_MAX = 70
 FILE_LINES_MAX = 500
+CLASS_LINES_MAX = 220
+# Of the shim's non-empty lines: a mistake there does not show, and the reasons are not in the code.
+SHIM_COMMENT_PERCENT_MIN = 10
+# Assertions per 100 functions. The doors' own are the comparisons of a replica with its log.
+ASSERTION = re.compile(r"\b(FTRUN_ASSERT|shim_fail|doors_fail|fail_diverged|diverged|expect_record)"
+                       r"\((?!const |RecordKind \w|ShimFailure \w)")
+ASSERTIONS_MIN = {("supervisor/unit/*.h", "supervisor/unit/*.cc"): 9,
+                  ("preload/doors*.h", "preload/doors*.cc"): 30}
 # Calls that allocate, lock or buffer in the application's libc. What the shim interposes it defines;
 # what it would import is undefined (U) in the library.
 SHIM_FORBIDDEN = re.compile(
@@ -27,6 +36,8 @@ SHIM_FORBIDDEN = re.compile(
     r"begin_catch|guard_acquire)|_Unwind_.*|dlopen|dlsym|getenv|exit)(@.*)?$")
 # Exceptions only shrink: path -> lines that are allowed.
 LONG_FILES_ALLOWED = {}
+LONG_CLASSES_ALLOWED = {("supervisor/replica.h", "Replica"): 260,
+                        ("supervisor/unit/core_impl.h", "UnitCore"): 240}
 
 
 def tracked(*patterns):
@@ -68,6 +79,39 @@ def function_lengths(text):
                 break
 
 
+def class_lengths(text):
+    """Yields (first line, name, lines between the braces) of classes and structs, nested too."""
+    lines = text.splitlines()
+    for i, line in enumerate(lines):
+        head = re.match(r"(\s*)(?:template\b.*>\s*)?(?:class|struct)\s+"
+                        r"(?:(?:\[\[.*?\]\]|alignas\(.*?\))\s*)?(\w+)\b[^;()]*$", line)
+        if not head:
+            continue
+        # A list of base classes may go on for some lines; a declaration ends with a semicolon.
+        body = next((j for j in range(i, len(lines)) if lines[j].endswith(("{", ";", "}"))), None)
+        if body is None or not lines[body].endswith("{"):
+            continue
+        for j in range(body + 1, len(lines)):
+            if lines[j].startswith(head.group(1) + "}"):
+                yield i + 1, head.group(2), j - body - 1
+                break
+
+
+def comment_percent(texts):
+    """Lines that are comments, license lines not counted, of all non-empty lines."""
+    lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
+    comments = [line for line in lines
+                if line.startswith("//") and "SPDX-License-Identifier" not in line]
+    return 100 * len(comments) / len(lines)
+
+
+def assertions_per_100_functions(texts):
+    """Uses, not declarations; nothing that a comment says."""
+    functions = sum(1 for text in texts for _ in function_lengths(text))
+    code = "\n".join(re.sub(r"//.*", "", text) for text in texts)
+    return 100 * len(ASSERTION.findall(code)) / functions
+
+
 class Style(unittest.TestCase):
     def test_every_file_names_its_license(self):
         missing = [path for path in tracked(
@@ -91,6 +135,38 @@ class Style(unittest.TestCase):
                 if len(read(path).splitlines()) >
                 LONG_FILES_ALLOWED.get(path, FILE_LINES_MAX)]
         self.assertEqual(long, [])
+
+    def test_classes_are_short(self):
+        sample = ("struct Item;\nclass [[nodiscard]] Long : public Base,\n             Other {\n" +
+                  "  int a;\n" * 221 + "};\n")
+        self.assertEqual(list(class_lengths(sample)), [(2, "Long", 221)])
+        long = []
+        for path in tracked(*(f"{room}/*.{kind}" for kind in ("h", "cc")
+                              for room in ("preload", "supervisor", "eventlog", "cli"))):
+            for line, name, length in class_lengths(read(path)):
+                if length > LONG_CLASSES_ALLOWED.get((path, name), CLASS_LINES_MAX):
+                    long.append(f"{path}:{line}: {name} has {length} lines")
+        self.assertEqual(long, [])
+
+    def test_the_shim_says_why(self):
+        self.assertEqual(comment_percent(
+            ["// SPDX-License-Identifier: Apache-2.0\n// Why.\n\nint a;  // no line of its own\n",
+             "  // So.\n"]), 50)
+        percent = comment_percent([read(path) for path in tracked("preload/*.h", "preload/*.cc")])
+        self.assertGreaterEqual(percent, SHIM_COMMENT_PERCENT_MIN)
+
+    def test_invariants_are_asserted(self):
+        sample = ("[[noreturn]] void diverged(const Record& here);\n"
+                  "void f() {\n  FTRUN_ASSERT(a);\n  // shim_fail(nothing)\n}\n"
+                  "void g() {\n  h(expect_record(RecordKind::kExit));\n}\n"
+                  "void h() {\n  g();\n}\nvoid i() {\n  g();\n}\n")
+        self.assertEqual(assertions_per_100_functions([sample]), 50)
+        few = []
+        for patterns, least in ASSERTIONS_MIN.items():
+            count = assertions_per_100_functions([read(path) for path in tracked(*patterns)])
+            if count < least:
+                few.append(f"{patterns}: {count:.1f} assertions per 100 functions, not {least}")
+        self.assertEqual(few, [])
 
     def test_headers_compile_alone(self):
         headers = [path for path in tracked("*.h")]
