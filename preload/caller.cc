@@ -44,6 +44,7 @@ struct MapsLine {
 
 // The mapping that contains `address` into `line`.
 bool find_mapping(uint64_t address, MapsLine* line) {
+  // Static: 4 KiB are much on a stack of 64, and only the token's holder is here.
   static char chunk[4096];
   const long fd = raw(__NR_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY);
   bool found = false;
@@ -53,6 +54,8 @@ bool find_mapping(uint64_t address, MapsLine* line) {
     for (long i = 0; i < n && !found; ++i) {
       if (chunk[i] != '\n') {
         line->text[line->length] = chunk[i];
+        // A longer line loses its end, which is the name's: what is said is then shorter, in all
+        // replicas alike.
         line->length += line->length + 1 < kLineBytesMax ? 1 : 0;
       } else if (line->contains(address)) {
         found = true;

@@ -17,10 +17,13 @@ constexpr char kPlaceholder[] = "/dev/null";
 }  // namespace
 
 int hold_descriptor(int at_least) {
+  // O_PATH: nothing can be read or written through it, whatever slips by the table. O_CLOEXEC,
+  // until an exec sets it as the program has it (carry.cc): no number survives by mistake.
   const long fd = raw(__NR_openat, AT_FDCWD, kPlaceholder, O_PATH | O_CLOEXEC);
   if (fd < 0 || fd >= at_least) {
     return static_cast<int>(fd);
   }
+  // The lowest number may be below what was asked for; it is used for a moment only.
   const long moved = raw(__NR_fcntl, fd, F_DUPFD_CLOEXEC, at_least);
   raw(__NR_close, fd);
   return static_cast<int>(moved);

@@ -73,12 +73,14 @@ long do_personality(long, const long* a) {
       shim_notice(text.add(describe_caller()).add("\n").c_str());
       return -EINVAL;
     }
+    // Told when it is asked for, and not done: the layout is pinned at the start.
     g_personality = wanted;
   }
   return old;
 }
 
 long do_prctl(long number, const long* a) {
+  // Without a record: each replica's kernel keeps for its own process what all of them set.
   const int option = static_cast<int>(a[0]);
   switch (option) {
     case PR_SET_NAME:

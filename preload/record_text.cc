@@ -7,6 +7,7 @@
 namespace ftrun::shim {
 namespace {
 
+// By number, as docs/log_format.md has them.
 const char* kind_name(RecordKind kind) {
   static const char* const kNames[] = {"invalid",
                                        "start",
@@ -28,6 +29,8 @@ void describe_record(Text& text, const Record& record, RecordOrigin origin) {
   const bool choice = record.kind == RecordKind::kChoice;
   const bool logged = origin == RecordOrigin::kLog;
   text.add(logged ? "  the log has:     " : "  this replica has: ");
+  // Where the log has a choice that this replica does not come to, what it has is no record: it is
+  // the call at which it noticed (doors_enter_call).
   text.add(choice && !logged ? "call" : kind_name(record.kind)).add(" after ");
   text.add(static_cast<int64_t>(record.delta)).add(" calls");
   if (choice) {

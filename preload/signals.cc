@@ -131,6 +131,7 @@ void signals_init() {
     raw(__NR_rt_sigaction, number, nullptr, &signals.actions[number], sizeof(SignalSet));
   }
   const SignalSet blocked = ~kFaults;
+  // The mask that there was is the application's from now on.
   raw(__NR_rt_sigprocmask, SIG_SETMASK, &blocked, &self()->mask, sizeof(SignalSet));
 }
 
@@ -148,6 +149,7 @@ void signals_carry(Carry& carry) {
 }
 
 void signals_arrived(int number) {
+  // The sender is nobody whom the program could know: its process id is 0 in every replica.
   siginfo_t info = {};
   info.si_signo = number;
   info.si_code = SI_USER;
@@ -249,6 +251,7 @@ long call_sigaction(int number, const void* action, void* old_action, size_t set
   if (action != nullptr && (kUnblockable & signal_bit(number)) != 0) {
     return -EINVAL;
   }
+  // Kept here alone: what the kernel has for these signals is the shim's, or is never used.
   const KernelAction old = signals.actions[number];
   if (action != nullptr) {
     KernelAction wanted;
@@ -265,6 +268,8 @@ long call_sigaction(int number, const void* action, void* old_action, size_t set
   return old_action == nullptr || put_out(old_action, old) ? 0 : -EFAULT;
 }
 
+// No call of the kernel's and no record: its mask stays as it is, this one is the thread's own.
+// What it lets through is delivered at the end of this very call (signals_finish_call).
 long call_sigprocmask(int how, const SignalSet* set, SignalSet* old_set) {
   Thread* thread = self();
   const SignalSet old = thread->mask;
@@ -325,6 +330,8 @@ long call_kill(int pid, int number, const siginfo_t* given) {
   if (pid != own && pid != 0 && pid != -1 && pid != -raw(__NR_getpgrp)) {
     return raw(__NR_kill, pid, 0) == 0 ? -EPERM : -ESRCH;
   }
+  // ORDER: an end by its own hand is logged like exit before it is carried out, so that it is the
+  // end of the unit and no failure of a replica.
   if (number == SIGKILL) {
     doors_exit(128 + SIGKILL);
     die_of(SIGKILL);

@@ -12,6 +12,7 @@
 namespace ftrun::shim {
 namespace {
 
+// Only for people: nothing depends on a name that is missing here, and the number is told instead.
 struct Named {
   unsigned long number;
   const char* name;
