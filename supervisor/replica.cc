@@ -32,6 +32,10 @@ Replica::Replica(ReplicaOptions options)
       memory_(options_.inherited.memory),
       views_(options_.run_dir),
       console_(options_.inherited.console),
+      app_watch_(options_.time_out_ms),
+      computation_({options_.spin_limit_ms, options_.stop_grace_ms},
+                   [this](std::string_view kind, const std::string& text) { event(kind, text); }),
+      state_copies_(options_.state_dirs, options_.unit, arbiter::replica_name(options_.replica)),
       spinner_(kSpinNs),
       placement_(options_.replicas) {}
 
@@ -98,7 +102,7 @@ Result<void> Replica::start_application(process::Inheritance inheritance) {
   plan.region_fd = region_.fd();
   plan.doorbell_fd = doorbell_.get();
   plan.control = region_.control();
-  FTRUN_TRY(make_state_copies(&plan));
+  FTRUN_TRY(state_copies_.make(&plan, region_.control()));
   Result<process::Application> application = process::launch(plan);
   if (!application.ok()) {
     return application.error();

@@ -18,23 +18,24 @@
 
 #include "eventlog/spin.h"
 #include "supervisor/app_port.h"
+#include "supervisor/app_watch.h"
 #include "supervisor/arbiter/views.h"
-#include "supervisor/call_watch.h"
+#include "supervisor/computation.h"
 #include "supervisor/console_spool.h"
 #include "supervisor/control.h"
 #include "supervisor/control_request.h"
 #include "supervisor/edge/edge.h"
 #include "supervisor/edge/keeper.h"
 #include "supervisor/event_limit.h"
+#include "supervisor/evidence.h"
 #include "supervisor/last_words.h"
 #include "supervisor/link/peers.h"
-#include "supervisor/liveness.h"
 #include "supervisor/placement.h"
 #include "supervisor/primary_rings.h"
-#include "supervisor/process/call_stacks.h"
 #include "supervisor/process/launch.h"
 #include "supervisor/region.h"
 #include "supervisor/run_dir.h"
+#include "supervisor/state_copies.h"
 #include "supervisor/unit/core.h"
 
 namespace ftrun {
@@ -113,6 +114,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   Result<void> watch_signals();
   void take_signals();
   void look_after_run_dir();
+  void look_after_files();
   Result<void> restore_run_dir();
   void show_view();
   Result<void> publish_pids() const;
@@ -130,22 +132,18 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void application_status();
   void application_stopped(int signal);
   void check_application();
+  void check_calls();
   void application_lost(const std::string& why, int status);
   void deliver_application_end();
   void check_lost();
-  bool check_dying();
   uint64_t crash() const;
   ConnectionId suspect() const;
   void keeper_died();
   void replace_keeper();
-  void update_markers();
-  void settle_state_dirs();
+  void mark_state_copies();
+  bool peers_have_ended();
+  void settle_state_copies();
   void wind_up();
-
-  // replica_calls.cc
-  void check_calls();
-  void look_for_computation();
-  void end_computation(int64_t lasts_ns);
 
   // replica_last_words.cc
   void keep_last_words();
@@ -156,39 +154,14 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void say_last_words();
 
   // replica_evidence.cc
-  struct Evidence {
-    enum Subject : uint8_t {
-      kNone,
-      kOfStopped,   // the shim has stopped our application
-      kOfFailed,    // the core has found that it must not go on
-      kOfSurvivor,  // a peer's application has diverged from ours, which goes on
-    };
-    Subject subject = kNone;
-    bool wanted = false;  // kOfSurvivor: once the takeover is done
-    uint64_t epoch = 0;   // in which it happened
-    std::string why;
-    std::string difference;  // of the output, where both replicas' rings are at hand
-    int64_t deadline_ns = 0;
-    process::StackReader stacks;
-    std::vector<unit::ReplicaId> to;  // get the frame that was held back
-    unit::Frame frame;
-    std::vector<uint8_t> frame_bytes;
-    bool collects() const { return subject == kOfStopped || subject == kOfFailed; }
-  };
   void check_shim_failure();
-  void begin_evidence(const std::string& why, Evidence::Subject subject);
+  void collect_failed(const std::string& why);
+  void begin_evidence(Evidence::Case what);
   void note_peer_failure(unit::ReplicaId replica, const unit::Frame& frame);
-  void hold_failure(unit::ReplicaId to, const unit::Frame& frame);
   void check_evidence();
   void settle_evidence();
   void finish_evidence();
   std::string report_head(uint64_t epoch) const;
-  std::string evidence_text() const;
-
-  // replica_state.cc
-  Result<void> make_state_copies(process::LaunchPlan* plan);
-  bool peers_have_ended();
-  void note_state();
 
   // unit::Host (replica_host.cc)
   void send(unit::ReplicaId to, const unit::Frame& frame) override;
@@ -248,7 +221,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   bool memory_short_ = false;    // there is no reserve; told once
   std::string publish_trouble_;  // told once
   bool view_shown_ = false;      // the current view has its file
-  std::string run_dir_trouble_, marker_trouble_;  // told once each
+  std::string run_dir_trouble_;  // told once
   edge::KeeperWatch keeper_watch_;
   pid_t keeper_pid_ = -1;
   bool keeper_wanted_ = false;  // it died, and no other could be started yet
@@ -267,16 +240,9 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   int64_t now_ns_ = 0;
   int64_t next_tick_ns_ = 0;
   unsigned ticks_ = 0;
-  ProgressWatch progress_;
-  CallWatch calls_;
-  process::StackReader computing_;  // its stacks, when it has made no calls for a while
-  bool no_calls_told_ = false;
-  std::string no_calls_in_;          // where, as far as it is known
-  int64_t end_signal_since_ns_ = 0;  // an operator's signal to end waits; 0: none
-  int stop_signal_ = 0;              // the application is stopped by it,
-  Silence stopped_;                  // for so long
-  int64_t stop_grace_ns_ = 0;
-  int64_t dying_since_ns_ = 0;      // the application is busy with its crash; 0: it is not
+  AppWatch app_watch_;
+  Computation computation_;
+  StateCopies state_copies_;
   int64_t quarantine_over_ns_ = 0;  // 0: nobody is kept away
   bool exit_entry_seen_ = false;    // the application announced its end (kExit)
   bool rings_broken_ = false;       // something in them did not decode: they are not read any more
@@ -295,7 +261,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   LastWords last_words_;        // of our application
   HeldWords held_words_;        // of the other replica's
   bool ended_cleanly_ = false;  // the application has exited and all its output is out
-  int64_t state_noted_ns_ = 0;  // when the copies' markers were last written by time
+  int64_t files_looked_after_ns_ = 0;
   bool done_ = false;
   int exit_code_ = 0;
 };

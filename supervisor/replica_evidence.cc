@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // A replica whose application has diverged (or broken another rule of the log): call stacks are
 // collected before it ends, and a report is kept. Also the report of the replica that goes on. See
-// replica.h and reports.h. Runs in the supervisor's event loop, which goes on meanwhile.
+// replica.h, evidence.h and reports.h. Runs in the supervisor's event loop, which goes on
+// meanwhile.
 //
-// ORDER: stacks first, and for kEvidenceMs at most; then the peer is told. Whoever hears of it
-// excludes us, and kills the application with all that there is to see. The survivor looks at its
-// own application only when the takeover is done.
+// ORDER: stacks first, for a bounded time; then the peer is told. Whoever hears of it excludes us,
+// and kills the application with all that there is to see. The survivor looks at its own
+// application only when the takeover is done.
 #include <fmt/format.h>
 #include <poll.h>
 
@@ -19,19 +20,11 @@ namespace ftrun {
 
 namespace {
 
-constexpr int kEvidenceMs = 100;  // below every time-out, far below the shim's standing still
 constexpr int kAbortStatus = 128 + 6;
 constexpr std::string_view kDiverged = "diverged";  // how texts about divergence begin
 
 std::string first_line(const std::string& text) {
   return text.substr(0, text.find('\n'));
-}
-
-std::string with_newline(std::string text) {
-  if (!text.ends_with('\n')) {
-    text += '\n';
-  }
-  return text;
 }
 
 }  // namespace
@@ -40,8 +33,7 @@ std::string with_newline(std::string text) {
 void Replica::check_shim_failure() {
   const Control* shared = port_->control();
   const ShimFailure failure = shared->failure.load(std::memory_order_acquire);
-  if (failure == ShimFailure::kNone || app_gone_ || app_end_delivered_ ||
-      evidence_.subject == Evidence::kOfStopped || evidence_.subject == Evidence::kOfFailed) {
+  if (failure == ShimFailure::kNone || app_gone_ || app_end_delivered_ || evidence_.collects()) {
     return;
   }
   const char* text = shared->failure_text;
@@ -49,73 +41,62 @@ void Replica::check_shim_failure() {
   if (failure == ShimFailure::kDiverged) {
     event(kDiverged, why);
   }
-  begin_evidence(why, Evidence::kOfStopped);
+  begin_evidence(
+      {Evidence::Subject::kOfStopped, core_->status().view.epoch, why, /*difference=*/""});
 }
 
-void Replica::begin_evidence(const std::string& why, Evidence::Subject subject) {
-  if (evidence_.subject != Evidence::kNone) {
+// The core has found that our application must not go on.
+void Replica::collect_failed(const std::string& why) {
+  std::string difference;
+  // The digests that differ are those of the last mark; the primary may have gone on meanwhile.
+  if (primary_rings_ != nullptr && why.starts_with(kDiverged)) {
+    difference = describe_output_difference(region_, primary_rings_->region(),
+                                            port_->oldest_mark_end(), port_->last_mark_end());
+  }
+  begin_evidence(
+      {Evidence::Subject::kOfFailed, core_->status().view.epoch, why, std::move(difference)});
+}
+
+void Replica::begin_evidence(Evidence::Case what) {
+  if (evidence_.begun()) {
     finish_evidence();
   }
-  computing_.stop();  // a process has one tracer
-  evidence_.subject = subject;
-  evidence_.wanted = false;
-  evidence_.why = why;
-  evidence_.difference.clear();
-  // The digests that differ are those of the last mark; the primary may have gone on meanwhile.
-  if (subject == Evidence::kOfFailed && primary_rings_ != nullptr && why.starts_with(kDiverged)) {
-    evidence_.difference = describe_output_difference(
-        region_, primary_rings_->region(), port_->oldest_mark_end(), port_->last_mark_end());
-  }
-  evidence_.deadline_ns = link::monotonic_ns() + int64_t{kEvidenceMs} * 1'000'000;
-  if (subject != Evidence::kOfSurvivor) {
-    evidence_.epoch = core_->status().view.epoch;
-  }
-  const Result<void> started = evidence_.stacks.start(application_.application_pid);
-  if (!started.ok()) {
-    event("trouble", "no call stacks: " + started.error().message);
+  computation_.stop_reading();
+  const Result<void> begun =
+      evidence_.begin(std::move(what), application_.application_pid, link::monotonic_ns());
+  if (!begun.ok()) {
+    event("trouble", "no call stacks: " + begun.error().message);
     return;
   }
-  [[maybe_unused]] const bool watched = watch(evidence_.stacks.fd(), kTagEvidence, EPOLLIN).ok();
+  [[maybe_unused]] const bool watched = watch(evidence_.fd(), kTagEvidence, EPOLLIN).ok();
 }
 
 // A peer says that its application is lost. If it has diverged, ours is the other side of it.
 void Replica::note_peer_failure(unit::ReplicaId replica, const unit::Frame& frame) {
   const std::string_view why(reinterpret_cast<const char*>(frame.bytes.data()), frame.bytes.size());
-  if (frame.kind != unit::FrameKind::kAppFailed || !why.starts_with(kDiverged) ||
-      evidence_.subject != Evidence::kNone) {
-    return;
+  if (frame.kind == unit::FrameKind::kAppFailed && why.starts_with(kDiverged) &&
+      !evidence_.begun()) {
+    evidence_.want(fmt::format("replica {}: {}", arbiter::replica_name(replica), why),
+                   core_->status().view.epoch);
   }
-  evidence_.wanted = true;
-  evidence_.epoch = core_->status().view.epoch;
-  evidence_.why = fmt::format("replica {}: {}", arbiter::replica_name(replica), why);
-}
-
-// The news of our application's end waits for its evidence.
-void Replica::hold_failure(unit::ReplicaId to, const unit::Frame& frame) {
-  evidence_.to.push_back(to);
-  evidence_.frame = frame;
-  evidence_.frame_bytes.assign(frame.bytes.begin(), frame.bytes.end());
 }
 
 void Replica::check_evidence() {
   check_shim_failure();
-  if (evidence_.wanted && core_->state() == unit::State::kRunning && !app_gone_) {
-    begin_evidence(evidence_.why, Evidence::kOfSurvivor);
+  if (evidence_.wanted() && core_->state() == unit::State::kRunning && !app_gone_) {
+    begin_evidence({Evidence::Subject::kOfSurvivor, evidence_.wanted_epoch(),
+                    evidence_.wanted_why(), /*difference=*/""});
   }
-  if (evidence_.subject == Evidence::kNone) {
-    return;
-  }
-  evidence_.stacks.read();
-  if (!evidence_.stacks.running() || link::monotonic_ns() >= evidence_.deadline_ns) {
+  if (evidence_.begun() && evidence_.complete(link::monotonic_ns())) {
     finish_evidence();
   }
 }
 
 // As check_evidence(), when the loop runs no more.
 void Replica::settle_evidence() {
-  while (evidence_.subject != Evidence::kNone) {
-    pollfd readable{evidence_.stacks.fd(), POLLIN, 0};
-    poll(&readable, evidence_.stacks.running() ? 1 : 0, 1);
+  while (evidence_.begun()) {
+    pollfd readable{evidence_.fd(), POLLIN, 0};
+    poll(&readable, evidence_.reading() ? 1 : 0, 1);
     check_evidence();
   }
 }
@@ -126,44 +107,22 @@ std::string Replica::report_head(uint64_t epoch) const {
                      arbiter::replica_name(options_.replica), epoch, options_.program);
 }
 
-std::string Replica::evidence_text() const {
-  const bool survivor = evidence_.subject == Evidence::kOfSurvivor;
-  std::string text = report_head(evidence_.epoch) + with_newline(evidence_.why);
-  if (!evidence_.difference.empty()) {
-    text += with_newline(evidence_.difference);
-  }
-  text += fmt::format("\nCall stacks of this replica's application (pid {}), {}:\n",
-                      application_.application_pid,
-                      survivor ? "which was right to go on and has done so since"
-                      : evidence_.subject == Evidence::kOfStopped
-                          ? "as it stands at the call"
-                          : "soon after the output in question; it may have moved on since");
-  text += with_newline(evidence_.stacks.text());
-  if (evidence_.stacks.running()) {
-    text += fmt::format("(not complete within {} ms)\n", kEvidenceMs);
-  }
-  return text;
-}
-
 void Replica::finish_evidence() {
-  const Result<std::string> written = reports::write(
-      options_.run_dir, evidence_.epoch, arbiter::replica_name(options_.replica), evidence_text());
-  event("report", written.ok() ? first_line(evidence_.why) + ": " + *written
+  const Evidence::Case found = evidence_.now();
+  const Result<std::string> written =
+      reports::write(options_.run_dir, found.epoch, arbiter::replica_name(options_.replica),
+                     report_head(found.epoch) + evidence_.text(application_.application_pid));
+  event("report", written.ok() ? first_line(found.why) + ": " + *written
                                : "cannot be kept: " + written.error().message);
-  evidence_.stacks.stop();
-  const Evidence::Subject subject = evidence_.subject;
-  evidence_.subject = Evidence::kNone;
-  if (subject == Evidence::kOfStopped) {
-    application_lost(evidence_.why, kAbortStatus);
-  } else if (subject == Evidence::kOfFailed) {
+  Evidence::News news = evidence_.finish();
+  if (found.subject == Evidence::Subject::kOfStopped) {
+    application_lost(found.why, kAbortStatus);
+  } else if (found.subject == Evidence::Subject::kOfFailed) {
     process::end(&application_);
   }
-  unit::Frame frame = evidence_.frame;
-  frame.bytes = evidence_.frame_bytes;
-  std::vector<unit::ReplicaId> to;
-  to.swap(evidence_.to);
-  for (const unit::ReplicaId replica : to) {
-    send(replica, frame);
+  news.frame.bytes = news.bytes;
+  for (const unit::ReplicaId replica : news.to) {
+    send(replica, news.frame);
   }
 }
 

@@ -12,7 +12,7 @@
 
 #include "supervisor/edge/keeper.h"
 #include "supervisor/memory_reserve.h"
-#include "supervisor/process/state_dirs.h"
+#include "supervisor/process/proc_info.h"
 #include "supervisor/replica.h"
 #include "supervisor/reports.h"
 #include "supervisor/tags.h"
@@ -23,9 +23,8 @@ namespace {
 constexpr int kKillDeadlineMs = 10'000;  // for a killed process to be gone,
 constexpr int kHarmlessMs = 1'000;       // where nothing depends on it
 constexpr int kLastFlushMs = 1'000;      // for the last frames at the end
-constexpr int kStopGraceMs = 50;         // for a stopped application to be continued
 constexpr int kLostMsMax = 1'000;        // for a lost unit's last output
-constexpr int kDyingMsMax = 1'000;       // for a crashed application's own handlers
+constexpr int kPeerEndMs = 5'000;        // for the other applications to be gone at a clean end
 }  // namespace
 
 void Replica::peer_lost(link::Peer* peer, const std::string& why) {
@@ -123,56 +122,54 @@ void Replica::application_status() {
     } else if (event_now.kind == process::StatusKind::kStopped) {
       application_stopped(event_now.value);
     } else {
-      stop_signal_ = 0;
+      app_watch_.continued();
       event("continued", "the application goes on");
     }
   }
 }
 
-// Whoever stops a whole unit (and wakes it later) reaches the application a moment before its
-// supervisor: nothing is decided yet. Alone, nothing will be: nobody can take over.
+// Alone, nothing will be decided: nobody can take over.
 void Replica::application_stopped(int signal) {
-  stop_signal_ = signal;
-  stopped_.heard(now_ns_);
-  stop_grace_ns_ = int64_t{kStopGraceMs} * 1'000'000;
+  app_watch_.stopped(signal, now_ns_);
   if (core_->status().view.replicas.size() == 1) {
     event("stopped", "the application was stopped by a signal; nobody can take over");
   }
 }
 
-// At every tick: is the application stopped, or does it do nothing although it could? A computation
-// uses CPU time, however long it takes: that is no failure.
 void Replica::check_application() {
   if (app_gone_ || evidence_.collects() || core_->status().view.replicas.size() == 1) {
     return;
   }
-  if (check_dying()) {
+  const std::optional<Loss> loss =
+      app_watch_.tick(now_ns_, peers_.late(now_ns_), application_.application_pid, *port_);
+  if (loss.has_value()) {
+    application_lost(loss->why, loss->status);
+  }
+}
+
+void Replica::check_calls() {
+  Computation::Look look;
+  const Control* shared = port_->control();
+  look.sample.may_run = !app_gone_ && !evidence_.collects() && !app_watch_.is_stopped() &&
+                        shared->crash.load(std::memory_order_relaxed) == 0 &&
+                        !port_->app_asleep() && (core_->live() || port_->app_has_work());
+  look.sample.calls = shared->lsn.load(std::memory_order_relaxed);
+  look.sample.cpu_ns =
+      look.sample.may_run ? process::process_cpu_ns(application_.application_pid) : 0;
+  look.application = application_.application_pid;
+  look.gone = app_gone_;
+  look.end_signal = core_->status().end_signal;
+  const std::optional<Loss> loss = computation_.tick(now_ns_, look);
+  if (!loss.has_value()) {
     return;
   }
-  const bool late = peers_.late(now_ns_);
-  const int64_t time_out_ns = int64_t{options_.time_out_ms} * 1'000'000;
-  if (stop_signal_ != 0) {
-    // A late tick: we were stopped too, and those who wake us come to the application later.
-    stop_grace_ns_ = late ? time_out_ns : stop_grace_ns_;
-    stopped_.tick(now_ns_, late);
-    if (stopped_.lasts_ns(now_ns_) >= stop_grace_ns_) {
-      application_lost(fmt::format("stopped by signal {}", stop_signal_), 128 + stop_signal_);
-    }
-    return;
-  }
-  const pid_t pid = application_.application_pid;
-  ProgressWatch::Sample sample;
-  sample.has_work = port_->app_has_work();
-  sample.done = port_->app_progress();
-  sample.cpu_ns = sample.has_work ? process::process_cpu_ns(pid) : 0;
-  const int64_t idle_ns = progress_.tick(now_ns_, late, sample);
-  if (idle_ns > time_out_ns && hangs(idle_ns, time_out_ns,
-                                     starved(process::look_at_process(pid),
-                                             progress_.cpu_used_ns(sample.cpu_ns), idle_ns))) {
-    application_lost(fmt::format("has work, but neither used CPU time nor did any of it for {} ms",
-                                 idle_ns / 1'000'000),
-                     128 + SIGKILL);
-  }
+  const uint64_t epoch = core_->status().view.epoch;
+  const Result<std::string> written =
+      reports::write(options_.run_dir, epoch, arbiter::replica_name(options_.replica),
+                     report_head(epoch) + loss->why + "\n\n" + computation_.stacks());
+  event("report", written.ok() ? *written : "cannot be kept: " + written.error().message);
+  given_up_ = true;
+  application_lost(loss->why, loss->status);
 }
 
 // The application is no longer usable: ends what is left of it.
@@ -232,22 +229,6 @@ void Replica::check_lost() {
   }
 }
 
-// The application has crashed, and its handlers write a report, perhaps. Clients are waiting.
-bool Replica::check_dying() {
-  const int signal = crash_signal(port_->control()->crash.load(std::memory_order_acquire));
-  if (signal == 0) {
-    dying_since_ns_ = 0;
-    return false;
-  }
-  dying_since_ns_ = dying_since_ns_ == 0 ? now_ns_ : dying_since_ns_;
-  if (now_ns_ - dying_since_ns_ >= int64_t{kDyingMsMax} * 1'000'000) {
-    application_lost(
-        fmt::format("crashed by signal {} and not gone {} ms later", signal, kDyingMsMax),
-        128 + signal);
-  }
-  return true;
-}
-
 // How our application has crashed while it was live, by its own account (shared_region.h); 0: it
 // has ended otherwise.
 uint64_t Replica::crash() const {
@@ -295,32 +276,34 @@ void Replica::replace_keeper() {
   }
 }
 
-// What each copy of the state directories holds, for whoever has to choose one after a power cut.
-void Replica::update_markers() {
-  if (options_.state_dirs.empty()) {
-    return;
-  }
+void Replica::mark_state_copies() {
   const unit::Status status = core_->status();
-  const Result<void> updated = process::update_markers(options_.state_dirs, options_.unit,
-                                                       arbiter::replica_name(options_.replica),
-                                                       status.view.epoch, status.lsn);
-  const std::string trouble = updated.ok() ? "" : updated.error().message;
-  if (!trouble.empty() && trouble != marker_trouble_) {
+  const std::string trouble = state_copies_.mark(status.view.epoch, status.lsn);
+  if (!trouble.empty()) {
     event("trouble", trouble);
   }
-  marker_trouble_ = trouble;
 }
 
-// After a clean end the sender's copies become the originals and all copies go. After any other end
-// they stay: the operator chooses (--recover).
-void Replica::settle_state_dirs() {
-  if (options_.state_dirs.empty() || !ended_cleanly_ || !core_->status().sender ||
-      !peers_have_ended()) {
+// Whether every other replica's application is gone: nobody may write to what is exchanged or
+// removed. Waits a while; at a clean end all end together.
+bool Replica::peers_have_ended() {
+  for (const link::Peer& peer : peers_.all()) {
+    if (!edge::wait_for_end(peer.init.get(), kPeerEndMs)) {
+      event("trouble", fmt::format("replica {} has not ended; all copies of state directories stay",
+                                   arbiter::replica_name(peer.replica)));
+      return false;
+    }
+  }
+  return true;
+}
+
+// After any other end than a clean one copies stay: the operator chooses (--recover).
+void Replica::settle_state_copies() {
+  if (state_copies_.none() || !ended_cleanly_ || !core_->status().sender || !peers_have_ended()) {
     return;
   }
-  update_markers();
-  const Result<void> settled = process::adopt_copies(options_.state_dirs, options_.unit,
-                                                     arbiter::replica_name(options_.replica));
+  mark_state_copies();
+  const Result<void> settled = state_copies_.adopt();
   if (!settled.ok()) {
     event("trouble", settled.error().message);
   }
@@ -343,7 +326,7 @@ void Replica::wind_up() {
       poll(&writable, 1, 10);
     }
   }
-  settle_state_dirs();
+  settle_state_copies();
   // Where the run directory is full, ftrun has shown it.
   (void)run_dir_.write(run_dir_.own("console"), console_.contents());
   control_.reset();

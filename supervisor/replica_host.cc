@@ -14,7 +14,7 @@ namespace ftrun {
 
 void Replica::send(unit::ReplicaId to, const unit::Frame& frame) {
   if (frame.kind == unit::FrameKind::kAppFailed && evidence_.collects()) {
-    hold_failure(to, frame);
+    evidence_.hold(to, frame);
     return;
   }
   link::Peer* peer = peers_.find(to);
@@ -50,7 +50,7 @@ void Replica::learn_view() {
   core_->on_view(*current);
   if (current->epoch != epoch) {
     show_view();
-    update_markers();
+    mark_state_copies();
   }
 }
 
@@ -113,7 +113,7 @@ void Replica::stop_application(std::string_view why) {
     deferred_.push_back([this] { process::end(&application_); });
   } else {
     rings_broken_ = true;  // nothing more of it counts
-    begin_evidence(std::string(why), Evidence::kOfFailed);
+    collect_failed(std::string(why));
   }
 }
 

@@ -335,7 +335,7 @@ void Replica::tick() {
   }
   edge_->part(now_ns_);
   edge_->retry_locks();
-  note_state();
+  look_after_files();
   if (held_words_.is_due(now_ns_)) {
     say_held_words();
   }
@@ -425,8 +425,8 @@ std::string Replica::status_json() const {
       {"kernel_calls", port_->control()->kernel_calls.load(std::memory_order_relaxed)},
       {"wake_calls", port_->control()->wake_calls.load(std::memory_order_relaxed)},
       {"spin_calls", port_->control()->spin_calls.load(std::memory_order_relaxed)},
-      {"no_calls_ms", calls_.lasts_ns() / 1'000'000},
-      {"no_calls_in", no_calls_in_},
+      {"no_calls_ms", computation_.lasts_ns() / 1'000'000},
+      {"no_calls_in", computation_.place()},
       {"connections", status.connections},
       {"epoch", status.view.epoch},
       {"primary",

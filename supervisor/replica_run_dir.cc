@@ -19,6 +19,10 @@
 
 namespace ftrun {
 
+namespace {
+constexpr int64_t kLookAfterNs = 1'000'000'000;
+}
+
 std::string Replica::pids_text() const {
   const nlohmann::json pids = {{"supervisor", getpid()},
                                {"keeper", keeper_pid_},
@@ -78,7 +82,16 @@ void Replica::show_view() {
   view_shown_ = views_.publish(core_->status().view).ok();
 }
 
-// Once a second.
+// Once a second. Copies of state are marked also between changes of view, so that of two of one
+// view the newer one is known.
+void Replica::look_after_files() {
+  if (now_ns_ - files_looked_after_ns_ >= kLookAfterNs) {
+    files_looked_after_ns_ = now_ns_;
+    mark_state_copies();
+    look_after_run_dir();
+  }
+}
+
 void Replica::look_after_run_dir() {
   const bool reserved = keep_memory_reserve();
   if (!reserved && !memory_short_) {
