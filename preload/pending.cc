@@ -9,6 +9,7 @@
 
 #include "preload/env.h"
 #include "preload/exec/carry.h"
+#include "preload/scheduler.h"
 
 namespace ftrun::shim {
 namespace {
@@ -181,8 +182,15 @@ void pending_forget(Thread* thread) {
 }
 
 void pending_discard(int number) {
-  process_pending &= ~signal_bit(number);
-  drop_entries(nullptr, signal_bit(number));
+  const SignalSet bit = signal_bit(number);
+  process_pending &= ~bit;
+  drop_entries(nullptr, bit);
+  for (uint32_t slot = 0; slot < thread_slots(); ++slot) {
+    if (Thread* thread = thread_at(slot); thread != nullptr) {
+      thread->pending &= ~bit;
+      drop_entries(thread, bit);
+    }
+  }
 }
 
 }  // namespace ftrun::shim

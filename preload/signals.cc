@@ -315,7 +315,8 @@ void signals_temporary_mask(SignalSet set) {
 long call_sigsuspend(SignalSet set) {
   signals_temporary_mask(set);
   ingest_point();
-  while (!signals_deliverable(self())) {
+  // What is ignored by default waits while it is blocked; let through, it ends no wait.
+  while (signals_next_handler(self()) == 0) {
     sched_wait(nullptr, kNoDeadline);
   }
   return -EINTR;

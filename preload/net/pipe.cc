@@ -203,7 +203,7 @@ long pipe_write(File* file, IoCursor* from, int flags) {
     // Looked at again after each wait: meanwhile the reader may have gone, another writer may have
     // filled the pipe, or its size may be another. The pipe itself stays: this end is held.
     if (pipe->reader == nullptr) {
-      error = done > 0 ? -EPIPE : broken_pipe();
+      error = broken_pipe();  // the signal comes also where a part was written (pipe_write() there)
       break;
     }
     if (!is_full(pipe)) {

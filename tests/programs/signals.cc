@@ -2,11 +2,14 @@
 // An ordinary program: dispositions, masks, handlers at calls, restarts, timers, waiting for
 // signals.
 #include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -76,6 +79,80 @@ void restarts() {
 
 }  // namespace
 
+// What waits is gone once it is ignored, also what was sent to a thread.
+void ignored_while_blocked() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGUSR1);
+  sigaddset(&set, SIGRTMIN);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  const int numbers[] = {SIGUSR1, SIGRTMIN};
+  for (const int number : numbers) {
+    pthread_kill(pthread_self(), number);
+    kill(getpid(), number);
+    install(number, SIG_IGN, 0);
+    install(number, count, 0);
+  }
+  const int before = seen[SIGUSR1];
+  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+  printf("ignored while blocked: %d %d\n", seen[SIGUSR1] - before, seen[SIGRTMIN]);
+}
+
+// A signal without effect ends no sigsuspend.
+void suspended() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGCHLD);
+  sigprocmask(SIG_BLOCK, &set, nullptr);
+  raise(SIGCHLD);
+  install(SIGALRM, count, 0);
+  const int before = seen[SIGALRM];
+  itimerval timer = {};
+  timer.it_value.tv_usec = 20000;
+  setitimer(ITIMER_REAL, &timer, nullptr);
+  sigset_t none;
+  sigemptyset(&none);
+  sigsuspend(&none);
+  printf("sigsuspend with an ignored one: %d\n", seen[SIGALRM] - before);
+}
+
+int ends[2];
+void* close_reader(void*) {
+  usleep(20000);
+  close(ends[0]);
+  return nullptr;
+}
+
+// The reader goes in the midst of a write: what was written counts, and the signal comes as well.
+void broken_pipe() {
+  static char bytes[100000];
+  install(SIGPIPE, count, 0);
+  pthread_t thread;
+  if (pipe(ends) != 0 || pthread_create(&thread, nullptr, close_reader, nullptr) != 0) {
+    return;
+  }
+  const ssize_t written = write(ends[1], bytes, sizeof(bytes));
+  pthread_join(thread, nullptr);
+  printf("broken in the midst: %zd written, seen %d\n", written, seen[SIGPIPE]);
+  close(ends[1]);
+}
+
+int word = 0;
+void* wait_for_word(void*) {
+  syscall(SYS_futex, &word, FUTEX_WAIT, 0, nullptr, nullptr, 0);
+  return nullptr;
+}
+
+void requeued_to_itself() {
+  pthread_t thread;
+  pthread_create(&thread, nullptr, wait_for_word, nullptr);
+  usleep(20000);
+  printf("requeued to itself: %ld\n",
+         syscall(SYS_futex, &word, FUTEX_REQUEUE, 0, INT_MAX, &word, 0));
+  syscall(SYS_futex, &word, FUTEX_WAKE, 1, nullptr, nullptr, 0);
+  pthread_join(thread, nullptr);
+}
+
 int main() {
   install(SIGUSR1, count, 0);
   raise(SIGUSR1);
@@ -128,6 +205,10 @@ int main() {
   raise(SIGUSR2);
   const int rc = sigsuspend(&empty);
   printf("sigsuspend: %d %s, seen %d\n", rc, strerror(errno), seen[SIGUSR2]);
+  ignored_while_blocked();
+  suspended();
+  broken_pipe();
+  requeued_to_itself();
   fflush(stdout);
   return 3;
 }
