@@ -165,8 +165,10 @@ bool edge_lock_answered(const Arrival& item) {
   if (lock == nullptr) {
     return false;
   }
-  if (!lock->asked) {
-    return true;  // of an operation and its cancellation one answer is enough
+  // Of an operation and its cancellation one answer is enough. Only cancellations are answered by
+  // EINTR: one that came too late is no answer to what was asked since.
+  if (!lock->asked || (item.value == EINTR && !lock->abandoned)) {
+    return true;
   }
   lock->asked = false;
   lock->error = item.value;

@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 
 #include "eventlog/limits.h"
+#include "preload/net/lock.h"
 #include "tests/unit/fake_env.h"
 #include "tests/unit/listener_fixture.h"
 
@@ -137,6 +138,33 @@ TEST_F(NetListenTest, AShutdownEndsTheWaitOfARepeatedListen) {
   const int fd = static_cast<int>(net_accept(listener_, nullptr, nullptr, 0));
   EXPECT_EQ(fake::outputs_of(OutputKind::kAccepted).back().id, id);
   EXPECT_EQ(net_close(fd), 0);
+}
+
+// The edge had taken the lock when the cancellation came, and answers both.
+TEST_F(NetListenTest, ALateCancellationIsNoAnswerToTheUnlock) {
+  env().answer_binds = false;
+  const LockOwner owner = {false, 77};
+  const auto asked = [] { return fake::outputs_of(OutputKind::kBind).size(); };
+  const size_t before = asked();
+  env().interrupt_next_wait = kErrRestart;
+  EXPECT_EQ(edge_lock(owner, {}, LockOperation::kExclusive, true), kErrRestart);
+  EXPECT_EQ(asked(), before + 2);  // the lock, its cancellation
+  const uint32_t id = fake::last_bound_socket();
+  put_answer(id, 0);
+  put_answer(id, EINTR);
+  fake::apply_arrivals();
+  EXPECT_EQ(asked(), before + 3);  // the unlock
+  long again = -1;
+  fake::spawn([&] { again = edge_lock(owner, {}, LockOperation::kExclusive, false); });
+  fake::run_threads();
+  EXPECT_EQ(asked(), before + 3);
+  put_answer(id, 0);  // to the unlock
+  fake::run_threads();
+  EXPECT_EQ(asked(), before + 4);
+  put_answer(id, EWOULDBLOCK);
+  fake::run_threads();
+  EXPECT_EQ(again, -EWOULDBLOCK);
+  edge_lock_release(owner);
 }
 
 TEST_F(NetListenTest, AcceptTellsTheEdge) {
