@@ -25,7 +25,7 @@
 namespace ftrun {
 
 inline constexpr uint64_t kRegionMagic = 0x314e4f4947455246;  // "FREGION1" little endian
-inline constexpr uint32_t kRegionVersion = 7;
+inline constexpr uint32_t kRegionVersion = 8;
 
 // The inherited descriptor of the memfd; the shim closes it once it is mapped. A second one stands
 // at the number below the doorbell's, out of the application's reach, for the shim of an image that
@@ -38,6 +38,9 @@ inline constexpr int kExecFailedSignal = SIGILL;
 inline constexpr uint64_t kRegionAddress = 0x100000000000;
 
 enum class Role : uint32_t { kPrimary = 1, kSecondary = 2 };
+
+// A primary is to become a secondary at the end of a turn. kAsked may be taken back.
+enum class StepDown : uint32_t { kNo = 0, kAsked = 1, kDone = 2 };
 
 // Why the shim stopped its process. kNone while it runs.
 enum class ShimFailure : uint32_t {
@@ -90,6 +93,10 @@ struct Control {
   alignas(64) std::atomic<uint32_t> go_live;
   // 1: end the turn at the next intercepted call; the shim clears it.
   std::atomic<uint32_t> cut_requested;
+  // ORDER: set by the supervisor once all that it has fed is published, and nothing is fed before
+  // the answer; kDone is the shim's, when the last own turn is published: what was fed and stands
+  // in no turn is void then.
+  std::atomic<StepDown> step_down;
   // CLOCK_MONOTONIC in ns as last seen by the supervisor; 0 = not provided.
   std::atomic<uint64_t> coarse_now_ns;
 
@@ -107,7 +114,7 @@ struct Control {
 
   // Written by the shim.
   alignas(64) std::atomic<uint32_t> ready;  // 1 once the shim is initialised (the handshake)
-  std::atomic<Role> role;                   // kPrimary from the moment the doors are live
+  std::atomic<Role> role;                   // kPrimary while the doors are live
   std::atomic<uint64_t> lsn;                // records written or replayed
   std::atomic<uint64_t> log_position;       // log bytes written or replayed
   std::atomic<uint64_t> input_bytes;        // of these: bytes of client input

@@ -51,6 +51,7 @@ void end_turn(RecordKind kind) {
     doors.output.publish_turn();
     doors.log_out.publish_turn();
     doors.sleeper.wake_supervisor();
+    step_down_if_asked();
     return;
   }
   expect_record(kind);
@@ -158,6 +159,7 @@ void doors_init(Control* control) {
     return;  // the rest, positions included, is carried over
   }
   doors.live = control->initial_role.load(std::memory_order_acquire) == Role::kPrimary;
+  doors.live_period = doors.live ? 1 : 0;
   doors.live_late = doors.live && !doors.early;
   control->role.store(doors.live ? Role::kPrimary : Role::kSecondary, std::memory_order_release);
 }
@@ -277,18 +279,18 @@ void ingest_point() {
 int64_t doors_idle(int64_t deadline_ns) {
   die_if_dying();
   end_turn(RecordKind::kTurnEndIdle);
-  if (doors.live) {
-    while (doors.input.available() == 0) {
-      int64_t left = -1;
-      if (deadline_ns != kNoDeadline) {
-        doors.sleeper.count_call();
-        left = deadline_ns - doors.clock.kernel_ns();
-        if (left <= 0) {
-          break;
-        }
+  while (doors.live && doors.input.available() == 0) {
+    int64_t left = -1;
+    if (deadline_ns != kNoDeadline) {
+      doors.sleeper.count_call();
+      left = deadline_ns - doors.clock.kernel_ns();
+      if (left <= 0) {
+        break;
       }
-      doors.sleeper.until([] { return doors.input.available() != 0; }, left);
     }
+    doors.sleeper.until([] { return doors.input.available() != 0 || is_asked_to_step_down(); },
+                        left);
+    step_down_if_asked();
   }
   take_arrivals();
   return doors.clock.now_ns();
@@ -345,6 +347,9 @@ void doors_end_answer() {
   doors.log_out.let_go(doors.sleeper);
 }
 
+uint64_t doors_live_period() {
+  return doors.live ? doors.live_period : 0;
+}
 uint64_t doors_log_written() {
   return doors.log_out.written();
 }

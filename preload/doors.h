@@ -19,6 +19,8 @@ namespace ftrun::shim {
 void doors_init(Control* control);
 Control* doors_control();
 bool doors_are_live();  // this replica is the primary now
+// Which time it is that it has become so; 0: it is not.
+uint64_t doors_live_period();
 // Whether the next record, which must come here, is this replica's to write: it is live, or goes so
 // now, since the log ends here. A secondary waits until it knows.
 bool doors_decide();

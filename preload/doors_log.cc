@@ -22,13 +22,14 @@ void count_record() {
 // ORDER: the clock before the role: a live replica reads the kernel's, and what it gets must not be
 // before what the log has told the program. The role last: whoever sees it may feed input.
 void go_live() {
-  if (doors.log_in.has_next() || doors.log_out.written() != 0) {
+  if (doors.log_in.has_next() || doors.log_out.turn_bytes() != 0) {
     shim_fail("went live before the end of the log", static_cast<int64_t>(doors.lsn),
-              static_cast<int64_t>(doors.log_out.written()));
+              static_cast<int64_t>(doors.log_out.turn_bytes()));
   }
+  doors.log_base = log_position() - doors.log_out.written();
   doors.live = true;
   doors.live_late = !doors.early;
-  doors.log_base = doors.log_in.position();
+  doors.live_period++;
   doors.clock.go_live();
   doors.control->role.store(Role::kPrimary, std::memory_order_release);
   doors.sleeper.wake_supervisor();
@@ -63,10 +64,41 @@ bool must_go_live() {
   doors.control->point_awaited.store(0, std::memory_order_relaxed);
 }
 
+// It has done what its log says, up to the end, and nothing else: so has a secondary that has
+// consumed the end of a turn, and all else that replicas have in common is equal anyway.
+// ORDER: what is void, and that nobody wants it to go live yet, before the supervisor may hear of
+// it and feed what comes next. The role last.
+[[gnu::noinline]] void step_down() {
+  Control* control = doors.control;
+  const size_t is_void = doors.input.available();
+  StepDown asked = StepDown::kAsked;
+  control->go_live.store(0, std::memory_order_relaxed);
+  if (is_void == kRingCorrupt || !control->step_down.compare_exchange_strong(
+                                     asked, StepDown::kDone, std::memory_order_acq_rel)) {
+    return;
+  }
+  doors.log_base = log_position() - doors.log_in.position();
+  doors.live = doors.live_late = false;
+  doors.input.consume(is_void);
+  control->role.store(Role::kSecondary, std::memory_order_release);
+  doors.sleeper.wake_supervisor();
+  await_record();
+}
+
 }  // namespace
 
 uint64_t log_position() {
-  return doors.live ? doors.log_base + doors.log_out.written() : doors.log_in.position();
+  return doors.log_base + (doors.live ? doors.log_out.written() : doors.log_in.position());
+}
+
+bool is_asked_to_step_down() {
+  return doors.control->step_down.load(std::memory_order_acquire) == StepDown::kAsked;
+}
+
+void step_down_if_asked() {
+  if (is_asked_to_step_down() && !doors.early) {
+    step_down();
+  }
 }
 
 void append_record(Record& record, const void* payload, size_t length) {

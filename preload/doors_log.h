@@ -24,7 +24,8 @@ struct Doors {
   LogReader log_in;
   LogWriter log_out;
   OutputWriter output;
-  uint64_t log_base = 0;  // log position at which this replica went live
+  uint64_t log_base = 0;     // log position of byte 0 of the ring that it writes, or follows
+  uint64_t live_period = 0;  // how often it has gone live
   uint64_t lsn = 0;
   uint64_t input_bytes = 0;
   Sleeper sleeper;
@@ -46,6 +47,11 @@ void finish_record(bool last_of_turn);
 [[noreturn]] void diverged(const Record& here);
 // Waits for the next record, or goes live for want of one. REQUIRES: one must come here.
 void await_record();
+// The operator wants another replica to decide: this one follows from here on, if so. REQUIRES: a
+// turn of its own has ended, and was published, and nothing has happened since. Returns when it
+// knows what comes next.
+void step_down_if_asked();
+bool is_asked_to_step_down();
 
 // --- both ---
 // A place at which the primary may write a record, or none: before it is known which, and, where it

@@ -76,7 +76,8 @@ void AppPort::serve() {
   control_->app_asleep.store(1, std::memory_order_relaxed);
 }
 
-void AppPort::forget_input(uint64_t position) {
+void AppPort::forget_input(uint64_t logged) {
+  const uint64_t position = logged + void_input_;
   FTRUN_ASSERT((trails() || keeps_input()) && position >= input_trail_.position());
   input_trail_.consume(position - input_trail_.position());
 }
@@ -112,7 +113,8 @@ void AppPort::feed(unit::Bytes bytes, Staged* staged, RingProducer* ring) {
   if (bytes.empty()) {
     return;
   }
-  uint8_t* room = staged->empty() ? ring->reserve(bytes.size()) : nullptr;
+  const bool waits = stepping_down_ && staged == &input_;
+  uint8_t* room = staged->empty() && !waits ? ring->reserve(bytes.size()) : nullptr;
   if (room == nullptr) {
     staged->bytes.insert(staged->bytes.end(), bytes.begin(), bytes.end());
     return;
@@ -179,7 +181,7 @@ Result<bool> AppPort::next_part(std::vector<uint8_t>* part) {
 }
 
 void AppPort::go_live() {
-  log_base_ = log_fed_ + ahead_.size();
+  log_base_ = log_fed_ + ahead_.size() - log_out_.position();
   going_live_ = true;
   fed_ = true;
 }
@@ -217,9 +219,39 @@ bool AppPort::move_staged(Staged* staged, RingProducer* ring, bool is_log) {
   return true;
 }
 
+void AppPort::ask_to_step_down() {
+  FTRUN_ASSERT(!trails() && control_->logs_early == 0);
+  stepping_down_ = fed_ = true;
+  control_->step_down.store(StepDown::kAsked, std::memory_order_release);
+}
+
+bool AppPort::stay() {
+  StepDown asked = StepDown::kAsked;
+  stepping_down_ =
+      !control_->step_down.compare_exchange_strong(asked, StepDown::kNo, std::memory_order_acq_rel);
+  return !stepping_down_;
+}
+
+// ORDER: the word, then the rings: all that it had to say was published before.
+bool AppPort::has_stepped_down() {
+  if (!answers_step_down() || log_out_.available() != 0 || output_.available() != 0) {
+    return false;
+  }
+  stepping_down_ = false;
+  control_->step_down.store(StepDown::kNo, std::memory_order_relaxed);
+  input_ = {};
+  if (keeps_input()) {
+    const uint64_t is_void = input_ring_.written() - input_trail_.position();
+    void_input_ += is_void;
+    input_trail_.consume(is_void);
+  }
+  log_fed_ = log_base_ + log_out_.position();
+  return true;
+}
+
 bool AppPort::pump() {
-  if (staged() &&
-      (!move_staged(&input_, &input_ring_, false) || !move_staged(&log_, &log_in_, true))) {
+  const bool input_moves = stepping_down_ || move_staged(&input_, &input_ring_, false);
+  if (staged() && (!input_moves || !move_staged(&log_, &log_in_, true))) {
     return false;
   }
   // A ring whose tail is impossible has no room, so that what is fed is staged.

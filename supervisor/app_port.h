@@ -51,8 +51,8 @@ class AppPort {
   // Of a trailing port: serves from now on. REQUIRES: who served is gone; drain() has found nothing
   // more, and unlogged_input() was read.
   void serve();
-  // Of a trailing or keeping port: the log holds the input up to this position of its ring.
-  void forget_input(uint64_t position);
+  // Of a trailing or keeping port: so many bytes of what was fed stand in the log.
+  void forget_input(uint64_t logged);
   // Of such a port: what was fed and is not in any turn that drain() has handed over.
   Result<void> unlogged_input(std::vector<uint8_t>* input) const;
 
@@ -84,6 +84,18 @@ class AppPort {
   // From here on the application writes the log; its ring starts at the end of the fed log. What
   // was fed ahead is the begin of its first turn.
   void go_live();
+  // Asks the live application to follow from the end of a turn on; until that is answered, input is
+  // staged. REQUIRES: late logging.
+  void ask_to_step_down();
+  bool is_asked_to_step_down() const { return stepping_down_; }
+  bool answers_step_down() const {
+    return stepping_down_ && control_->step_down.load(std::memory_order_acquire) == StepDown::kDone;
+  }
+  // Takes that back. False: it is too late.
+  bool stay();
+  // It has stepped down, and drain() has handed over all of its turns. What it was fed and has not
+  // logged is void; it can be fed log.
+  bool has_stepped_down();
   // Moves staged bytes into rings; wakes the application if it sleeps and something is new for it.
   // Call once per iteration, after everything was fed. Returns false if a staged item is malformed
   // or the application has moved a tail to where it cannot be.
@@ -145,7 +157,9 @@ class AppPort {
   uint64_t parts_end_ = 0;      // of the log_out ring: what next_part() has returned
   uint64_t points_told_ = 0;
   bool going_live_ = false;     // told so by the core; waits for the log to be in the ring
-  uint64_t log_fed_ = 0;        // bytes handed to feed_log()
+  bool stepping_down_ = false;  // the application is asked to
+  uint64_t void_input_ = 0;     // bytes of its input ring that no turn will ever have
+  uint64_t log_fed_ = 0;        // log position up to which the application was fed, or has made it
   uint64_t log_base_ = 0;       // log position of byte 0 of the log_out ring
   size_t log_seen_ = 0;         // of log_out: what the last drain() found and left
   uint64_t mark_position_ = 0;  // of the last mark that was drained

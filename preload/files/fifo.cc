@@ -32,8 +32,8 @@ struct Fifo : File {
   ByteQueue input;
   bool has_writer = false;
   bool had_writer = false;
-  bool unsure = false;  // promoted since the last look: what was found may have been taken out
-  bool was_live = false;
+  bool unsure = false;     // promoted since the last look: what was found may have been taken out
+  uint64_t looked_in = 0;  // in which live period this replica has looked itself; 0: in none
   int64_t looked_ns = 0;
   uint64_t log_position = 0;  // behind the record of what was found last
   uint32_t found = 0;         // its bytes, still in the pipe
@@ -85,8 +85,8 @@ void settle(Fifo* fifo, int fd) {
 // first time since it went live.
 long look_natively(Fifo* fifo) {
   const int fd = fd_number_of(fifo);
-  fifo->unsure = !fifo->was_live;
-  fifo->was_live = true;
+  fifo->unsure = fifo->looked_in != doors_live_period();
+  fifo->looked_in = doors_live_period();
   if (fifo->found != 0 && fifo->unsure) {
     settle(fifo, fd);
   }
@@ -182,7 +182,7 @@ void fifo_last_close(File* file, int fd) {
   }
   // A record, so that a replica which goes live here knows that this has not been done.
   choose(__NR_tee, [&]() -> long {
-    if (fifo->found != 0 && (fifo->unsure || !fifo->was_live)) {
+    if (fifo->found != 0 && (fifo->unsure || fifo->looked_in != doors_live_period())) {
       settle(fifo, fd);
     }
     if (fifo->found != 0) {
@@ -225,7 +225,7 @@ long wait_for_writer(Fifo* fifo) {
 long fifo_install(int fd, long flags) {
   Fifo* fifo = g_fifos.get();
   file_init(fifo, &kFifoOps, static_cast<int>(flags & (O_ACCMODE | O_APPEND | O_NONBLOCK)));
-  fifo->was_live = doors_are_live();
+  fifo->looked_in = doors_live_period();
   choose(__NR_fstat, &fifo->about, sizeof(fifo->about),
          [&] { return raw(__NR_fstat, fd, &fifo->about); });
   fifo->next = g_first;

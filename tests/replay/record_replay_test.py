@@ -90,6 +90,7 @@ def main():
     parser.add_argument("--build", required=True)
     parser.add_argument("--server", choices=("redis", "racy", "threads", "select"), required=True)
     parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--roles", action="store_true", help="two replicas that hand the primary's part to and fro")
     parser.add_argument("--early", action="store_true", help="replays at the same time, with early logging")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
     options = parser.parse_args()
@@ -99,8 +100,10 @@ def main():
     program, load = plan(options, port)
     with tempfile.TemporaryDirectory(prefix="ftrun-replay-") as directory:
         output = os.path.join(directory, "output")
-        tool = ([f"{options.build}/ftrun-early-replay", "--seed", str(options.seed)] if options.early else
-                [f"{options.build}/ftrun-record-replay", "--log", f"{directory}/log"])
+        tool = [f"{options.build}/ftrun-record-replay", "--log", f"{directory}/log"]
+        if options.early or options.roles:
+            name = "early" if options.early else "role"
+            tool = [f"{options.build}/ftrun-{name}-replay", "--seed", str(options.seed)]
         with open(output, "wb") as out:
             process = subprocess.Popen(
                 [*tool, "--", *program],

@@ -37,7 +37,8 @@ void die(const std::string& what) {
   std::exit(1);
 }
 
-Replica::Replica(Role role, const std::vector<std::string>& program, Logging logging)
+Replica::Replica(Role role, const std::vector<std::string>& program, Logging logging,
+                 AppPort::Part part)
     : region(
           value_of(Region::create(role, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}))) {
   region.control()->logs_early = static_cast<uint32_t>(logging);
@@ -56,7 +57,7 @@ Replica::Replica(Role role, const std::vector<std::string>& program, Logging log
     check();
   }
   loader_end = __builtin_ia32_rdtsc();
-  port = std::make_unique<AppPort>(&region, AppPort::Part::kServes);
+  port = std::make_unique<AppPort>(&region, part);
 }
 
 void Replica::check() {

@@ -29,7 +29,8 @@ struct Replica {
   uint64_t loader_begin = 0, loader_end = 0;
 
   // Starts it and waits until its shim is there.
-  Replica(Role role, const std::vector<std::string>& program, Logging logging = Logging::kLate);
+  Replica(Role role, const std::vector<std::string>& program, Logging logging = Logging::kLate,
+          AppPort::Part part = AppPort::Part::kServes);
 
   // Looks how it is: `exited`; a failure of the shim ends the test.
   void check();
