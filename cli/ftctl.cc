@@ -94,11 +94,11 @@ int main(int argc, char** argv) {
   CLI::App* stop = app.add_subcommand("stop", "SIGTERM to the program, as input of the unit");
   stop->add_option("--wait-ms", options.wait_ms, "and wait so long for the unit's end")
       ->check(CLI::Range(0, 3'600'000));
-  CLI::App* switchover = app.add_subcommand(
-      "switchover", "hands the part of sender to another replica; no client notices");
-  switchover->add_option("role", options.role, "sender")
+  CLI::App* switchover =
+      app.add_subcommand("switchover", "hands a part to another replica; no client notices");
+  switchover->add_option("role", options.role, "primary or sender")
       ->required()
-      ->check(CLI::IsMember({"sender"}));
+      ->check(CLI::IsMember({"primary", "sender"}));
   switchover->add_option("replica", options.to, "who gets it, as status names it")->required();
   app.fallthrough();
   try {

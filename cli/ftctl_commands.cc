@@ -179,14 +179,53 @@ Result<int> stop_unit(const std::string& run_dir, int wait_ms) {
   return 0;
 }
 
+namespace {
+
+bool has_role(const ReplicaStatus& replica, const std::string& role) {
+  return role == "sender" ? replica.sender : replica.role == role;
+}
+
+const ReplicaStatus* find_role(const UnitStatus& status, const std::string& role) {
+  const auto found =
+      std::find_if(status.replicas.begin(), status.replicas.end(),
+                   [&role](const ReplicaStatus& replica) { return has_role(replica, role); });
+  return found == status.replicas.end() ? nullptr : &*found;
+}
+
+// Empty once `to` has the role, or why it has not: `from` had it.
+Result<std::string> await_role(const std::string& run_dir, const std::string& role,
+                               const std::string& from, const std::string& to) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kSwitchoverMs);
+  while (std::chrono::steady_clock::now() < deadline) {
+    const auto status = read_unit_status(run_dir);
+    FTRUN_TRY(status);
+    const ReplicaStatus* const holder = find_role(*status, role);
+    if (holder != nullptr && holder->id == to && status->settled &&
+        (role == "sender" || holder->state == "live")) {
+      const ReplicaStatus* const primary = find_role(*status, "primary");
+      const ReplicaStatus* const sender = find_role(*status, "sender");
+      print(fmt::format("replica {} is the primary, replica {} the sender\n",
+                        primary == nullptr ? "?" : primary->id,
+                        sender == nullptr ? "?" : sender->id));
+      return std::string();
+    }
+    if (holder != nullptr && holder->id == from && !holder->stays_primary.empty()) {
+      return fmt::format("replica {} stays the primary: {}", from, holder->stays_primary);
+    }
+    poll(nullptr, 0, kLookMs);
+  }
+  return fmt::format("replica {} has not become the {} within {} ms", to, role, kSwitchoverMs);
+}
+
+}  // namespace
+
 Result<int> switch_over(const std::string& run_dir, const std::string& role,
                         const std::string& to) {
-  auto status = read_unit_status(run_dir);
+  const auto status = read_unit_status(run_dir);
   FTRUN_TRY(status);
-  const auto holder = std::find_if(status->replicas.begin(), status->replicas.end(),
-                                   [](const ReplicaStatus& replica) { return replica.sender; });
-  if (holder == status->replicas.end()) {
-    return Error{"the unit has no sender now: try again"};
+  const ReplicaStatus* const holder = find_role(*status, role);
+  if (holder == nullptr) {
+    return Error{fmt::format("the unit has no {} now: try again", role)};
   }
   ControlRequest request;
   request.command = ControlCommand::kSwitchover;
@@ -197,21 +236,12 @@ Result<int> switch_over(const std::string& run_dir, const std::string& role,
     print_error(fmt::format("ftctl: {}\n", answer.error().message));
     return 1;
   }
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kSwitchoverMs);
-  while (std::chrono::steady_clock::now() < deadline) {
-    status = read_unit_status(run_dir);
-    FTRUN_TRY(status);
-    const bool has_it = std::any_of(
-        status->replicas.begin(), status->replicas.end(),
-        [&to](const ReplicaStatus& replica) { return replica.sender && replica.id == to; });
-    if (has_it && status->settled) {
-      return 0;
-    }
-    poll(nullptr, 0, kLookMs);
+  const auto refused = await_role(run_dir, role, holder->id, to);
+  FTRUN_TRY(refused);
+  if (!refused->empty()) {
+    print_error(fmt::format("ftctl: {}\n", *refused));
   }
-  print_error(fmt::format("ftctl: replica {} has not become the {} within {} ms\n", to, role,
-                          kSwitchoverMs));
-  return 1;
+  return refused->empty() ? 0 : 1;
 }
 
 }  // namespace ftrun::cli

@@ -41,6 +41,7 @@ void for_each_field(Replica& replica, const Visit& visit) {
   visit("spin_calls", replica.spin_calls);
   visit("no_calls_ms", replica.no_calls_ms);
   visit("no_calls_in", replica.no_calls_in);
+  visit("stays_primary", replica.stays_primary);
 }
 
 // What a supervisor of another version leaves out, or says otherwise, stays as it is here.

@@ -42,6 +42,7 @@ struct ReplicaStatus {
   uint64_t spin_calls = 0;        // and looking around before sleeping
   uint64_t no_calls_ms = 0;       // it has computed for so long without a call,
   std::string no_calls_in;        // and there, once that is known
+  std::string stays_primary;      // why it has not stepped down when it was asked last
 };
 
 struct UnitStatus {

@@ -145,6 +145,9 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void settle_state_copies();
   void wind_up();
 
+  // replica_role.cc
+  void check_step_down();
+
   // replica_last_words.cc
   void keep_last_words();
   void leave_last_words();
@@ -174,6 +177,8 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   unit::Bytes fed_input() override;
   void feed_log(unit::Bytes turns) override;
   void go_live() override;
+  void step_down() override;
+  void stay() override;
   void stop_application(std::string_view why) override;
   void edge_take_over(const std::vector<unit::ReplicaId>& from) override;
   std::vector<unit::Unwritten> edge_let_go() override;
@@ -243,6 +248,8 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   AppWatch app_watch_;
   Computation computation_;
   StateCopies state_copies_;
+  int64_t step_down_until_ns_ = 0;  // how long the application may take to step down
+  std::string stays_why_;           // it was asked last to step down, and has not
   int64_t quarantine_over_ns_ = 0;  // 0: nobody is kept away
   bool exit_entry_seen_ = false;    // the application announced its end (kExit)
   bool rings_broken_ = false;       // something in them did not decode: they are not read any more

@@ -58,8 +58,9 @@ bool Replica::has_work() const {
   const bool own = !port_->trails() && rings_have_output() && core_->may_read_app_log();
   const bool primary = primary_rings_ != nullptr && core_->may_read_primary_log() &&
                        primary_rings_->port().has_output();
-  return own || primary || edge_->has_pending() || edge_->has_reports() || !deferred_.empty() ||
-         done_;
+  const bool stepped_down = port_->answers_step_down() && core_->may_read_app_log();
+  return own || primary || stepped_down || edge_->has_pending() || edge_->has_reports() ||
+         !deferred_.empty() || done_;
 }
 
 // How long nothing can become due by time alone. A live application's clock must go on while it
@@ -133,6 +134,7 @@ void Replica::iterate() {
   drain_primary();
   pass_on();
   drain_application();
+  check_step_down();
   edge_->report();
   run_deferred();
   read_waiting_links();
@@ -377,17 +379,17 @@ std::string Replica::hand_over(const ControlRequest& request) {
   if (!to) {
     return encode_refusal(request.to + " is no replica's name");
   }
-  if (request.role != "sender") {
-    return encode_refusal("only the sender's part can be handed over");
+  const bool of_primary = request.role == "primary";
+  const unit::Status status = core_->status();
+  if (of_primary ? !status.primary : !status.sender) {
+    return encode_refusal(fmt::format("this replica is not the {}", request.role));
   }
-  if (!core_->status().sender) {
-    return encode_refusal("this replica is not the sender");
-  }
-  const std::string refused = core_->on_hand_over(*to);
+  const std::string refused =
+      of_primary ? core_->on_hand_over_primary(*to) : core_->on_hand_over(*to);
   if (!refused.empty()) {
     return encode_refusal(fmt::format("replica {}: {}", request.to, refused));
   }
-  event("switchover", fmt::format("the sender's part goes to replica {}", request.to));
+  event("switchover", fmt::format("the {}'s part goes to replica {}", request.role, request.to));
   return R"({"ok":true})";
 }
 
@@ -420,6 +422,7 @@ std::string Replica::status_json() const {
       {"slowest", status.slowest == unit::kNoReplica ? "" : arbiter::replica_name(status.slowest)},
       {"slowest_lag_bytes", status.slowest_lag_bytes},
       {"waits", status.primary && !core_->may_read_app_log()},
+      {"stays_primary", stays_why_},
       {"log_bytes", port_->control()->log_position.load(std::memory_order_relaxed)},
       {"input_bytes", port_->control()->input_bytes.load(std::memory_order_relaxed)},
       {"kernel_calls", port_->control()->kernel_calls.load(std::memory_order_relaxed)},

@@ -22,7 +22,7 @@
 namespace ftrun::link {
 
 inline constexpr uint16_t kFrameMagic = 0x4654;
-inline constexpr uint8_t kFrameVersion = 6;
+inline constexpr uint8_t kFrameVersion = 7;
 inline constexpr size_t kFrameHeaderBytes = 56;
 // Input batches are smaller than turns.
 inline constexpr size_t kFramePayloadBytesMax = unit::kTurnsBytesMax;

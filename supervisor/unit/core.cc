@@ -15,7 +15,7 @@ UnitCore::Impl::Impl(const CoreConfig& config, Host* host)
       host_(host),
       routes_{config.view, config.view.replicas.front(), config.topology},
       streams_(host, host, &arrivals_, &signals_, config.mutation),
-      log_(config.self, config.view.replicas.size() > 2),
+      log_(config.self, config.view.replicas.size() > 1 && !config.sender_serves_primary),
       last_primary_(config.view.replicas.front()) {
   FTRUN_ASSERT(std::count(view().replicas.begin(), view().replicas.end(), config.self) == 1);
   FTRUN_ASSERT(!config.sender_serves_primary || view().replicas.size() <= 2);
@@ -30,7 +30,7 @@ UnitCore::Impl::Impl(const CoreConfig& config, Host* host)
   }
   if (is_primary()) {
     live_ = true;
-    streams_.set_live();
+    streams_.set_live(true);
   }
   serves_itself_ = is_sender();
   for (const ReplicaId member : routes_.fed_by(config.self)) {
@@ -213,7 +213,7 @@ void UnitCore::Impl::deliver() {
   }
   feeding_begun_ = true;
   if (is_primary()) {
-    if (!app_ended_ && !arrivals_.empty()) {
+    if (may_feed_input() && !arrivals_.empty()) {
       host_->feed_input(arrivals_.bytes());
     }
   } else if (config_.sender_serves_primary && !arrivals_.empty()) {
@@ -439,6 +439,14 @@ void UnitCore::on_signal(uint32_t sequence, int number) {
 }
 std::string UnitCore::on_hand_over(ReplicaId to) {
   return impl_->on_hand_over(to);
+}
+std::string UnitCore::on_hand_over_primary(ReplicaId to) {
+  return impl_->on_hand_over_primary(to);
+}
+void UnitCore::on_stepped_down(bool done) {
+  if (impl_->working() && impl_->stepping_down_ && !impl_->app_ended_) {
+    impl_->on_stepped_down(done);
+  }
 }
 void UnitCore::flush() {
   impl_->flush();

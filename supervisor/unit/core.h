@@ -175,6 +175,12 @@ class UnitCore {
   // The operator wants another member to be the sender. Why that cannot be now, or an empty text: a
   // view is proposed. REQUIRES of the caller: to be asked where the sender is.
   [[nodiscard]] std::string on_hand_over(ReplicaId to);
+  // The same for the primary's part; the application is asked first: ApplicationPort::step_down().
+  // REQUIRES of the caller: to be asked where the primary is.
+  [[nodiscard]] std::string on_hand_over_primary(ReplicaId to);
+  // The answer to step_down(). Done: the application only follows from now on, and all that it had
+  // published was handed over before. Else it is the primary still, as if nobody had asked.
+  void on_stepped_down(bool done);
 
   // Sends what was collected (relayed arrivals, credit, progress).
   void flush();

@@ -30,7 +30,8 @@ void UnitCore::Impl::on_replica_suspected(ReplicaId replica, std::string_view wh
   }
   if (unit_exited_) {
     // All output is out: what is missing here will not come any more.
-    if (settled_ && working() && !app_ended_ && followed_ == replica) {
+    const bool is_awaited = followed_ == replica || donor_ == replica;
+    if (settled_ && working() && !app_ended_ && is_awaited) {
       finish(unit_status_);
     }
     return;
@@ -65,7 +66,8 @@ bool UnitCore::Impl::may_propose() const {
 
 // Retried (on_tick()) until the suspects have left, by our proposal or by another one.
 void UnitCore::Impl::propose() {
-  if (suspects_.empty() || proposed_ || !may_propose() || unit_exited_) {
+  const bool hands_over = stepped_down_ && state_ == State::kRunning && successor_ != kNoReplica;
+  if ((suspects_.empty() && !hands_over) || proposed_ || !may_propose() || unit_exited_) {
     return;
   }
   proposed_ = true;
@@ -73,26 +75,11 @@ void UnitCore::Impl::propose() {
   for (const Suspect& suspect : suspects_) {
     members.push_back(suspect.member);
   }
-  host_->propose_view(without(view(), members, last_primary_));
-}
-
-// A planned change of sender. No suspicion, no retry: the operator may ask again.
-std::string UnitCore::Impl::on_hand_over(ReplicaId to) {
-  if (state_ != State::kRunning || !streams_.has_edge() || proposed_ || exit_issued_ ||
-      app_ended_) {
-    return "the unit is changing its view or ending: try again";
+  const View next = without(view(), members, last_primary_);
+  host_->propose_view(hands_over ? led_by(next, successor_, config_.self) : next);
+  if (mutated(Mutation::kStepDownOnce)) {
+    successor_ = kNoReplica;
   }
-  if (to == config_.self || to == routes_.primary || !contains(view(), to)) {
-    return to == config_.self      ? "it is the sender already"
-           : to == routes_.primary ? "it is the primary, whose output nobody has replayed"
-                                   : "it is not in the unit";
-  }
-  View next = view();
-  ++next.epoch;
-  next.sender = to;
-  proposed_ = true;
-  host_->propose_view(next);
-  return "";
 }
 
 void UnitCore::Impl::on_view(const View& next) {
@@ -157,6 +144,9 @@ void UnitCore::Impl::begin_change(const View& old) {
     streams_.let_go(host_->edge_let_go());
   }
   state_ = State::kTakingOver;
+  if (stepping_down_) {
+    host_->stay();
+  }
   settled_ = false;
   position_told_ = false;
   exchange_.begin(view());
@@ -186,8 +176,9 @@ void UnitCore::Impl::tell_position() {
   position_told_ = true;
   const Bytes fed = live_ && !is_sender() ? host_->fed_input() : Bytes();
   older_input_bytes_ = mutated(Mutation::kReferToOlder) ? 0 : fed.size();
-  const Position own{log_.end(), log_.lsn(), log_.created(), outbox_.marked(),
-                     live_,      suspect_,   settled_last_};
+  const bool stepped_down = stepped_down_ && !mutated(Mutation::kForgetSuccessor);
+  const Position own{log_.end(), log_.lsn(),   log_.created(), outbox_.marked(),
+                     live_,      stepped_down, suspect_,       settled_last_};
   exchange_.note(config_.self, own);
   Frame frame;
   frame.kind = FrameKind::kPosition;
@@ -195,7 +186,7 @@ void UnitCore::Impl::tell_position() {
   frame.lsn = own.lsn;
   frame.created = own.created;
   frame.trim = own.replayed;
-  frame.digest = (own.live ? 1 : 0) | uint64_t{own.suspect} << 1;
+  frame.digest = (own.live ? 1 : 0) | (own.stepped_down ? 2 : 0) | uint64_t{own.suspect} << 2;
   std::vector<uint8_t> bytes;
   for (const uint64_t value : {settled_last_.epoch, settled_last_.seen, settled_last_.members}) {
     uint8_t varint[kVarintBytesMax];
@@ -213,6 +204,7 @@ void UnitCore::Impl::tell_position() {
 
 void UnitCore::Impl::on_position_frame(ReplicaId from, const Frame& frame) {
   const bool live = (frame.digest & 1) != 0;
+  const bool stepped_down = (frame.digest & 2) != 0;
   Settled settled;
   const uint8_t* const end = frame.bytes.data() + frame.bytes.size();
   const uint8_t* fed = frame.bytes.data();
@@ -221,13 +213,13 @@ void UnitCore::Impl::on_position_frame(ReplicaId from, const Frame& frame) {
   }
   // A primary marks its turns before they are published.
   if (fed == nullptr || exchange_.heard(from) || settled_ || (!live && frame.trim > frame.number) ||
-      frame.created > view().epoch || frame.digest >> 1 > UINT32_MAX) {
+      frame.created > view().epoch || frame.digest >> 2 > UINT32_MAX || (live && stepped_down)) {
     return protocol_error(
         from, fmt::format("a position of {} of {} in epoch {}{}", frame.trim, frame.number,
                           frame.created, exchange_.heard(from) ? " for the second time" : ""));
   }
-  exchange_.note(from, {frame.number, frame.lsn, frame.created, frame.trim, live,
-                        static_cast<ConnectionId>(frame.digest >> 1), settled});
+  exchange_.note(from, {frame.number, frame.lsn, frame.created, frame.trim, live, stepped_down,
+                        static_cast<ConnectionId>(frame.digest >> 2), settled});
   log_.restart_member(from, frame.number, std::min(frame.trim, frame.number));
   if (live && is_sender()) {
     fed_.assign(fed, end);
@@ -272,6 +264,8 @@ void UnitCore::Impl::settle() {
   settled_last_ = settlement_.now;
   routes_.primary = last_primary_ = settlement_.primary;
   log_broken_ = false;
+  successor_ = kNoReplica;
+  stepped_down_ = stepped_down_ && !settlement_.primary_lives && !is_primary();
   streams_.forget_early_closed();
   if (!settlement_.primary_lives) {
     fed_.clear();
@@ -319,7 +313,9 @@ void UnitCore::Impl::go_on() {
   if (!settled_) {
     const bool fenced =
         std::all_of(left_.begin(), left_.end(), [](const Left& left) { return left.gone; });
-    if (fenced && !position_told_) {
+    // ORDER: whether the own application is live, and where its log ends, has to be known.
+    const bool answered = !stepping_down_ || mutated(Mutation::kTellStepping);
+    if (fenced && answered && !position_told_) {
       tell_position();
     }
     if (position_told_ && exchange_.complete()) {
@@ -451,7 +447,7 @@ bool UnitCore::Impl::promote() {
   donor_ = kNoReplica;
   live_ = serves_itself_ = true;
   live_from_ = log_.end();
-  streams_.set_live();
+  streams_.set_live(true);
   deliver();
   if (!app_ended_) {
     host_->go_live();

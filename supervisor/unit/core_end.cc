@@ -19,6 +19,7 @@ void UnitCore::Impl::fail_application(std::string_view kind, const std::string& 
 void UnitCore::Impl::on_app_failed(std::string_view why, int status, ConnectionId suspect) {
   app_ended_ = true;
   app_failed_ = true;
+  stepping_down_ = false;
   app_status_ = status;
   event("app_failed", std::string(why));
   if (!working()) {
@@ -51,6 +52,7 @@ void UnitCore::Impl::on_app_exited(int status) {
     return on_app_failed("ended without an exit in its output", status, 0);
   }
   app_ended_ = true;
+  stepping_down_ = false;
   app_status_ = status;
   if (state_ != State::kRunning) {
     return go_on();

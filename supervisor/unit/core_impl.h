@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The unit core's objects and what stands between them, shared by the files that implement it:
-//   core.cc         events and frames: who may say what when
-//   core_log.cc     turns: made here or received, checked, fed, passed on, acknowledged
-//   core_change.cc  failures and views: fence, exchange, restart, takeover, promotion
-//   core_end.cc     the end of the own application, and of the unit
+//   core.cc            events and frames: who may say what when
+//   core_log.cc        turns: made here or received, checked, fed, passed on, acknowledged
+//   core_change.cc     failures and views: fence, exchange, restart, takeover, promotion
+//   core_hand_over.cc  what the operator changes
+//   core_end.cc        the end of the own application, and of the unit
 // Runs in the supervisor's one thread; pure (see core.h).
 #pragma once
 
@@ -41,6 +42,10 @@ struct UnitCore::Impl {
   bool trails() const { return config_.sender_serves_primary && live_ && !serves_itself_; }
   bool serves_primary() const {
     return config_.sender_serves_primary && streams_.has_edge() && !is_primary() && settled_;
+  }
+  // What an application that has stepped down is not fed is offered again.
+  bool may_feed_input() const {
+    return !app_ended_ && (!stepped_down_ || mutated(Mutation::kFeedStepped));
   }
   void send(ReplicaId to, Frame frame);
   void send_to_others(const Frame& frame);
@@ -102,7 +107,6 @@ struct UnitCore::Impl {
   void on_replica_suspected(ReplicaId replica, std::string_view why, Suspicion suspicion);
   bool may_propose() const;
   void propose();
-  std::string on_hand_over(ReplicaId to);
   void on_view(const View& next);
   void begin_change(const View& old);
   void on_member_gone(ReplicaId member);
@@ -122,6 +126,11 @@ struct UnitCore::Impl {
   void finish_change();
   void exclude();
   void lose(const std::string& why);
+
+  // --- planned changes (core_hand_over.cc) ---
+  std::string on_hand_over(ReplicaId to);
+  std::string on_hand_over_primary(ReplicaId to);
+  void on_stepped_down(bool done);
 
   // --- the end (core_end.cc) ---
   // The own application can go on no more: stops it and reports it, as on_app_failed().
@@ -178,6 +187,11 @@ struct UnitCore::Impl {
   bool feeding_begun_ = true;   // the sender: a first batch was sent in this view
   bool feeding_heard_ = false;  // the primary: that batch has come
   bool promotion_due_ = false;
+
+  // --- a planned change of primary ---
+  ReplicaId successor_ = kNoReplica;  // to be proposed, and settled
+  bool stepping_down_ = false;        // the application is asked, and has not answered
+  bool stepped_down_ = false;         // it has, and no exchange has found a living primary since
 
   // --- the primary's part ---
   bool live_ = false;           // the own application makes the log

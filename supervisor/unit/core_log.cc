@@ -85,10 +85,16 @@ void UnitCore::Impl::on_app_turns(Bytes turns, uint64_t lsn, uint64_t digest) {
     fresh.referred = as_referred(turns, logged_input_bytes_ - input_bytes);
     feed_followers(fresh);
   }
+  if (alone()) {
+    trim();
+  }
 }
 
 bool UnitCore::Impl::may_read_app_log() const {
-  if (!live_ || alone() || trails() || !working()) {
+  // Nobody reports progress before the exchange, which may wait for an answer behind all this.
+  const bool answers =
+      stepping_down_ && state_ == State::kTakingOver && !mutated(Mutation::kBoundStepping);
+  if (!live_ || alone() || trails() || !working() || answers) {
     return true;
   }
   const uint64_t replayed =
@@ -395,7 +401,7 @@ void UnitCore::Impl::on_input_frame(ReplicaId from, const Frame& frame) {
   if (!for_each_arrival(frame.bytes, [](const Arrival&) { return true; })) {
     return protocol_error(from, "input that does not decode");
   }
-  if (!app_ended_ && !frame.bytes.empty()) {
+  if (may_feed_input() && !frame.bytes.empty()) {
     host_->feed_input(frame.bytes);
   }
   feeding_heard_ = true;

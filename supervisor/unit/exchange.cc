@@ -70,7 +70,11 @@ Settlement Exchange::settle(Topology topology, Promotion promotion, unsigned tol
     }
   }
   if (!settlement.primary_lives) {
-    const bool first = topology == Topology::kChain || promotion == Promotion::kDesignated;
+    const bool planned =
+        std::any_of(view_.replicas.begin(), view_.replicas.end(),
+                    [this](ReplicaId member) { return positions_[member].stepped_down; });
+    const bool first =
+        topology == Topology::kChain || promotion == Promotion::kDesignated || planned;
     settlement.primary = first ? view_.replicas.front() : best;
   }
   const Position& primary = positions_[settlement.primary];

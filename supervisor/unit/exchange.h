@@ -28,9 +28,10 @@ struct Position {
   uint64_t lsn = 0;      // records up to there
   uint64_t created = 0;  // epoch of the last turn
   uint64_t replayed = 0;
-  bool live = false;         // it is the primary already, or was made so
-  ConnectionId suspect = 0;  // whose input crashed the dead primary, as far as it has heard
-  Settled settled;           // the last exchange that was complete there
+  bool live = false;          // it is the primary already, or was made so
+  bool stepped_down = false;  // it was, and the operator wants the view's first to be so
+  ConnectionId suspect = 0;   // whose input crashed the dead primary, as far as it has heard
+  Settled settled;            // the last exchange that was complete there
 };
 
 // What follows from all positions.

@@ -28,10 +28,10 @@ enum class FrameKind : uint8_t {
   kExited = 8,     // number = status: the unit's application has exited and all its output is out
   kSignal = 9,     // to the sender: number = sequence, lsn = number of an operator's signal
   kPosition = 10,  // the exchange (exchange.h): number = end of the log received, lsn = records,
-                   // created = epoch of the last turn, trim = log replayed, digest = 1 if live, and
-                   // 2 x the suspect connection; bytes: three varints, what was settled last
-                   // (epoch, log that clients may have seen, members); then, from a live primary to
-                   // the sender, what it was fed and its log has not yet
+                   // created = epoch of the last turn, trim = log replayed, digest = 1 if live, 2
+                   // if it has stepped down, and 4 x the suspect connection; bytes: three varints,
+                   // what was settled last (epoch, log that clients may have seen, members); then,
+                   // from a live primary to the sender, what it was fed and its log has not yet
   kReferred = 11,  // as kTurns; bytes: turns that refer to input (references.h)
 };
 inline constexpr uint8_t kFrameKindMax = 11;

@@ -67,7 +67,13 @@ enum class Mutation : uint8_t {
   kKeepUndoneAnswers,  // keep answers to binds that stood in turns which were not valid
   kGoOnWithLess,       // a fan-out goes on with less than clients may have seen
   kTrustNewOrder,      // take a chain's new sender for the one who holds least
+  kStepDownOnce,       // do not try again when the view after a step down could not be published
+  kTellStepping,       // tell a position while the application may be stepping down
+  kFeedStepped,        // feed an application that has stepped down
+  kBoundStepping,      // in a change, leave in its rings what one that steps down has published
+  kForgetSuccessor,    // promote whoever would be after a death
+  kHandOverEarly,      // hand the primary's part over while the sender takes sockets
 };
-inline constexpr int kMutations = static_cast<int>(Mutation::kTrustNewOrder) + 1;
+inline constexpr int kMutations = static_cast<int>(Mutation::kHandOverEarly) + 1;
 
 }  // namespace ftrun::unit

@@ -79,6 +79,13 @@ class ApplicationPort {
   virtual Bytes fed_input() = 0;
   virtual void feed_log(Bytes turns) = 0;  // whole turns; only while secondary
   virtual void go_live() = 0;              // become primary at the end of the fed log
+  // Of a live application: follow from the end of a turn on. Answered by on_stepped_down(), also
+  // where it has not come to such an end in time; not where the application has ended. Until then
+  // feed_input() is kept back, and is void if it steps down, with all that it has been fed and has
+  // not logged.
+  virtual void step_down() = 0;
+  // Hurries that answer: done already, or not at all.
+  virtual void stay() = 0;
   // Kill it. `why`: what it did wrong (then on_app_failed() with the same text is already the
   // core's own conclusion); empty when this replica was excluded.
   virtual void stop_application(std::string_view why) = 0;

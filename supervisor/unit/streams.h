@@ -38,7 +38,7 @@ class Streams {
   bool has_edge() const { return has_edge_; }
   void begin_with_edge() { has_edge_ = knows_input_ = true; }
   // The own application is the primary: what it does with arrivals can be checked as it is logged.
-  void set_live() { live_ = true; }
+  void set_live(bool live) { live_ = live; }
 
   // --- the edge's reports (streams_edge.cc) ---
   // `ending`: nobody will hear of it.

@@ -68,7 +68,6 @@ std::string Streams::note_open(const Arrival& item) {
   }
   noted_.push_back({item.kind, connections_.slot_of(*connection), !knows_input_, *connection});
   connection->open_passed = connection->open_logged = true;
-  next_logged_id_ = std::max(next_logged_id_, item.id + 1);
   return "";
 }
 
@@ -187,7 +186,9 @@ std::string Streams::note_logged(Connection* connection, const Arrival& item) {
 void Streams::settle(uint64_t end) {
   const size_t first = unheld_.size();
   for (const Noted& note : noted_) {
-    if (note.kind == ArrivalKind::kSignal) {
+    if (note.kind == ArrivalKind::kOpen) {
+      next_logged_id_ = std::max(next_logged_id_, connections_.at(note.id).id + 1);
+    } else if (note.kind == ArrivalKind::kSignal) {
       signals_->note_logged(note.id);
     } else if (note.kind == ArrivalKind::kBound) {
       if (Socket* socket = find_socket(note.id); socket != nullptr) {

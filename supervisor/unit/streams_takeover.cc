@@ -48,6 +48,10 @@ void Streams::adopt_connection(const AdoptedConnection& adopted) {
   if (connection != nullptr && !connection->at_edge && !connection->gone) {
     return adopt_known(connection, adopted);
   }
+  // Broken when it was let go here; closed by the application since, perhaps.
+  if (connection != nullptr ? connection->gone : adopted.id != 0 && adopted.id < next_logged_id_) {
+    return edge_->edge_discard(adopted.handle);
+  }
   // Accepted just before its edge died: nobody has seen a byte of it.
   if (connection != nullptr || adopted.input_dropped != 0 || adopted.output_written != 0 ||
       adopted.output_shut) {

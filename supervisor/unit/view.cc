@@ -30,4 +30,13 @@ View without(const View& view, const std::vector<ReplicaId>& members, ReplicaId 
   return next;
 }
 
+View led_by(View view, ReplicaId primary, ReplicaId old) {
+  const auto at = std::find(view.replicas.begin(), view.replicas.end(), primary);
+  if (at != view.replicas.end()) {
+    std::rotate(view.replicas.begin(), at, at + 1);
+    view.sender = view.sender == primary ? old : view.sender;
+  }
+  return view;
+}
+
 }  // namespace ftrun::unit

@@ -32,4 +32,8 @@ std::string describe(const View& view);
 // the primary only if nobody else is.
 View without(const View& view, const std::vector<ReplicaId>& members, ReplicaId primary);
 
+// `view` with this member first, if it has it. The sender's part goes to `old`, the primary so far,
+// if it was the new one's: the primary's output is what others replay.
+View led_by(View view, ReplicaId primary, ReplicaId old);
+
 }  // namespace ftrun::unit

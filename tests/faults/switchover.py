@@ -16,10 +16,10 @@ import harness
 import kill_members
 
 
-def hand_over(unit, role, chance):
+def hand_over(unit, replicas, role, chance):
     """Hands `role` to somebody who may have it. Returns (time, text, whether it succeeded)."""
-    status = harness.until(lambda: kill_members.settled(unit, 3), kill_members.SETTLE_TIMEOUT_S,
-                           "a settled view")
+    status = harness.until(lambda: kill_members.settled(unit, replicas),
+                           kill_members.SETTLE_TIMEOUT_S, "a settled view")
     able = [r["id"] for r in status["replicas"]
             if r["role"] != "primary" and not (role == "sender" and r["sender"])]
     to = chance.choice(able)
@@ -28,11 +28,38 @@ def hand_over(unit, role, chance):
     return at, f"{role} to {to}", done
 
 
-def run(options, topology, seed):
+def check(what, done):
+    """What is wrong with a hand-over that should have succeeded."""
+    role, to = what.split(" to ")
+    if done.returncode != 0:
+        return [f"{what}: exit {done.returncode}: {done.stderr}"]
+    said = f"replica {to} is the primary" if role == "primary" else f"replica {to} the sender"
+    return [] if said in done.stdout else [f"{what}: {done.stdout}"]
+
+
+def refused(unit):
+    """What is wrong with the refusals of hand-overs that cannot be."""
+    status = unit.status()
+    holder = {role: next(r["id"] for r in status["replicas"] if (
+        r["sender"] if role == "sender" else r["role"] == role)) for role in ("primary", "sender")}
+    errors = []
+    for role, to, why in (("primary", holder["primary"], "the primary already"),
+                          ("sender", holder["sender"], "the sender already"),
+                          ("primary", "i", "not in the unit")):
+        done = unit.ctl("switchover", role, to)
+        if done.returncode != 1 or why not in done.stderr:
+            errors.append(f"{role} to {to}: exit {done.returncode}: {done.stderr}, not: {why}")
+    return errors
+
+
+def run(options, topology, replicas, seed):
     chance = random.Random(seed)
-    result = {"case": topology, "seed": seed, "errors": [], "silences": []}
-    unit = harness.Unit(options.build, replicas=3,
-                        options=[*kill_members.TOPOLOGIES[topology], *options.option])
+    # The sender of two is who is not the primary.
+    roles = options.role if replicas > 2 else ["primary"]
+    result = {"case": f"{topology}, {replicas}", "seed": seed, "errors": [], "silences": []}
+    transport = ["--transport=unix"] if replicas == 2 else []
+    unit = harness.Unit(options.build, replicas=replicas,
+                        options=[*kill_members.TOPOLOGIES[topology], *transport, *options.option])
     try:
         unit.start()
         checker = harness.Checker(options.build, unit.port, options.seconds, seed, "--rate",
@@ -41,13 +68,13 @@ def run(options, topology, seed):
         times = []
         try:
             if checker.wait_ready():
-                for number in range(options.hand_overs):
-                    at, what, done = hand_over(unit, options.role[number % len(options.role)], chance)
+                for _ in range(options.hand_overs):
+                    at, what, done = hand_over(unit, replicas, chance.choice(roles), chance)
                     times.append((at, what))
-                    if done.returncode != 0:
-                        result["errors"].append(f"{what}: exit {done.returncode}: {done.stderr}")
+                    result["errors"] += check(what, done)
                     time.sleep(chance.uniform(0, 0.2))
-                times += kill_members.kill_all_but_one(unit, 3, 1, chance)
+                result["errors"] += refused(unit)
+                times += kill_members.kill_all_but_one(unit, replicas, 1, chance)
         finally:
             report = checker.result()
         result["errors"] += harness.troubles(report)
@@ -62,18 +89,22 @@ def run(options, topology, seed):
 
 
 def runs(options):
-    for number, topology in enumerate(options.topology or ("chain", "fanout")):
-        yield run(options, topology, options.seed + 1000 * number)
+    cases = [(topology, options.replicas or 3) for topology in options.topology or ("chain", "fanout")]
+    if not options.topology and not options.replicas:
+        cases.append(("chain", 2))
+    for number, (topology, replicas) in enumerate(cases):
+        yield run(options, topology, replicas, options.seed + 1000 * number)
 
 
 def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     kill_members.add_options(parser)
     parser.set_defaults(seconds=8)
-    parser.add_argument("--role", action="append", choices=("sender",))
+    parser.add_argument("--role", action="append", choices=("primary", "sender"))
+    parser.add_argument("--replicas", type=int)
     parser.add_argument("--hand-overs", type=int, default=8, help="before the kills")
     options = parser.parse_args(arguments)
-    options.role = options.role or ["sender"]
+    options.role = options.role or ["primary", "sender"]
     return kill_members.conclude(options, runs(options))
 
 

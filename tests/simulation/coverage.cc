@@ -20,14 +20,15 @@ enum Part : uint8_t { kAlone, kPrimary, kSender, kBoth, kNeither };
 constexpr std::array<std::string_view, 5> kParts = {"alone", "primary", "sender",
                                                     "primary and sender", "neither"};
 constexpr std::array<std::string_view, kEvents> kEventNames = {
-    "output",     "mark",       "turns",
-    "app exited", "app failed", "primary's turns",
-    "open",       "data",       "fin",
-    "reset",      "sent",       "closed",
-    "bound",      "adopted",    "frame",
-    "suspicion",  "heard",      "view",
-    "gone",       "tick",       "quarantine over",
-    "signal",     "hand-over",  "flush"};
+    "output",       "mark",       "turns",
+    "app exited",   "app failed", "primary's turns",
+    "open",         "data",       "fin",
+    "reset",        "sent",       "closed",
+    "bound",        "adopted",    "frame",
+    "suspicion",    "heard",      "view",
+    "gone",         "tick",       "quarantine over",
+    "signal",       "hand-over",  "hand-over of primary",
+    "stepped down", "flush"};
 constexpr std::array<std::string_view, unit::kFrameKindMax + 1> kFrameNames = {"",
                                                                                "frame hello",
                                                                                "frame heartbeat",

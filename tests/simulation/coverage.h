@@ -39,6 +39,8 @@ enum class Event : uint8_t {
   kQuarantineOver,
   kSignal,
   kHandOver,
+  kHandOverPrimary,
+  kSteppedDown,
   kFlush,
 };
 inline constexpr uint8_t kEvents = static_cast<uint8_t>(Event::kFlush) + 1;

@@ -24,6 +24,8 @@ class IdleHost : public unit::Host {
   unit::Bytes fed_input() override { return {}; }
   void feed_log(unit::Bytes turns) override { log_fed += turns.size(); }
   void go_live() override {}
+  void step_down() override {}
+  void stay() override {}
   void stop_application(std::string_view) override { ++stopped; }
   void edge_take_over(const std::vector<unit::ReplicaId>&) override { ++takeovers; }
   std::vector<unit::Unwritten> edge_let_go() override { return {}; }

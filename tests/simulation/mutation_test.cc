@@ -42,6 +42,7 @@ struct Named {
   unsigned tolerance = 0;
   std::optional<unit::Input> input = std::nullopt;
   uint64_t seeds = kSeedsMax;  // more, where it takes two deaths within a round trip
+  bool hands_over = false;
 };
 
 class PlantedBug : public testing::TestWithParam<Named> {};
@@ -55,6 +56,7 @@ TEST_P(PlantedBug, IsFound) {
   options.reckless = GetParam().reckless;
   options.tolerance = GetParam().tolerance;
   options.input = GetParam().input;
+  options.hands_over = GetParam().hands_over;
   EXPECT_TRUE(found(options, GetParam().seeds))
       << GetParam().name << ": not found in " << GetParam().seeds << " seeds";
 }
@@ -123,14 +125,39 @@ INSTANTIATE_TEST_SUITE_P(
         Named{"ProposeUseless", unit::Mutation::kProposeUseless, std::nullopt, 2, Fault::kKillApp},
         Named{"GoOnWithLess", unit::Mutation::kGoOnWithLess, unit::Topology::kFanout, 3,
               Fault::kKillSupervisor, true, 1, std::nullopt, 20000},
-        Named{"TrustNewOrder", unit::Mutation::kTrustNewOrder, unit::Topology::kChain, 4,
-              Fault::kNone, false, 0, std::nullopt, 40000},
+        Named{.name = "TrustNewOrder",
+              .mutation = unit::Mutation::kTrustNewOrder,
+              .topology = unit::Topology::kChain,
+              .members = 4,
+              .hands_over = true},
+        Named{.name = "StepDownOnce",
+              .mutation = unit::Mutation::kStepDownOnce,
+              .members = 3,
+              .hands_over = true},
+        Named{.name = "TellStepping",
+              .mutation = unit::Mutation::kTellStepping,
+              .members = 3,
+              .hands_over = true},
+        Named{.name = "FeedStepped",
+              .mutation = unit::Mutation::kFeedStepped,
+              .members = 3,
+              .hands_over = true},
+        Named{.name = "BoundStepping",
+              .mutation = unit::Mutation::kBoundStepping,
+              .members = 4,
+              .hands_over = true},
+        Named{.name = "ForgetSuccessor",
+              .mutation = unit::Mutation::kForgetSuccessor,
+              .topology = unit::Topology::kFanout,
+              .members = 3,
+              .hands_over = true},
+        Named{.name = "HandOverEarly", .mutation = unit::Mutation::kHandOverEarly, .members = 3},
         Named{"KeepUndoneAnswers", unit::Mutation::kKeepUndoneAnswers, std::nullopt, 3,
               Fault::kBadTurns}),
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST(PlantedBug, EachIsPlantedHere) {
-  EXPECT_EQ(unit::kMutations, 59);
+  EXPECT_EQ(unit::kMutations, 65);
 }
 
 TEST(PlantedBugOfTheHost, SkippedKillIsFound) {

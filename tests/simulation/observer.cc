@@ -17,6 +17,8 @@ enum class What : uint8_t {
   kToFedInput,
   kToFeedLog,
   kToGoLive,
+  kToStepDown,
+  kToStay,
   kToStopApplication,
   kToEdgeTakeOver,
   kToEdgeLetGo,
@@ -195,6 +197,16 @@ std::string Observer::on_hand_over(unit::ReplicaId to) {
   note(Event::kHandOver, to);
   return core_.on_hand_over(to);
 }
+std::string Observer::on_hand_over_primary(unit::ReplicaId to) {
+  const Step step(this, Event::kHandOverPrimary);
+  note(Event::kHandOverPrimary, to);
+  return core_.on_hand_over_primary(to);
+}
+void Observer::on_stepped_down(bool done) {
+  const Step step(this, Event::kSteppedDown);
+  note(Event::kSteppedDown, done);
+  core_.on_stepped_down(done);
+}
 void Observer::flush() {
   const Step step(this, Event::kFlush);
   note(Event::kFlush);
@@ -243,6 +255,14 @@ void Observer::feed_log(unit::Bytes turns) {
 void Observer::go_live() {
   note(What::kToGoLive);
   host_->go_live();
+}
+void Observer::step_down() {
+  note(What::kToStepDown);
+  host_->step_down();
+}
+void Observer::stay() {
+  note(What::kToStay);
+  host_->stay();
 }
 void Observer::stop_application(std::string_view why) {
   note(What::kToStopApplication, why);

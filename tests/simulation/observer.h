@@ -44,6 +44,8 @@ class Observer : public unit::Host {
   void on_quarantine_over();
   void on_signal(uint32_t sequence, int number);
   [[nodiscard]] std::string on_hand_over(unit::ReplicaId to);
+  [[nodiscard]] std::string on_hand_over_primary(unit::ReplicaId to);
+  void on_stepped_down(bool done);
   void flush();
   bool may_read_app_log() const { return core_.may_read_app_log(); }
   bool may_read_primary_log() const { return core_.may_read_primary_log(); }
@@ -65,6 +67,8 @@ class Observer : public unit::Host {
   unit::Bytes fed_input() override;
   void feed_log(unit::Bytes turns) override;
   void go_live() override;
+  void step_down() override;
+  void stay() override;
   void stop_application(std::string_view why) override;
   void edge_take_over(const std::vector<unit::ReplicaId>& from) override;
   std::vector<unit::Unwritten> edge_let_go() override;

@@ -20,6 +20,7 @@ Replica::Replica(World* world, unit::ReplicaId id, const unit::CoreConfig& confi
       core_(std::make_unique<Observer>(config, this, &world->fingerprint, world->options.coverage)),
       app_(config.view.replicas.front() == id, world->random.next(), world->turns_clients_away(),
            world->backlog()),
+      live_from_(config.view.replicas.front() == id ? 0 : UINT64_MAX),
       keeps_off_(config.view.sender != id) {
   app_.input().begin_trail();
   if (core_->trails()) {
@@ -74,6 +75,7 @@ void Replica::step() {
       step_accept();
       retry_lock();
       step_watch();
+      step_role();
       break;
     case 6:
       core_->flush();
@@ -153,7 +155,7 @@ void Replica::step_drain(size_t entries) {
     if (entry.kind != OutputKind::kMark) {
       core_->on_app_output(entry);
     } else {
-      if (entry.value > log_fed_) {
+      if (entry.value > live_from_) {
         marks_.push_back({entry.value, entry.value2, digest_});
       }
       core_->on_app_mark(entry.value, entry.value2, digest_);
@@ -166,7 +168,7 @@ void Replica::step_drain(size_t entries) {
 void Replica::step_ship() {
   SimRing& ring = app_.log_out();
   const bool trails = this->trails();
-  const uint64_t base = log_fed_;
+  const uint64_t base = log_base_;
   size_t ready = 0;
   while (ready < marks_.size() && marks_[ready].position - base <= ring.published()) {
     ++ready;
@@ -189,7 +191,7 @@ void Replica::step_ship() {
   } else {
     ring.consume(bytes);
   }
-  app_.input().trail_to(core_->logged_input_bytes());
+  app_.input().trail_to(core_->logged_input_bytes() + input_void_);
 }
 
 // No member is further behind than the primary may be ahead.
@@ -242,12 +244,15 @@ void Replica::step_primary() {
   primary_marks_.erase(primary_marks_.begin(), primary_marks_.begin() + static_cast<long>(ready));
 }
 
+bool Replica::has_live_turns() {
+  return !marks_.empty() && marks_.front().position - log_base_ <= app_.log_out().published();
+}
+
 // What a peer says rests on what stood in the rings before it.
 void Replica::drain_shared() {
   if (trails()) {
     step_drain(SIZE_MAX);
-    while (!marks_.empty() && marks_.front().position - log_fed_ <= app_.log_out().published() &&
-           !done()) {
+    while (has_live_turns() && !done()) {
       step_ship();
     }
   }
@@ -295,10 +300,9 @@ void Replica::step_watch() {
 void Replica::report_app_end() {
   step_drain(SIZE_MAX);
   step_ship();
-  if (done() ||
-      (app_.exited() &&
-       ((trails() ? app_.output().trail_available() : app_.output().available()) != 0 ||
-        (!marks_.empty() && marks_.front().position - log_fed_ <= app_.log_out().published())))) {
+  if (done() || (app_.exited() &&
+                 ((trails() ? app_.output().trail_available() : app_.output().available()) != 0 ||
+                  has_live_turns()))) {
     return;  // the rings are not drained yet
   }
   app_reported_ = true;
@@ -404,6 +408,10 @@ void Replica::feed_input(unit::Bytes arrivals) {
     world_->fail("two supervisors feed one application");
   }
   world_->trace(id_, "feeds", describe_arrivals(arrivals));
+  if (stepping_) {
+    held_back_.insert(held_back_.end(), arrivals.begin(), arrivals.end());
+    return;
+  }
   fed_early_ = !app_.live();
   app_.feed_input(arrivals.data(), arrivals.size());
 }
@@ -417,16 +425,49 @@ unit::Bytes Replica::fed_input() {
   world_->trace(id_, "fed", describe_arrivals(fed_));
   return fed_;
 }
+void Replica::step_down() {
+  stepping_ = true;
+  withdrawn_ = fed_early_ = false;
+  app_.ask_to_step_down();
+}
+void Replica::stay() {
+  withdrawn_ = true;
+}
+
+// Answers whether the application has stepped down: once its rings are drained; or, after a while,
+// that it has not.
+void Replica::step_role() {
+  if (!stepping_ || done() || app_.dead() || app_.exited()) {
+    return;
+  }
+  if (!app_.stepped_down() && (withdrawn_ || world_->random.one_in(64)) && app_.stay()) {
+    stepping_ = false;
+    app_.feed_input(held_back_.data(), held_back_.size());
+    held_back_.clear();
+    return defer([this] { core_->on_stepped_down(false); });
+  }
+  if (!app_.stepped_down() || app_.output().available() != 0 || !marks_.empty()) {
+    return;
+  }
+  stepping_ = false;
+  held_back_.clear();
+  live_from_ = UINT64_MAX;
+  input_void_ = app_.input().published() - core_->logged_input_bytes();
+  app_.input().trail_to(app_.input().published());
+  core_->on_stepped_down(true);
+}
+
 void Replica::feed_log(unit::Bytes turns) {
   if (!world_->config().sender_serves_primary && !world_->is_logged(this, log_.size(), turns)) {
     world_->fail(fmt::format("replica {} is fed a log that nobody has made from {} on",
                              static_cast<char>('a' + id_), log_.size()));
   }
   log_.insert(log_.end(), turns.begin(), turns.end());
-  log_fed_ += turns.size();
   app_.feed_log(turns.data(), turns.size());
 }
 void Replica::go_live() {
+  live_from_ = log_.size();
+  log_base_ = live_from_ - log_shipped_;
   app_.go_live();
 }
 void Replica::stop_application(std::string_view) {

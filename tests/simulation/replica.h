@@ -87,6 +87,8 @@ class Replica : public unit::Host {
   unit::Bytes fed_input() override;
   void feed_log(unit::Bytes turns) override;
   void go_live() override;
+  void step_down() override;
+  void stay() override;
   void stop_application(std::string_view why) override;
   void edge_take_over(const std::vector<unit::ReplicaId>& from) override;
   std::vector<unit::Unwritten> edge_let_go() override;
@@ -143,6 +145,8 @@ class Replica : public unit::Host {
   void check_run_ahead();
   void step_primary();
   void drain_shared();
+  bool has_live_turns();
+  void step_role();
   void spoil(SimFrame* frame);
   void step_edge();
   void step_accept();
@@ -185,8 +189,13 @@ class Replica : public unit::Host {
   uint64_t primary_read_ = 0;  // bytes of its log
   std::deque<std::pair<uint32_t, int>> signals_;
   uint64_t digest_ = 0;
-  uint64_t log_fed_ = 0;                           // bytes of log that came from the other replica
-  uint64_t log_shipped_ = 0;                       // bytes of own log shipped
+  uint64_t live_from_;                             // own turns are what lies beyond in the log
+  uint64_t log_shipped_ = 0;                       // bytes of own log shipped,
+  uint64_t log_base_ = 0;                          // the first of which stands there
+  bool stepping_ = false;                          // the application is asked to step down
+  bool withdrawn_ = false;                         // and asked to stay after all
+  std::vector<uint8_t> held_back_;                 // input meanwhile
+  uint64_t input_void_ = 0;                        // fed to it before it stepped down, not logged
   std::array<bool, unit::kMembersMax> blocked_{};  // links whose first frame has to wait
   std::vector<uint8_t> log_;                       // all of it, from the start
   uint64_t spoilt_epoch_ = 0;                      // its input is spoilt in this epoch

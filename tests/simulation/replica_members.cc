@@ -82,8 +82,7 @@ std::vector<unit::Unwritten> Replica::edge_let_go() {
   unwritten_.clear();
   for (const EdgeConnection& connection : connections) {
     unwritten_.push_back(connection.unsent);
-    unwritten.push_back(
-        {connection.id, connection.offered - connection.unsent.size(), unwritten_.back()});
+    unwritten.push_back({connection.id, connection.socket->out.size(), unwritten_.back()});
   }
   return unwritten;
 }

@@ -28,7 +28,7 @@ int main(int argc, char** argv) {
   uint64_t seed = 1;
   uint64_t seeds = 1;
   int mutation = 0;
-  bool trace = false;
+  bool trace = false, hands_over = false;
   bool skip_kill = false;
   app.add_option("--seed", seed, "the first seed");
   app.add_option("--seeds", seeds, "how many seeds to run");
@@ -47,6 +47,7 @@ int main(int argc, char** argv) {
   app.add_option("--fault", fault, "the first one (number of sim::Fault)");
   app.add_flag("--reckless", reckless, "strike more than the unit tolerates");
   app.add_flag("--trace", trace, "print the events of each run");
+  app.add_flag("--hand-over", hands_over, "the operator hands parts over all the time");
   bool breaks = false;
   bool transitions = false;
   app.add_flag("--break", breaks, "raise SIGTRAP at the first broken invariant");
@@ -67,6 +68,7 @@ int main(int argc, char** argv) {
     options.members = members;
     options.fault = static_cast<ftrun::sim::Fault>(fault);
     options.reckless = reckless;
+    options.hands_over = hands_over;
     options.tolerance = tolerance;
     if (input >= 0) {
       options.input = static_cast<ftrun::unit::Input>(input);

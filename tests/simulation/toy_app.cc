@@ -40,7 +40,17 @@ bool ToyApp::step() {
     live_ = true;
     return true;
   }
+  if (steps_down_) {
+    follow();
+    return true;
+  }
   return run_live_turn();
+}
+
+void ToyApp::follow() {
+  steps_down_ = live_ = go_live_ = false;
+  stepped_down_ = true;
+  input_.consume(input_.available());
 }
 
 // Publishes a part of what the last turn wrote: any entry may be visible without the next, and log

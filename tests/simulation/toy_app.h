@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "eventlog/arrivals.h"
@@ -122,6 +123,14 @@ class ToyApp {
     corrupt_ = false;  // nobody could see who is wrong
     spoilt_ = false;
   }
+  // What it was fed and has not taken is void once it has stepped down, at the end of a turn.
+  void ask_to_step_down() {
+    steps_down_ = true;
+    stepped_down_ = false;
+  }
+  bool stepped_down() const { return stepped_down_; }  // since it was asked last
+  // Takes that back. False: too late.
+  bool stay() { return std::exchange(steps_down_, false); }
   SimRing& input() { return input_; }
   SimRing& log_out() { return log_out_; }
   SimRing& output() { return output_; }
@@ -149,6 +158,7 @@ class ToyApp {
 
  private:
   bool publish_some();
+  void follow();
   bool run_live_turn();
   bool run_replayed_turn();
   bool has_work() const;
@@ -179,6 +189,8 @@ class ToyApp {
   const int backlog_;
   bool live_;
   bool go_live_ = false;
+  bool steps_down_ = false;  // asked to
+  bool stepped_down_ = false;
   bool dead_ = false;
   bool exited_ = false;
   bool corrupt_ = false;

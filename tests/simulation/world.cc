@@ -75,6 +75,9 @@ World::World(const Options& chosen) : options(chosen), random(chosen.seed) {
   patient_ = !random.one_in(4);
   loses_sockets_ = random.one_in(16);
   hand_overs_ = random.one_in(3) ? random.between(1, 4) : 0;
+  if (options.hands_over) {
+    hand_overs_ = random.between(20, 60);
+  }
   early_signals_ = random.one_in(3) ? static_cast<uint32_t>(random.between(1, 3)) : 0;
   choose_links();
   choose_faults();
@@ -186,10 +189,13 @@ void World::move_stranger() {
   }
 }
 
-// The operator gives the sender's part to another member.
+// The operator gives the sender's part to another member, or the primary's.
 void World::hand_over() {
-  if (hand_overs_ == 0 || !random.one_in(300)) {
+  if (hand_overs_ == 0 || !random.one_in(options.hands_over ? 60 : 300)) {
     return;
+  }
+  if (random.one_in(2)) {
+    return hand_over_primary();
   }
   Replica& sender = *replicas_[view_.sender];
   if (sender.done() || sender.paused()) {
@@ -200,6 +206,21 @@ void World::hand_over() {
   const std::string refused = sender.core().on_hand_over(to);
   outcome_.hand_overs += refused.empty() ? 1 : 0;
   trace(sender.id(), "hand over", fmt::format("to {}{}", static_cast<char>('a' + to), refused));
+}
+
+void World::hand_over_primary() {
+  const auto at = std::find_if(replicas_.begin(), replicas_.end(), [](const auto& replica) {
+    return !replica->done() && !replica->paused() && replica->core().status().primary;
+  });
+  if (at == replicas_.end() || (strikes_all_others() && replicas_.size() > 2)) {
+    return;
+  }
+  --hand_overs_;
+  const auto to = static_cast<unit::ReplicaId>(random.below(replicas_.size()));
+  const std::string refused = (*at)->core().on_hand_over_primary(to);
+  outcome_.hand_overs += refused.empty() ? 1 : 0;
+  trace((*at)->id(), "hand over",
+        fmt::format("primary to {}{}", static_cast<char>('a' + to), refused));
 }
 
 // The operator: signals now and then, and a stop once all clients are served.

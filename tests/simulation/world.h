@@ -48,6 +48,7 @@ struct Options {
   unsigned tolerance = 0;
   Fault fault = Fault::kNone;  // the first
   bool reckless = false;
+  bool hands_over = false;  // the operator hands parts over all the time
 };
 
 struct Outcome {
@@ -143,6 +144,7 @@ class World {
   void choose_strike(size_t index, uint64_t spread);
   bool may_lie(const Strike& strike) const;
   void lie(const Strike& strike);
+  bool strikes_all_others() const;
   void wake(Strike* strike);
   void note_removal(unit::ReplicaId member);
   void hit(Strike* strike);
@@ -156,6 +158,7 @@ class World {
   void count_bytes();
   void check_lock();
   void hand_over();
+  void hand_over_primary();
   void move_stranger();
   bool all_done() const;
   bool all_ended() const;

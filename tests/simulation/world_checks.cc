@@ -39,6 +39,15 @@ void World::check_bounds() {
     if (status.live && status.lag_records != 0) {
       fail("a live replica is behind");
     }
+    if (status.view.replicas.size() == 1 && status.state == unit::State::kRunning &&
+        status.kept_bytes != 0) {
+      fail(fmt::format("{} bytes of log are kept, and nobody is left to ask for them",
+                       status.kept_bytes));
+    }
+    if (!has_fault_ && status.primary_id != unit::kNoReplica &&
+        status.primary_id != status.view.replicas.front()) {
+      fail("the primary is not whom the operator wanted");
+    }
     check_kept_input(status);
   }
 }

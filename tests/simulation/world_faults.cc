@@ -193,6 +193,13 @@ bool World::has_liar() const {
   });
 }
 
+// But the primary of a fan-out, which bears that, but not without a primary.
+bool World::strikes_all_others() const {
+  return config_.topology == unit::Topology::kFanout &&
+         std::any_of(strikes_.begin(), strikes_.end(),
+                     [](const Strike& strike) { return strike.fault == Fault::kBadDigest; });
+}
+
 // It is in the unit, and goes on, or will when it wakes.
 bool World::is_able(unit::ReplicaId member) const {
   const Replica& replica = *replicas_[member];

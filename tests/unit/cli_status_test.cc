@@ -25,10 +25,10 @@ TEST(UnitStatus, TwoInTheViewAreProtected) {
       R"("slowest":"","slowest_lag_bytes":0,"primary_waits":false,"replicas":[)"
       R"({"id":"a","role":"primary","sender":false,"state":"live","app_pid":14,)"
       R"("supervisor_pid":11,"keeper_pid":12,"host":"h","lsn":1000,"lag_records":3,"received":0,"replayed":0,"kept_bytes":0,"turn_bytes_sent":0,"input_bytes_sent":0,"log_bytes":500,)"
-      R"("input_bytes":200,"kernel_calls":30,"wake_calls":20,"spin_calls":10,"no_calls_ms":0,"no_calls_in":""},)"
+      R"("input_bytes":200,"kernel_calls":30,"wake_calls":20,"spin_calls":10,"no_calls_ms":0,"no_calls_in":"","stays_primary":""},)"
       R"({"id":"b","role":"secondary","sender":true,"state":"replaying","app_pid":14,)"
       R"("supervisor_pid":11,"keeper_pid":12,"host":"h","lsn":1000,"lag_records":3,"received":0,"replayed":0,"kept_bytes":0,"turn_bytes_sent":0,"input_bytes_sent":0,"log_bytes":500,)"
-      R"("input_bytes":200,"kernel_calls":30,"wake_calls":20,"spin_calls":10,"no_calls_ms":0,"no_calls_in":""}]})");
+      R"("input_bytes":200,"kernel_calls":30,"wake_calls":20,"spin_calls":10,"no_calls_ms":0,"no_calls_in":"","stays_primary":""}]})");
   EXPECT_TRUE(status_text(status).starts_with("protected"));
 }
 
