@@ -407,4 +407,10 @@ size_t emit_output(const Output& entry) {
   return doors.output.emit(entry, doors.control, doors.sleeper);
 }
 
+void end_full_turn() {
+  if (doors.output.turn_bytes() > kTurnOutputBytesMax) {
+    doors_between_parts(__NR_write);
+  }
+}
+
 }  // namespace ftrun::shim

@@ -56,6 +56,11 @@ void ingest_point();
 // issued.
 size_t emit_output(const Output& entry);
 
+// Between two pieces of output that one call issues without end: ends the turn if it has issued as
+// much as one may, which is so at the same byte in every replica. Arrivals are let in; the token
+// stays. Output that has to be kept until its turn ends is bounded by it.
+void end_full_turn();
+
 // Holds a descriptor number with a placeholder in the kernel's table, so that native and virtual
 // descriptors share one numbering: the lowest free number >= `at_least`. Returns it, or -EMFILE.
 int hold_descriptor(int at_least);

@@ -27,12 +27,14 @@ long console_write(File* file, IoCursor* from, int) {
     entry.kind = OutputKind::kConsole;
     entry.id = static_cast<Console*>(file)->stream;
     entry.data = from->piece(&entry.length);
+    entry.length = entry.length < kOutputDataBytesMax ? entry.length : kOutputDataBytesMax;
     const size_t written = emit_output(entry);
     if (written != entry.length) {
       return after_fault(done + static_cast<long>(written));
     }
     from->advance(entry.length);
     done += static_cast<long>(entry.length);
+    end_full_turn();
   }
   return done;
 }

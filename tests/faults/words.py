@@ -97,6 +97,14 @@ class Words(unittest.TestCase):
                 with self.subTest(how=how, replicas=replicas):
                     self.check_end(how, replicas, crashes=False)
 
+    # More than may wait for the end of a turn.
+    def test_a_very_long_write_is_no_failure(self):
+        for replicas in (1, 2):
+            status, _, err = self.run_unit(self.program("dying"), "loud",
+                                           options=("--replicas", str(replicas)))
+            self.assertEqual(status, 0, err)
+            self.assertNotIn("app_failed", self.ctl("events").stdout)
+
     # --- a start that fails ---
 
     def test_what_the_loader_says_is_told(self):

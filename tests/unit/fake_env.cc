@@ -181,6 +181,8 @@ void ingest_point() {
   fake::apply_arrivals();
 }
 
+void end_full_turn() {}
+
 size_t emit_output(const Output& entry) {
   fake::Environment& environment = fake::env();
   std::string data(entry.length, '\0');
