@@ -44,6 +44,8 @@ struct Edge::Connection {
   std::vector<uint8_t> queue;
   size_t queue_start = 0;
   bool unsent = false;  // counted in unsent_connections_
+  bool orphan = false;  // in Edge::orphans_, there
+  std::list<Connection*>::iterator orphan_place;
   bool shut_wanted = false;
   bool shut_done = false;
   bool close_wanted = false;

@@ -33,6 +33,7 @@ Result<std::unique_ptr<Edge>> Edge::create(int epoll_fd, uint64_t tag, EdgeSink*
   getrlimit(RLIMIT_NOFILE, &descriptors);
   const size_t limit = std::min<rlim_t>(descriptors.rlim_cur, kSocketTableLines);
   edge->sockets_max_ = limit > kDescriptorsReserved ? limit - kDescriptorsReserved : 1;
+  edge->orphans_max_ = std::max<size_t>(1, edge->sockets_max_ / 2);  // others get descriptors, too
   edge->buffer_ = std::make_unique<uint8_t[]>(kPeekBytesMax);
   Result<SocketTable> table = SocketTable::create();
   if (!table.ok()) {
@@ -80,10 +81,7 @@ Edge::Connection* Edge::add(int fd, uint32_t listener) {
   Connection* connection = slots_[slot].get();
   const bool in_pending = connection->in_pending;
   const bool in_droppable = connection->in_droppable;
-  std::vector<uint8_t> queue = std::move(connection->queue);
-  queue.clear();
   *connection = Connection{};
-  connection->queue = std::move(queue);  // keeps its memory
   connection->in_pending = in_pending;
   connection->in_droppable = in_droppable;
   connection->fd = fd;
@@ -222,11 +220,10 @@ void Edge::read_input(Connection* connection) {
   if (connection->id == 0 || connection->input_done) {
     return;
   }
-  if (paused_) {
-    defer_reading(connection);
-    return;
+  while (!paused_ && read_once(connection)) {
   }
-  while (read_once(connection)) {
+  if (paused_ && connection->fd >= 0 && connection->readable) {
+    defer_reading(connection);
   }
 }
 

@@ -17,7 +17,7 @@
 #include <sys/epoll.h>
 
 #include <cstdint>
-#include <deque>
+#include <list>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -41,7 +41,11 @@ inline constexpr unsigned kAcceptBatchMax = 256;    // connections accepted in o
 // Descriptors that clients do not get: the supervisor needs them for a new keeper, the control
 // socket, a look into /proc, and what it has open anyway.
 inline constexpr size_t kDescriptorsReserved = 96;
-inline constexpr size_t kSuspectBytesMax = 64;  // of a suspect's last input, for the report
+// Orphans: connections that the application has closed and whose peers have yet to take output. A
+// kernel keeps those of a bare server, up to a number and an amount of memory (tcp_max_orphans,
+// tcp_mem in tcp(7)), and resets what is beyond; so does the edge.
+inline constexpr size_t kOrphanBytesMax = 64u << 20;  // of output, in all of them
+inline constexpr size_t kSuspectBytesMax = 64;        // of a suspect's last input, for the report
 
 class EdgeSink {
  public:
@@ -98,10 +102,15 @@ class Edge {
   // now and then (every few ticks): many tiny segments fill a receive buffer long before
   // kDropBytesMin.
   void drop_released();
-  // While paused no input is read and nothing accepted (the peer supervisor is behind).
+  // While paused no input is read (the peer supervisor is behind). Also from inside
+  // EdgeSink::edge_data().
   void pause(bool paused);
   size_t connections() const { return by_id_.size(); }
   bool flushed() const { return unsent_connections_ == 0; }
+  size_t orphans() const { return orphans_.size(); }
+  size_t output_memory() const;  // of all output that waits for peers; walks all connections
+  void limit_orphans(size_t most) { orphans_max_ = most; }
+  void limit_orphan_bytes(size_t most) { orphan_bytes_max_ = most; }
 
   // --- called by the core (unit::Host) ---
   void bind(uint32_t socket, uint32_t flags, const Address& address);
@@ -189,6 +198,10 @@ class Edge {
   void finish_output(Connection* connection);
   void set_unsent(Connection* connection, bool unsent);
   void destroy(Connection* connection);
+  void drop_output(Connection* connection);
+  void keep_orphan(Connection* connection);
+  void forget_orphan(Connection* connection);
+  void note_orphan_sent(Connection* connection, size_t bytes);
   void take_listener(const TakenSocket& socket, Adopted* adopted);
   void take_connection(const TakenSocket& socket, Adopted* adopted);
   uint32_t listener_of(const Address& local) const;
@@ -223,6 +236,10 @@ class Edge {
   };
   std::vector<Bound> bound_;
   size_t unsent_connections_ = 0;
+  std::list<Connection*> orphans_;  // whose peer has taken nothing for longest comes first
+  size_t orphan_bytes_ = 0;         // of output that waits in them
+  size_t orphans_max_ = 0;
+  size_t orphan_bytes_max_ = kOrphanBytesMax;
   std::vector<TakenSocket> let_go_;                      // owned
   std::vector<std::unique_ptr<Connection>> last_slots_;  // whose bytes let_go() has answered with
 };

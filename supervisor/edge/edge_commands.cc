@@ -257,6 +257,12 @@ void Edge::write(ConnectionId id, uint64_t position, Bytes data) {
     note_sent(connection);
   }
   if (!data.empty()) {
+    // A peer that always takes a little never lets the queue run empty.
+    if (connection->queue_start > connection->queue.size() / 2) {
+      const auto begin = connection->queue.begin();
+      connection->queue.erase(begin, begin + static_cast<ptrdiff_t>(connection->queue_start));
+      connection->queue_start = 0;
+    }
     connection->queue.insert(connection->queue.end(), data.begin(), data.end());
     set_unsent(connection, true);
   }
@@ -272,9 +278,7 @@ void Edge::set_unsent(Connection* connection, bool unsent) {
 // The connection is broken as far as output goes. Input that came before is still reported first.
 void Edge::output_failed(Connection* connection, int error) {
   connection->reset_error = error == EPIPE ? ECONNRESET : error;
-  connection->queue.clear();
-  connection->queue_start = 0;
-  set_unsent(connection, false);
+  drop_output(connection);
   if (!connection->input_done) {
     connection->readable = connection->hangup = true;
     defer_reading(connection);
@@ -297,11 +301,10 @@ void Edge::flush_output(Connection* connection) {
     }
     connection->queue_start += static_cast<size_t>(sent);
     connection->written += static_cast<uint64_t>(sent);
+    note_orphan_sent(connection, static_cast<size_t>(sent));
     note_sent(connection);
   }
-  connection->queue.clear();
-  connection->queue_start = 0;
-  set_unsent(connection, false);
+  drop_output(connection);
   finish_output(connection);
 }
 
@@ -358,19 +361,21 @@ void Edge::close(ConnectionId id, uint64_t consumed, unit::Ending ending) {
   connection->input_done = true;
   connection->reset_wanted |= ending == unit::Ending::kReset || connection->received > consumed;
   if (connection->reset_wanted && !connection->quarantined) {
-    connection->queue.clear();
-    connection->queue_start = 0;
-    set_unsent(connection, false);
+    drop_output(connection);
   }
-  finish_output(connection);
+  if (connection->unsent) {
+    keep_orphan(connection);
+  } else {
+    finish_output(connection);
+  }
 }
 
 void Edge::destroy(Connection* connection) {
+  drop_output(connection);
   // ORDER: the table first; a descriptor number may be used again at once.
   table_.clear(connection->fd);
   ::close(connection->fd);
   connection->fd = -1;
-  set_unsent(connection, false);
   by_id_.erase(connection->id);
   closed_.push_back(connection);
   accept_again();

@@ -45,6 +45,8 @@ std::vector<unit::Unwritten> Edge::let_go() {
   last_read_ = nullptr;
   accept_pending_ = false;
   unsent_connections_ = 0;
+  orphans_.clear();
+  orphan_bytes_ = 0;
   return unwritten;
 }
 

@@ -224,6 +224,9 @@ class EdgeFixture : public ::testing::Test, public EdgeSink {
     ASSERT_LE(position, seen.input.size());
     seen.input.resize(position);
     seen.input.append(data.begin(), data.end());
+    if (pauses_) {
+      edge_->pause(true);
+    }
   }
   void edge_urgent(ConnectionId id, uint64_t position, uint8_t byte) override {
     seen_[id].urgent.emplace_back(position, static_cast<char>(byte));
@@ -244,6 +247,7 @@ class EdgeFixture : public ::testing::Test, public EdgeSink {
   std::map<ConnectionId, Seen> seen_;
   std::map<ConnectionId, uint64_t> offered_;
   ConnectionId last_id_ = 0;
+  bool pauses_ = false;  // the edge, at whatever it reads
   int bound_error_ = -1;
   Address bound_address_;
   std::string trouble_;

@@ -247,6 +247,56 @@ TEST_F(EdgeTest, ResetWhileOutputWaitsEndsTheConnection) {
   run_until([this] { return seen_[1].closed; });
 }
 
+// As a kernel: a number of closed connections may wait for their peers, the others are reset.
+TEST_F(EdgeTest, ClosedConnectionsWhosePeersDoNotReadAreBounded) {
+  const uint16_t port = listen();
+  const std::string answer(20u << 20, 'o');
+  edge_->limit_orphan_bytes(SIZE_MAX);
+  edge_->limit_orphans(3);
+  std::vector<Client> peers;
+  for (ConnectionId id = 1; id <= 3; ++id) {
+    peers.push_back(client(port));
+    say(id, answer);
+    close(id, 0);
+  }
+  EXPECT_EQ(edge_->orphans(), 3u);
+  hear(&peers[0], 4u << 20);  // a slow reader is no orphan for ever
+  peers.push_back(client(port));
+  say(4, answer);
+  close(4, 0);
+  run_until([this] { return seen_[2].closed; });
+  EXPECT_NE(trouble_.find("4 such have"), std::string::npos) << trouble_;
+  EXPECT_EQ(edge_->orphans(), 3u);
+  EXPECT_FALSE(seen_[1].closed || seen_[3].closed || seen_[4].closed);
+  hear_end(&peers[1]);
+  EXPECT_EQ(peers[1].error, ECONNRESET);
+  edge_->limit_orphan_bytes(30u << 20);
+  peers.push_back(client(port));
+  say(5, answer);
+  close(5, 0);  // now it is their bytes: one has room
+  run_until([this] { return seen_[1].closed && seen_[3].closed && seen_[4].closed; });
+  EXPECT_EQ(edge_->orphans(), 1u);
+  hear(&peers[4], answer.size());
+  hear_end(&peers[4]);
+  EXPECT_EQ(peers[4].error, 0);
+  EXPECT_TRUE(edge_->flushed());
+  EXPECT_EQ(edge_->output_memory(), 0u);
+}
+
+TEST_F(EdgeTest, APeerThatAlwaysTakesALittleCostsNoMoreThanItsQueue) {
+  const uint16_t port = listen();
+  Client peer = client(port);
+  say(1, std::string(20u << 20, 'o'));  // more than both kernels take
+  const size_t first = edge_->output_memory();
+  const std::string more(1u << 20, 'm');
+  for (int round = 0; round < 100; ++round) {
+    hear(&peer, more.size());
+    say(1, more);
+    ASSERT_FALSE(edge_->flushed());
+  }
+  EXPECT_LE(edge_->output_memory(), 3 * first);
+}
+
 TEST_F(EdgeTest, ShutdownEndsOutputButNotInput) {
   const uint16_t port = listen();
   Client peer = client(port);
@@ -294,6 +344,26 @@ TEST_F(EdgeTest, PausedEdgeReadsNothing) {
   EXPECT_FALSE(edge_->has_pending()) << "would never sleep";
   edge_->pause(false);
   run_until([this] { return seen_[1].input == "wait"; });
+}
+
+// Whoever takes the input may have had enough before all that waits is read.
+TEST_F(EdgeTest, PausedByWhatItReadsItReadsNoMore) {
+  const uint16_t port = listen();
+  Client first = client(port);
+  Client second = client(port);
+  edge_->pause(true);
+  first.say("one");
+  second.say("two");
+  for (int i = 0; i < 10; ++i) {
+    iterate(1);
+  }
+  pauses_ = true;
+  edge_->pause(false);
+  iterate(0);
+  EXPECT_EQ(seen_[1].input + seen_[2].input, seen_[1].input.empty() ? "two" : "one");
+  pauses_ = false;
+  edge_->pause(false);
+  run_until([this] { return seen_[1].input == "one" && seen_[2].input == "two"; });
 }
 
 TEST_F(EdgeTest, LittleReleasedInputIsDroppedByTheTick) {
