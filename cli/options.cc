@@ -20,10 +20,12 @@ void describe(CLI::App* app, RunOptions* options) {
                   "how the log travels with three replicas and more: chain (default) from one to "
                   "the next, fanout from the primary to all others")
       ->check(CLI::IsMember({"chain", "fanout"}));
-  app->add_option("--logging", options->logging,
-                  "when the log travels: late (default), turn by turn; independent is late with "
-                  "--input reference")
-      ->check(CLI::IsMember({"late", "independent"}));
+  app->add_option(
+         "--logging", options->logging,
+         "when the log travels: late (default), turn by turn; early, as it is made, so that "
+         "the other copies compute beside the primary; independent is late with "
+         "--input reference")
+      ->check(CLI::IsMember({"late", "early", "independent"}));
   app->add_option("--input", options->input,
                   "how clients' input gets to the other copies where the log travels in frames: "
                   "reference (default) sends it to each of them and refers to it in the log, log "
@@ -50,7 +52,8 @@ void describe(CLI::App* app, RunOptions* options) {
       ->check(CLI::Range(kTimeOutMsMin, kTimeOutMsMax));
   app->add_option("--on-crash", options->on_crash,
                   "when a request has crashed the primary: quarantine (default) resets the "
-                  "connection that it came from, retry offers it to the survivor too")
+                  "connection that it came from, retry (default with --logging early) offers it to "
+                  "the survivor too")
       ->check(CLI::IsMember({"quarantine", "retry"}));
   app->add_option("--quarantine-hold", options->quarantine_hold_ms,
                   "milliseconds for which new connections of that client's host wait then "
@@ -111,12 +114,30 @@ std::string check_members(const RunOptions& options, bool tolerance_given) {
   if (options.logging == "independent" && options.input == "log") {
     return "--logging independent goes with --input reference: all copies get the input themselves";
   }
+  if (options.logging == "early" && options.on_crash == "quarantine") {
+    return "--on-crash quarantine does not go with --logging early: the other copies have run what "
+           "crashes the primary before anybody knows that it does";
+  }
   if (options.transport == "memory" && options.replicas > 2) {
     return fmt::format(
         "--transport memory is for two copies, not {}: with more of them, unix or tcp",
         options.replicas);
   }
   return "";
+}
+
+// What was not given and depends on what was. REQUIRES: a program was given.
+void choose_defaults(const CLI::App& app, RunOptions* options) {
+  if (options->logging == "early" && app.count("--on-crash") == 0) {
+    options->on_crash = "retry";
+  }
+  if (options->transport.empty()) {
+    options->transport = options->replicas <= 2 ? "memory" : "unix";
+  }
+  if (app.count("--unit") == 0) {
+    const std::string& program = options->command[0];
+    options->unit = program.substr(program.rfind('/') + 1);
+  }
 }
 
 }  // namespace
@@ -175,16 +196,10 @@ ParsedOptions parse_run_options(int given_argc, const char* const* given_argv) {
     return misuse("check runs one copy: --replicas makes no sense with it");
   }
   options.replicas = options.check ? 1 : options.replicas;
+  choose_defaults(app, &options);
   const std::string wrong = check_members(options, app.count("--tolerance") != 0);
   if (!wrong.empty()) {
     return misuse(wrong);
-  }
-  if (options.transport.empty()) {
-    options.transport = options.replicas <= 2 ? "memory" : "unix";
-  }
-  if (app.count("--unit") == 0) {
-    const std::string& program = options.command[0];
-    options.unit = program.substr(program.rfind('/') + 1);
   }
   const Result<void> named = check_unit_name(options.unit);
   return named.ok() ? parsed : misuse(named.error().message);

@@ -26,14 +26,14 @@ struct RunOptions {
   std::string unit;  // empty: named after the program
   int replicas = kReplicasDefault;
   std::string topology = "chain";         // or "fanout"
-  std::string logging = "late";           // or "independent"
+  std::string logging = "late";           // or "early", or "independent"
   std::string input = "reference";        // or "log"
   std::string promote = "most-advanced";  // or "designated"
   int tolerance = 1;
   std::vector<std::string> state_dirs;
   std::string run_dir;  // empty: units_directory()/unit
   int time_out_ms = kTimeOutMsDefault;
-  std::string on_crash = "quarantine";  // or "retry"
+  std::string on_crash = "quarantine";  // or "retry", which goes with early logging
   int quarantine_hold_ms = kQuarantineHoldMsDefault;
   double spin_limit_seconds = 0;  // 0: none
   double stop_grace_seconds = kStopGraceSecondsDefault;

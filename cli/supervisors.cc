@@ -78,6 +78,8 @@ std::vector<std::string> supervisor_arguments(const std::string& path, const Run
                                         options.topology,
                                         "--input",
                                         options.input,
+                                        "--logging",
+                                        options.logging == "early" ? "early" : "late",
                                         "--promote",
                                         options.promote,
                                         "--tolerance",

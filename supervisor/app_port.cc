@@ -176,6 +176,7 @@ Result<bool> AppPort::next_part(std::vector<uint8_t>* part) {
     cursor = next;
   }
   part->resize(static_cast<size_t>(cursor - part->data()));
+  part_offset_ = ahead_.size() + known;
   parts_end_ = log_out_.position() + known + part->size();
   return !turn_ends;
 }

@@ -80,6 +80,8 @@ class AppPort {
   // end comes only with drain(): so nobody ends a turn before the core has it. Returns whether,
   // turns that were drained included, this was all that is published.
   Result<bool> next_part(std::vector<uint8_t>* part);
+  // Where in its turn that begins, what was fed ahead of it included.
+  uint64_t part_offset() const { return part_offset_; }
 
   // From here on the application writes the log; its ring starts at the end of the fed log. What
   // was fed ahead is the begin of its first turn.
@@ -155,6 +157,7 @@ class AppPort {
   bool fed_ = false;            // published something since the last pump()
   std::vector<uint8_t> ahead_;  // early: fed, of a turn that feed_log() has not brought yet
   uint64_t parts_end_ = 0;      // of the log_out ring: what next_part() has returned
+  uint64_t part_offset_ = 0;
   uint64_t points_told_ = 0;
   bool going_live_ = false;     // told so by the core; waits for the log to be in the ring
   bool stepping_down_ = false;  // the application is asked to

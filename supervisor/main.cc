@@ -37,6 +37,7 @@ void add_choice(CLI::App* app, const std::string& name, Value* into,
 
 void describe_members(CLI::App* app, ftrun::ReplicaOptions* options) {
   using ftrun::unit::Input;
+  using ftrun::unit::Logging;
   using ftrun::unit::Promotion;
   using ftrun::unit::Topology;
   add_choice(app, "--topology", &options->topology,
@@ -44,6 +45,8 @@ void describe_members(CLI::App* app, ftrun::ReplicaOptions* options) {
   add_choice(app, "--input", &options->input,
              {{"reference", Input::kReference}, {"log", Input::kLog}},
              "where replicas get input from");
+  add_choice(app, "--logging", &options->logging,
+             {{"late", Logging::kLate}, {"early", Logging::kEarly}}, "when replicas get the log");
   add_choice(app, "--promote", &options->promotion,
              {{"most-advanced", Promotion::kMostAdvanced}, {"designated", Promotion::kDesignated}},
              "who follows a dead primary in a fan-out");
@@ -104,6 +107,9 @@ Result<void> complete(Parsed* parsed) {
   options.replica = *replica;
   if (options.shared_rings && options.replicas > 2) {
     return ftrun::Error{"--transport=memory: for two replicas at most"};
+  }
+  if (options.logging == ftrun::unit::Logging::kEarly && options.quarantine) {
+    return ftrun::Error{"--logging=early: not with --on-crash=quarantine"};
   }
   if (options.unit.empty() || options.unit.size() > ftrun::link::kUnitNameBytesMax) {
     return ftrun::Error{"--unit: empty or too long"};

@@ -54,6 +54,17 @@ Result<bool> PrimaryRings::drain(unit::UnitCore* core) {
   return drained;
 }
 
+Result<void> PrimaryRings::drain_part(unit::UnitCore* core) {
+  // ORDER: how far it has come, then the records (shared_region.h).
+  const uint64_t passed = port_->points_passed();
+  const Result<bool> all = port_->next_part(&part_);
+  if (!all.ok()) {
+    return all.error();
+  }
+  core->on_primary_part({port_->part_offset(), part_, *all ? passed : 0});
+  return {};
+}
+
 void PrimaryRings::app_turns(unit::Bytes turns, uint64_t lsn_end, uint64_t digest) {
   core_->on_primary_turns(turns, lsn_end, digest);
 }

@@ -32,6 +32,9 @@ class PrimaryRings final : AppPort::Sink {
 
   // Hands all published turns to the core, as UnitCore::on_primary_turns().
   Result<bool> drain(unit::UnitCore* core);
+  // Early logging: hands what has been published of its present turn, as
+  // UnitCore::on_primary_part().
+  Result<void> drain_part(unit::UnitCore* core);
   // Whether the primary's supervisor should look at the rings soon: it trails far behind, or the
   // application has failed. Once for each time that this comes about.
   bool wants_attention();
@@ -46,6 +49,7 @@ class PrimaryRings final : AppPort::Sink {
   process::Descriptor doorbell_;
   std::unique_ptr<AppPort> port_;
   unit::UnitCore* core_ = nullptr;  // while draining
+  std::vector<uint8_t> part_;
   bool attention_asked_ = false;
   uint64_t lag_seen_ = 0;
 };

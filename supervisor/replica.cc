@@ -80,6 +80,7 @@ Result<void> Replica::start_application(process::Inheritance inheritance) {
     return region.error();
   }
   region_ = std::move(*region);
+  region_.control()->logs_early = logs_early() ? 1 : 0;
   const bool trails = options_.shared_rings && options_.replicas > 1 && primary;
   // Over links, what an application was fed and has not logged has to be known when a sender dies.
   const bool keeps = !options_.shared_rings && options_.replicas > 1;
@@ -217,6 +218,7 @@ Result<void> Replica::start(process::Inheritance inheritance) {
   config.topology = options_.topology;
   config.promotion = options_.promotion;
   config.input = options_.input;
+  config.logging = options_.logging;
   config.tolerance = options_.tolerance;
   config.sender_serves_primary = options_.shared_rings;
   core_.reset(new unit::UnitCore(config, this));  // make_unique cannot see the private base

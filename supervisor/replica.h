@@ -47,6 +47,7 @@ struct ReplicaOptions {
   unsigned replicas = 2;
   unit::Topology topology = unit::Topology::kChain;
   unit::Input input = unit::Input::kReference;
+  unit::Logging logging = unit::Logging::kLate;
   unit::Promotion promotion = unit::Promotion::kMostAdvanced;
   unsigned tolerance = 1;
   int time_out_ms = 150;
@@ -108,6 +109,13 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   std::string handle_command(const std::string& line);
   std::string status_json() const;
   std::string hand_over(const ControlRequest& request);
+
+  // replica_early.cc
+  bool logs_early() const { return options_.logging == unit::Logging::kEarly; }
+  void drain_primary_part();
+  void drain_own_part();
+  bool points_are_due() const;
+  void want_points();
 
   // replica_run_dir.cc
   Result<void> start_control();
@@ -176,6 +184,9 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void feed_input(unit::Bytes arrivals) override;
   unit::Bytes fed_input() override;
   void feed_log(unit::Bytes turns) override;
+  void feed_part(unit::Bytes records, uint64_t points) override;
+  unit::Bytes fed_ahead() const override;
+  void want_point(uint64_t point) override;
   void go_live() override;
   void step_down() override;
   void stay() override;
@@ -256,6 +267,11 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   bool app_gone_ = false;  // its process is gone; its end is delivered once rings are empty
   bool app_end_delivered_ = false;
   std::vector<uint8_t> fed_input_;  // as the core was told last
+  std::vector<uint8_t> part_;       // early logging: of the own application's turn
+  uint64_t points_told_ = 0;        // to the own application
+  uint64_t point_wanted_ = 0;       // by other members of it; 0: none
+  uint64_t point_asked_ = 0;        // the last that it was said to wait for,
+  uint64_t point_asked_in_ = 0;     // and in which epoch
   Spinner spinner_;
   Placement placement_;
   Evidence evidence_;

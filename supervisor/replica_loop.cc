@@ -59,8 +59,8 @@ bool Replica::has_work() const {
   const bool primary = primary_rings_ != nullptr && core_->may_read_primary_log() &&
                        primary_rings_->port().has_output();
   const bool stepped_down = port_->answers_step_down() && core_->may_read_app_log();
-  return own || primary || stepped_down || edge_->has_pending() || edge_->has_reports() ||
-         !deferred_.empty() || done_;
+  return own || primary || stepped_down || points_are_due() || edge_->has_pending() ||
+         edge_->has_reports() || !deferred_.empty() || done_;
 }
 
 // How long nothing can become due by time alone. A live application's clock must go on while it
@@ -139,6 +139,7 @@ void Replica::iterate() {
   run_deferred();
   read_waiting_links();
   look_after_primary();
+  want_points();
   pass_on();
   for_served_ports([this](AppPort& port) { port.check_turn_length(now_ns_); });
   check_evidence();
@@ -178,8 +179,9 @@ void Replica::drain_primary() {
   }
   const Result<bool> drained = primary_rings_->drain(core_.get());
   if (!drained.ok()) {
-    primary_broken(drained.error().message);
+    return primary_broken(drained.error().message);
   }
+  drain_primary_part();
 }
 
 // Something in the primary's rings is damaged: it cannot be followed any further.
@@ -291,6 +293,7 @@ void Replica::drain_application() {
   } else if (port_->trails() || port_->keeps_input()) {
     port_->forget_input(core_->logged_input_bytes());
   }
+  drain_own_part();
 }
 
 void Replica::run_deferred() {

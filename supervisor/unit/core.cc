@@ -62,6 +62,12 @@ void UnitCore::Impl::protocol_error(ReplicaId from, const std::string& text) {
   on_replica_suspected(from, text, Suspicion::kFailed);
 }
 
+// Planted bugs.
+bool UnitCore::Impl::takes_old(const Frame& frame) const {
+  return mutated(Mutation::kTakeOldFrames) ||
+         (mutated(Mutation::kTakeOldParts) && frame.kind == FrameKind::kPart);
+}
+
 // Of another time: its sender was excluded, or we are, or one of us has not heard of the new view.
 bool UnitCore::Impl::may_heed(ReplicaId from, const Frame& frame, bool* later) {
   // Without an application of its own, a replica only has to learn that the others have none
@@ -82,7 +88,7 @@ bool UnitCore::Impl::may_heed(ReplicaId from, const Frame& frame, bool* later) {
   const bool holds_for_good =
       frame.kind == FrameKind::kAppFailed || frame.kind == FrameKind::kExited;
   if (!listens || from == config_.self || !contains(view(), from) ||
-      (frame.epoch != view().epoch && !holds_for_good && !mutated(Mutation::kTakeOldFrames))) {
+      (frame.epoch != view().epoch && !holds_for_good && !takes_old(frame))) {
     return false;
   }
   *later = working() && must_wait(frame);
@@ -92,12 +98,12 @@ bool UnitCore::Impl::may_heed(ReplicaId from, const Frame& frame, bool* later) {
 bool UnitCore::Impl::must_wait(const Frame& frame) {
   switch (frame.kind) {
     case FrameKind::kTurns:
+    case FrameKind::kPart:
     case FrameKind::kHeld:
     case FrameKind::kClosed:
       return !settled_;
     case FrameKind::kInput:  // it is fed only if the application goes live at once
-      return !settled_ ||
-             (promotion_due_ && log_.end() < settlement_.end && !mutated(Mutation::kGoLiveShort));
+      return !settled_ || (promotion_due_ && !is_whole() && !mutated(Mutation::kGoLiveShort));
     case FrameKind::kReferred:
       return !settled_ || lacks_input(frame);
     default:
@@ -121,6 +127,10 @@ void UnitCore::Impl::heed(ReplicaId from, const Frame& frame) {
     case FrameKind::kTurns:
     case FrameKind::kReferred:
       return on_turns_frame(from, frame);
+    case FrameKind::kPart:
+      return on_part_frame(from, frame);
+    case FrameKind::kWanted:
+      return on_wanted_frame(from, frame);
     case FrameKind::kInput:
       return on_input_frame(from, frame);
     case FrameKind::kClosed:
@@ -308,6 +318,16 @@ void UnitCore::on_app_turns(Bytes turns, uint64_t lsn_end, uint64_t digest) {
     impl_->on_app_turns(turns, lsn_end, digest);
   }
 }
+void UnitCore::on_app_part(const Part& part) {
+  if (impl_->working()) {
+    impl_->on_app_part(part);
+  }
+}
+void UnitCore::on_app_waits(uint64_t point) {
+  if (impl_->working()) {
+    impl_->on_app_waits(point);
+  }
+}
 bool UnitCore::may_read_app_log() const {
   return impl_->may_read_app_log();
 }
@@ -322,6 +342,12 @@ void UnitCore::on_primary_turns(Bytes turns, uint64_t lsn_end, uint64_t digest) 
   if (core.serves_primary() && !core.app_ended_ && !core.log_broken_) {
     core.replay_turns(core.routes_.primary,
                       {core.log_.end(), lsn_end, digest, core.view().epoch, turns, {}});
+  }
+}
+void UnitCore::on_primary_part(const Part& part) {
+  Impl& core = *impl_;
+  if (core.serves_primary() && !core.app_ended_ && !core.log_broken_ && core.logs_early()) {
+    core.take_part(core.routes_.primary, part);
   }
 }
 bool UnitCore::may_read_primary_log() const {

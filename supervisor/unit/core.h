@@ -6,7 +6,7 @@
 //
 // Objects, each the only owner of its fields: View (view.h), Exchange (exchange.h), Routes
 // (routes.h), Log (log.h), Streams (streams.h), Outbox (outbox.h), Signals (signals.h). The
-// protocol with drawings: docs/protocol.md. Claims 1, 2, 5 to 14, 18, 21, 25, 26.
+// protocol with drawings: docs/protocol.md. Claims 1 to 14, 18, 21, 25, 26.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +34,12 @@ enum class Input : uint8_t {
   kLog,        // the primary from the sender, the others from its turns (claims 2, 3)
 };
 
+// When secondaries get what the primary logs.
+enum class Logging : uint8_t {
+  kLate,   // whole turns (claim 2)
+  kEarly,  // pieces of a turn as they are made, ahead of it (claim 3)
+};
+
 struct CoreConfig {
   ReplicaId self = 0;
   View view;  // the first view, the same in all members; its first is the primary
@@ -51,7 +57,15 @@ struct CoreConfig {
   bool sender_serves_primary = false;
   Input input = Input::kReference;  // the same in all replicas; without effect on shared rings
   size_t input_store_bytes_max = kInputStoreBytesMax;
+  Logging logging = Logging::kLate;  // the same in all replicas
   Mutation mutation = Mutation::kNone;
+};
+
+// A piece of a turn that has not ended.
+struct Part {
+  uint64_t offset = 0;  // in the turn, of the first byte
+  Bytes records;        // whole ones, without the turn's end; may be empty
+  uint64_t points = 0;  // with them, the log has all records up to this point
 };
 
 enum class State : uint8_t {
@@ -110,6 +124,11 @@ class UnitCore {
   // Primary only: whole turns as published. REQUIRES: on_app_mark() was called for the end of these
   // turns before; `lsn_end` and `digest` are that mark's. Not called while !may_read_app_log().
   void on_app_turns(Bytes turns, uint64_t lsn_end, uint64_t digest);
+  // Early logging. Primary: of the turn that follows those that on_app_turns() has told. Any may be
+  // left out. What the application was fed of that turn before it went live counts in its offset.
+  void on_app_part(const Part& part);
+  // Secondary: the application waits to hear that the primary has passed this point.
+  void on_app_waits(uint64_t point);
   // While false, the I/O layer leaves turns in the log ring and output in the output ring (the
   // secondary is too far behind). Always true for a secondary, for a replica that is alone, and
   // for one that trails.
@@ -117,7 +136,7 @@ class UnitCore {
   // Another supervisor serves the own application's rings. True in a primary until it asks for
   // fed_input(), if sender_serves_primary.
   bool trails() const;
-  // Bytes of arrivals in the turns of the own application.
+  // Bytes of arrivals in the turns of the own application that it took from its input.
   uint64_t logged_input_bytes() const;
   // The process is gone and its rings are drained: those of one that was killed as far as they may
   // be read. Exited: it ended by itself after a kExit entry. Failed: everything else (killed,
@@ -150,6 +169,7 @@ class UnitCore {
   // --- the primary's application, where the sender serves it ---
   // Whole turns as published, without gaps; see on_app_turns(). Not while !may_read_primary_log().
   void on_primary_turns(Bytes turns, uint64_t lsn_end, uint64_t digest);
+  void on_primary_part(const Part& part);  // see on_app_part()
   // False also when there is no primary to read from (any more).
   bool may_read_primary_log() const;
 

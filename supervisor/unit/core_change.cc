@@ -154,7 +154,11 @@ void UnitCore::Impl::begin_change(const View& old) {
   routes_.primary = kNoReplica;
   followers_.clear();
   followed_ = donor_ = kNoReplica;
-  fed_.clear();
+  fed_ = {};
+  points_wanted_ = {};
+  if (logs_early()) {
+    host_->want_point(0);
+  }
   feeding_ = feeding_heard_ = false;
   older_input_bytes_ = incomplete_end_ = 0;
   referred_from_ = UINT64_MAX;
@@ -174,11 +178,20 @@ void UnitCore::Impl::on_member_gone(ReplicaId member) {
 
 void UnitCore::Impl::tell_position() {
   position_told_ = true;
-  const Bytes fed = live_ && !is_sender() ? host_->fed_input() : Bytes();
-  older_input_bytes_ = mutated(Mutation::kReferToOlder) ? 0 : fed.size();
+  const std::vector<uint8_t> fed = is_sender() ? std::vector<uint8_t>() : unlogged_input();
+  older_input_bytes_ = mutated(Mutation::kReferToOlder) || !live_ ? 0 : fed.size();
   const bool stepped_down = stepped_down_ && !mutated(Mutation::kForgetSuccessor);
-  const Position own{log_.end(), log_.lsn(),   log_.created(), outbox_.marked(),
-                     live_,      stepped_down, suspect_,       settled_last_};
+  const bool tells_part = logs_early() && !mutated(Mutation::kForgetParts);
+  const Position own{log_.end(),
+                     log_.lsn(),
+                     log_.created(),
+                     outbox_.marked(),
+                     live_,
+                     stepped_down,
+                     suspect_,
+                     settled_last_,
+                     tells_part ? host_->fed_ahead().size() : 0,
+                     tells_part ? points_ : 0};
   exchange_.note(config_.self, own);
   Frame frame;
   frame.kind = FrameKind::kPosition;
@@ -188,7 +201,8 @@ void UnitCore::Impl::tell_position() {
   frame.trim = own.replayed;
   frame.digest = (own.live ? 1 : 0) | (own.stepped_down ? 2 : 0) | uint64_t{own.suspect} << 2;
   std::vector<uint8_t> bytes;
-  for (const uint64_t value : {settled_last_.epoch, settled_last_.seen, settled_last_.members}) {
+  for (const uint64_t value :
+       {settled_last_.epoch, settled_last_.seen, settled_last_.members, own.ahead, own.points}) {
     uint8_t varint[kVarintBytesMax];
     bytes.insert(bytes.end(), varint, varint + put_varint(varint, value));
   }
@@ -206,9 +220,11 @@ void UnitCore::Impl::on_position_frame(ReplicaId from, const Frame& frame) {
   const bool live = (frame.digest & 1) != 0;
   const bool stepped_down = (frame.digest & 2) != 0;
   Settled settled;
+  uint64_t ahead = 0;
+  uint64_t points = 0;
   const uint8_t* const end = frame.bytes.data() + frame.bytes.size();
   const uint8_t* fed = frame.bytes.data();
-  for (uint64_t* const value : {&settled.epoch, &settled.seen, &settled.members}) {
+  for (uint64_t* const value : {&settled.epoch, &settled.seen, &settled.members, &ahead, &points}) {
     fed = fed == nullptr ? nullptr : get_varint(fed, end, value);
   }
   // A primary marks its turns before they are published.
@@ -219,10 +235,10 @@ void UnitCore::Impl::on_position_frame(ReplicaId from, const Frame& frame) {
                           frame.created, exchange_.heard(from) ? " for the second time" : ""));
   }
   exchange_.note(from, {frame.number, frame.lsn, frame.created, frame.trim, live, stepped_down,
-                        static_cast<ConnectionId>(frame.digest >> 2), settled});
+                        static_cast<ConnectionId>(frame.digest >> 2), settled, ahead, points});
   log_.restart_member(from, frame.number, std::min(frame.trim, frame.number));
-  if (live && is_sender()) {
-    fed_.assign(fed, end);
+  if (is_sender()) {
+    fed_[from].assign(fed, end);
   }
   go_on();
 }
@@ -268,7 +284,6 @@ void UnitCore::Impl::settle() {
   stepped_down_ = stepped_down_ && !settlement_.primary_lives && !is_primary();
   streams_.forget_early_closed();
   if (!settlement_.primary_lives) {
-    fed_.clear();
     streams_.suspect(settlement_.suspect);
   }
   suspect_ = settlement_.suspect;  // until its reset is logged, all have to know
@@ -302,6 +317,7 @@ void UnitCore::Impl::follow(const Settlement& settlement) {
   followed_ = routes_.followed_by(config_.self);
   donor_ = is_primary() ? settlement.donor : kNoReplica;
   feed_followers({});
+  donate_part();
 }
 
 // --- roles ---
@@ -329,34 +345,35 @@ void UnitCore::Impl::go_on() {
 }
 
 // The sender takes the part of the log that the others have, and what a living primary was fed
-// beyond it: from there on it knows what the primary has. A living primary that sends itself knows
-// at any time. True: done.
+// beyond it, or what came with the part of a turn that the next one begins with: from there on it
+// knows what the primary has. One that knows it itself does so at any time. True: done.
 bool UnitCore::Impl::restart() {
   if (!restart_due_) {
     return true;
   }
-  if (live_) {
-    const Bytes fed = host_->fed_input();
-    serves_itself_ = true;
-    fed_.assign(fed.begin(), fed.end());
-  } else if (log_.end() < settlement_.end) {
+  if (!live_ && (log_.end() < settlement_.end || (is_primary() && !is_whole()))) {
     return false;
+  }
+  std::vector<uint8_t> fed = std::move(fed_[settlement_.knows_input]);
+  if (settlement_.knows_input == config_.self) {
+    fed = unlogged_input();
+    serves_itself_ = serves_itself_ || live_;
   }
   restart_due_ = false;
   arrivals_.clear();
   streams_.restart();
-  if (mutated(Mutation::kForgetFed)) {
-    fed_.clear();
+  if (mutated(settlement_.primary_lives ? Mutation::kForgetFed : Mutation::kOfferPartAgain)) {
+    fed.clear();
   }
   std::string problem;
-  const bool decodes = for_each_arrival(fed_, [&](const Arrival& item) {
+  const bool decodes = for_each_arrival(fed, [&](const Arrival& item) {
     problem = streams_.note_fed(item);
     return problem.empty();
   });
   problem = decodes ? problem : "input that does not decode";
-  fed_.clear();
   if (!problem.empty()) {
-    live_ ? fail_application("invalid_input", problem) : protocol_error(routes_.primary, problem);
+    settlement_.knows_input == config_.self ? fail_application("invalid_input", problem)
+                                            : protocol_error(settlement_.knows_input, problem);
     return false;
   }
   if (streams_.has_edge()) {
@@ -437,7 +454,7 @@ bool UnitCore::Impl::promote() {
   if (!promotion_due_) {
     return true;
   }
-  const bool whole = log_.end() >= settlement_.end || mutated(Mutation::kGoLiveShort);
+  const bool whole = is_whole() || mutated(Mutation::kGoLiveShort);
   const bool fed =
       streams_.has_edge() ? feeding_ : feeding_heard_ || mutated(Mutation::kGoLiveEarly);
   if (!whole || !fed) {
@@ -447,6 +464,8 @@ bool UnitCore::Impl::promote() {
   donor_ = kNoReplica;
   live_ = serves_itself_ = true;
   live_from_ = log_.end();
+  ahead_input_bytes_ = ahead_input().size();
+  older_input_bytes_ = mutated(Mutation::kReferToPart) ? 0 : ahead_input_bytes_;
   streams_.set_live(true);
   deliver();
   if (!app_ended_) {

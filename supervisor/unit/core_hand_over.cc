@@ -44,6 +44,9 @@ std::string UnitCore::Impl::on_hand_over_primary(ReplicaId to) {
   if (config_.sender_serves_primary) {
     return "the primary of a unit of two that shares its rings stays: --transport=unix or tcp";
   }
+  if (logs_early()) {
+    return "with early logging the primary stays: others have begun its turns with it";
+  }
   successor_ = to;
   stepping_down_ = true;
   host_->step_down();

@@ -2,6 +2,7 @@
 // The unit core's objects and what stands between them, shared by the files that implement it:
 //   core.cc            events and frames: who may say what when
 //   core_log.cc        turns: made here or received, checked, fed, passed on, acknowledged
+//   core_early.cc      parts of turns that have not ended
 //   core_change.cc     failures and views: fence, exchange, restart, takeover, promotion
 //   core_hand_over.cc  what the operator changes
 //   core_end.cc        the end of the own application, and of the unit
@@ -54,6 +55,7 @@ struct UnitCore::Impl {
   void protocol_error(ReplicaId from, const std::string& text);
   bool on_frame(ReplicaId from, const Frame& frame);
   bool may_heed(ReplicaId from, const Frame& frame, bool* later);
+  bool takes_old(const Frame& frame) const;
   bool must_wait(const Frame& frame);
   void heed(ReplicaId from, const Frame& frame);
   void on_signal(uint32_t sequence, int number);
@@ -102,6 +104,22 @@ struct UnitCore::Impl {
   void trim();
   bool may_read_app_log() const;
   bool may_read_primary_log() const;
+
+  // --- parts of turns (core_early.cc) ---
+  bool logs_early() const { return config_.logging == Logging::kEarly; }
+  void on_app_part(const Part& part);
+  void pass_part_on(uint64_t turn, const Part& part);
+  void note_points_told(uint64_t points);
+  uint64_t next_wanted_point() const;
+  void on_wanted_frame(ReplicaId from, const Frame& frame);
+  void on_app_waits(uint64_t point);
+  void on_part_frame(ReplicaId from, const Frame& frame);
+  bool take_part(ReplicaId from, const Part& part);
+  bool goes_on_with(Bytes turns) const;
+  std::vector<uint8_t> unlogged_input();
+  std::vector<uint8_t> ahead_input() const;
+  void donate_part();
+  bool is_whole() const;
 
   // --- failures (core_change.cc) ---
   void on_replica_suspected(ReplicaId replica, std::string_view why, Suspicion suspicion);
@@ -174,7 +192,7 @@ struct UnitCore::Impl {
   bool settled_ = true;         // this one's is
   bool position_told_ = false;  // to the others, in this view
   Settlement settlement_;
-  std::vector<uint8_t> fed_;  // to a living primary, beyond settlement_.end
+  std::array<std::vector<uint8_t>, kMembersMax> fed_;  // arrivals beyond the log, as each has told
   ConnectionId suspect_ = 0;  // whose input has crashed the primary, as was heard
   bool restart_due_ = false;  // the sender: it has to come to the settlement's end first
   bool takeover_due_ = false;
@@ -199,6 +217,11 @@ struct UnitCore::Impl {
   bool serves_itself_ = false;  // nobody else serves the rings of the own application (any more)
   uint64_t logged_input_bytes_ = 0;  // of arrivals, in the turns so far
   uint64_t older_input_bytes_ = 0;   // fed before this epoch, and in no turn yet
+  uint64_t ahead_input_bytes_ = 0;  // in what it was fed of its first own turn, until that is noted
+
+  // --- early logging ---
+  uint64_t points_ = 0;                                // the last that the application was told of
+  std::array<uint64_t, kMembersMax> points_wanted_{};  // the primary: by others; 0: none
 
   // --- the log's way ---
   struct Follower {

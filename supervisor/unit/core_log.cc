@@ -82,7 +82,12 @@ void UnitCore::Impl::on_app_turns(Bytes turns, uint64_t lsn, uint64_t digest) {
     rest = rest.subspan(length);
   }
   if (!app_failed_) {  // a turn that cannot be right is not shipped
-    fresh.referred = as_referred(turns, logged_input_bytes_ - input_bytes);
+    const uint64_t noted = logged_input_bytes_ - input_bytes;
+    // What came with a part never stood in the application's input.
+    const uint64_t from_part = std::min(ahead_input_bytes_, noted);
+    ahead_input_bytes_ -= from_part;
+    logged_input_bytes_ -= mutated(Mutation::kCountPartAsInput) ? 0 : from_part;
+    fresh.referred = as_referred(turns, noted);
     feed_followers(fresh);
   }
   if (alone()) {
@@ -217,6 +222,13 @@ void UnitCore::Impl::replay_turns(ReplicaId from, const Turns& turns) {
     streams_.undo();
     log_broken_ = true;
     return protocol_error(from, problem);
+  }
+  if (!goes_on_with(turns.bytes)) {
+    streams_.undo();
+    return fail_application(
+        "diverged", fmt::format("it has replayed other records of the turn at log position {} "
+                                "than the turn has",
+                                turns.begin));
   }
   log_.append(turns);
   log_.note_received(routes_.primary, log_.end());

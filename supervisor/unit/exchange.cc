@@ -11,8 +11,17 @@
 namespace ftrun::unit {
 
 namespace {
+// By whole turns.
 bool behind(const Position& x, const Position& y) {
   return x.created != y.created ? x.created < y.created : x.end < y.end;
+}
+// By what the applications were fed, too. Two parts of one turn begin alike; and who has the longer
+// one need not be told of points before its end.
+bool fed_less(const Position& x, const Position& y) {
+  if (behind(x, y) || behind(y, x)) {
+    return behind(x, y);
+  }
+  return x.ahead != y.ahead ? x.ahead < y.ahead : x.points < y.points;
 }
 }  // namespace
 
@@ -25,8 +34,8 @@ bool Exchange::complete() const {
 ReplicaId Exchange::most_advanced() const {
   ReplicaId best = kNoReplica;
   for (const ReplicaId member : view_.replicas) {
-    if (best == kNoReplica || behind(positions_[best], positions_[member]) ||
-        (best == view_.sender && !behind(positions_[member], positions_[best]))) {
+    if (best == kNoReplica || fed_less(positions_[best], positions_[member]) ||
+        (best == view_.sender && !fed_less(positions_[member], positions_[best]))) {
       best = member;
     }
   }
@@ -81,9 +90,13 @@ Settlement Exchange::settle(Topology topology, Promotion promotion, unsigned tol
   if (settlement.primary_lives) {
     settlement.liar = behind(primary, positions_[best]) ? best : settlement.liar;
     settlement.end = primary.end;
+    settlement.knows_input = settlement.primary;
   } else {
     settlement.end = positions_[best].end;
-    settlement.donor = behind(primary, positions_[best]) ? best : kNoReplica;
+    settlement.ahead = positions_[best].ahead;
+    settlement.points = positions_[best].points;
+    settlement.donor = fed_less(primary, positions_[best]) ? best : kNoReplica;
+    settlement.knows_input = best;
   }
   return settlement;
 }

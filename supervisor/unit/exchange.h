@@ -32,6 +32,8 @@ struct Position {
   bool stepped_down = false;  // it was, and the operator wants the view's first to be so
   ConnectionId suspect = 0;   // whose input crashed the dead primary, as far as it has heard
   Settled settled;            // the last exchange that was complete there
+  uint64_t ahead = 0;         // early logging: bytes of the next turn that it was fed ahead of it,
+  uint64_t points = 0;        // and the last point that it was told of
 };
 
 // What follows from all positions.
@@ -41,6 +43,11 @@ struct Settlement {
   uint64_t end = 0;            // the log up to here has happened; beyond, only the primary adds
   ReplicaId donor =
       kNoReplica;  // has what the one to be promoted lacks; kNoReplica: it lacks nothing
+  // Of the turn that the dead primary was in: what the member that was fed most has replayed of it.
+  // So it has happened, and the one to be promoted begins with it.
+  uint64_t ahead = 0;
+  uint64_t points = 0;
+  ReplicaId knows_input = kNoReplica;  // says what has come in and stands in no turn
   ConnectionId suspect = 0;
   ReplicaId liar =
       kNoReplica;     // says what cannot be beside what the others say; kNoReplica: nobody

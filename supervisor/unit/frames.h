@@ -30,11 +30,18 @@ enum class FrameKind : uint8_t {
   kPosition = 10,  // the exchange (exchange.h): number = end of the log received, lsn = records,
                    // created = epoch of the last turn, trim = log replayed, digest = 1 if live, 2
                    // if it has stepped down, and 4 x the suspect connection; bytes: three varints,
-                   // what was settled last (epoch, log that clients may have seen, members); then,
-                   // from a live primary to the sender, what it was fed and its log has not yet
+                   // what was settled last (epoch, log that clients may have seen, members); two
+                   // more, with early logging (else 0): of the next turn, the bytes that its
+                   // application was fed ahead, and the last point that it was told of; then, to
+                   // the sender, the arrivals that its application has and its log has not yet
   kReferred = 11,  // as kTurns; bytes: turns that refer to input (references.h)
+  kPart = 12,      // early logging: number = log position of a turn, lsn = position in it of bytes,
+                   // digest = the log has all records up to this point with them; bytes: records
+                   // of the turn, without its end
+  kWanted = 13,    // to the primary: number = the point that the application of this frame's sender
+                   // waits to hear of
 };
-inline constexpr uint8_t kFrameKindMax = 11;
+inline constexpr uint8_t kFrameKindMax = 13;
 
 struct Frame {
   FrameKind kind = FrameKind::kHeartbeat;

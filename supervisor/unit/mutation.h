@@ -73,7 +73,14 @@ enum class Mutation : uint8_t {
   kBoundStepping,      // in a change, leave in its rings what one that steps down has published
   kForgetSuccessor,    // promote whoever would be after a death
   kHandOverEarly,      // hand the primary's part over while the sender takes sockets
+  kOfferPartAgain,     // offer again what came with a part of a turn
+  kForgetParts,        // choose the next primary by whole turns alone
+  kGoLiveWithoutPart,  // go live without what another member has replayed of a turn
+  kTakeOldParts,       // feed parts of an older epoch
+  kFeedGaps,           // feed a part although one before it was lost
+  kCountPartAsInput,   // take arrivals that came with a part for some of the own input
+  kReferToPart,        // refer to arrivals that came with a part
 };
-inline constexpr int kMutations = static_cast<int>(Mutation::kHandOverEarly) + 1;
+inline constexpr int kMutations = static_cast<int>(Mutation::kReferToPart) + 1;
 
 }  // namespace ftrun::unit

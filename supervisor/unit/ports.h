@@ -78,7 +78,15 @@ class ApplicationPort {
   // supervisor has served it, this one does so from now on. Borrowed until the next event.
   virtual Bytes fed_input() = 0;
   virtual void feed_log(Bytes turns) = 0;  // whole turns; only while secondary
-  virtual void go_live() = 0;              // become primary at the end of the fed log
+  // Early logging: more records of the turn that follows the fed log, or none; with them, the log
+  // has all records up to this point. feed_log() will bring them again.
+  virtual void feed_part(Bytes records, uint64_t points) = 0;
+  // What feed_part() has brought of the turn that neither feed_log() nor, once the application is
+  // live, on_app_turns() has brought yet. Borrowed until the next event.
+  virtual Bytes fed_ahead() const = 0;
+  // A member waits to hear that the application, the primary's, has passed this point; 0: none.
+  virtual void want_point(uint64_t point) = 0;
+  virtual void go_live() = 0;  // become primary at the end of the fed log
   // Of a live application: follow from the end of a turn on. Answered by on_stepped_down(), also
   // where it has not come to such an end in time; not where the application has ended. Until then
   // feed_input() is kept back, and is void if it steps down, with all that it has been fed and has

@@ -61,7 +61,7 @@ def repetition(options, victim, seed):
     """One unit, one run without and one with a kill. Returns a result dictionary."""
     chance = random.Random(seed)
     result = {"victim": victim, "seed": seed, "errors": []}
-    unit = harness.Unit(options.build, as_user=options.as_user)
+    unit = harness.Unit(options.build, as_user=options.as_user, options=options.option)
     try:
         unit.start()
         base = one_run(options.build, unit.port, options, seed)
@@ -130,6 +130,7 @@ def parse(arguments):
     parser.add_argument("--background-load", action="store_true",
                         help="20 more closed-loop clients as fast as they can")
     parser.add_argument("--as-user", action="store_true", help="run the unit unprivileged")
+    parser.add_argument("--option", action="append", default=[], help="of ftrun, for every unit")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     parser.add_argument("--median-limit-ms", type=float, default=5)
     parser.add_argument("--worst-limit-ms", type=float, default=20)

@@ -21,6 +21,7 @@ constexpr std::array<std::string_view, 5> kParts = {"alone", "primary", "sender"
                                                     "primary and sender", "neither"};
 constexpr std::array<std::string_view, kEvents> kEventNames = {
     "output",       "mark",       "turns",
+    "part",         "waits",      "primary's part",
     "app exited",   "app failed", "primary's turns",
     "open",         "data",       "fin",
     "reset",        "sent",       "closed",
@@ -40,7 +41,9 @@ constexpr std::array<std::string_view, unit::kFrameKindMax + 1> kFrameNames = {"
                                                                                "frame exited",
                                                                                "frame signal",
                                                                                "frame position",
-                                                                               "frame referred"};
+                                                                               "frame referred",
+                                                                               "frame part",
+                                                                               "frame wanted"};
 
 Stage stage(const unit::Status& status) {
   switch (status.state) {

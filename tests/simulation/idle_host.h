@@ -22,7 +22,15 @@ class IdleHost : public unit::Host {
   void feed_primary(unit::Bytes) override {}
   void feed_input(unit::Bytes arrivals) override { input_fed += arrivals.size(); }
   unit::Bytes fed_input() override { return {}; }
-  void feed_log(unit::Bytes turns) override { log_fed += turns.size(); }
+  void feed_log(unit::Bytes turns) override {
+    log_fed += turns.size();
+    ahead.clear();
+  }
+  void feed_part(unit::Bytes records, uint64_t) override {
+    ahead.insert(ahead.end(), records.begin(), records.end());
+  }
+  unit::Bytes fed_ahead() const override { return ahead; }
+  void want_point(uint64_t) override {}
   void go_live() override {}
   void step_down() override {}
   void stay() override {}
@@ -62,6 +70,7 @@ class IdleHost : public unit::Host {
   unit::ReplicaId killed = unit::kNoReplica;
   unit::View proposed;
   std::string events;
+  std::vector<uint8_t> ahead;
 };
 
 inline constexpr unit::ReplicaId kA = 0;

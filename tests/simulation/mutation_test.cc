@@ -43,7 +43,18 @@ struct Named {
   std::optional<unit::Input> input = std::nullopt;
   uint64_t seeds = kSeedsMax;  // more, where it takes two deaths within a round trip
   bool hands_over = false;
+  unit::Logging logging = unit::Logging::kLate;
 };
+
+// One of early logging.
+Named early(const char* name, unit::Mutation mutation, size_t members = 0,
+            std::optional<unit::Topology> topology = std::nullopt) {
+  return {.name = name,
+          .mutation = mutation,
+          .topology = topology,
+          .members = members,
+          .logging = unit::Logging::kEarly};
+}
 
 class PlantedBug : public testing::TestWithParam<Named> {};
 
@@ -57,6 +68,7 @@ TEST_P(PlantedBug, IsFound) {
   options.tolerance = GetParam().tolerance;
   options.input = GetParam().input;
   options.hands_over = GetParam().hands_over;
+  options.logging = GetParam().logging;
   EXPECT_TRUE(found(options, GetParam().seeds))
       << GetParam().name << ": not found in " << GetParam().seeds << " seeds";
 }
@@ -153,11 +165,18 @@ INSTANTIATE_TEST_SUITE_P(
               .hands_over = true},
         Named{.name = "HandOverEarly", .mutation = unit::Mutation::kHandOverEarly, .members = 3},
         Named{"KeepUndoneAnswers", unit::Mutation::kKeepUndoneAnswers, std::nullopt, 3,
-              Fault::kBadTurns}),
+              Fault::kBadTurns},
+        early("OfferPartAgain", unit::Mutation::kOfferPartAgain),
+        early("ForgetParts", unit::Mutation::kForgetParts, 3, unit::Topology::kFanout),
+        early("GoLiveWithoutPart", unit::Mutation::kGoLiveWithoutPart, 4, unit::Topology::kFanout),
+        early("TakeOldParts", unit::Mutation::kTakeOldParts),
+        early("FeedGaps", unit::Mutation::kFeedGaps),
+        early("CountPartAsInput", unit::Mutation::kCountPartAsInput),
+        early("ReferToPart", unit::Mutation::kReferToPart)),
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST(PlantedBug, EachIsPlantedHere) {
-  EXPECT_EQ(unit::kMutations, 65);
+  EXPECT_EQ(unit::kMutations, 72);
 }
 
 TEST(PlantedBugOfTheHost, SkippedKillIsFound) {

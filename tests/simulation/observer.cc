@@ -16,6 +16,8 @@ enum class What : uint8_t {
   kToFeedInput,
   kToFedInput,
   kToFeedLog,
+  kToFeedPart,
+  kToWantPoint,
   kToGoLive,
   kToStepDown,
   kToStay,
@@ -94,6 +96,21 @@ void Observer::on_app_turns(unit::Bytes turns, uint64_t lsn, uint64_t digest) {
   const Step step(this, Event::kAppTurns);
   note(Event::kAppTurns, turns, lsn, digest);
   core_.on_app_turns(turns, lsn, digest);
+}
+void Observer::on_app_part(const unit::Part& part) {
+  const Step step(this, Event::kAppPart);
+  note(Event::kAppPart, part.offset, part.records, part.points);
+  core_.on_app_part(part);
+}
+void Observer::on_app_waits(uint64_t point) {
+  const Step step(this, Event::kAppWaits);
+  note(Event::kAppWaits, point);
+  core_.on_app_waits(point);
+}
+void Observer::on_primary_part(const unit::Part& part) {
+  const Step step(this, Event::kPrimaryPart);
+  note(Event::kPrimaryPart, part.offset, part.records, part.points);
+  core_.on_primary_part(part);
 }
 void Observer::on_app_exited(int status) {
   const Step step(this, Event::kAppExited);
@@ -251,6 +268,14 @@ unit::Bytes Observer::fed_input() {
 void Observer::feed_log(unit::Bytes turns) {
   note(What::kToFeedLog, turns);
   host_->feed_log(turns);
+}
+void Observer::feed_part(unit::Bytes records, uint64_t points) {
+  note(What::kToFeedPart, records, points);
+  host_->feed_part(records, points);
+}
+void Observer::want_point(uint64_t point) {
+  note(What::kToWantPoint, point);
+  host_->want_point(point);
 }
 void Observer::go_live() {
   note(What::kToGoLive);

@@ -22,6 +22,9 @@ class Observer : public unit::Host {
   void on_app_output(const Output& entry);
   void on_app_mark(uint64_t position, uint64_t lsn, uint64_t digest);
   void on_app_turns(unit::Bytes turns, uint64_t lsn, uint64_t digest);
+  void on_app_part(const unit::Part& part);
+  void on_app_waits(uint64_t point);
+  void on_primary_part(const unit::Part& part);
   void on_app_exited(int status);
   void on_app_failed(std::string_view why, int status, ConnectionId suspect);
   void on_primary_turns(unit::Bytes turns, uint64_t lsn, uint64_t digest);
@@ -66,6 +69,9 @@ class Observer : public unit::Host {
   void feed_input(unit::Bytes arrivals) override;
   unit::Bytes fed_input() override;
   void feed_log(unit::Bytes turns) override;
+  void feed_part(unit::Bytes records, uint64_t points) override;
+  unit::Bytes fed_ahead() const override { return host_->fed_ahead(); }
+  void want_point(uint64_t point) override;
   void go_live() override;
   void step_down() override;
   void stay() override;

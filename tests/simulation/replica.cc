@@ -19,7 +19,7 @@ Replica::Replica(World* world, unit::ReplicaId id, const unit::CoreConfig& confi
       id_(id),
       core_(std::make_unique<Observer>(config, this, &world->fingerprint, world->options.coverage)),
       app_(config.view.replicas.front() == id, world->random.next(), world->turns_clients_away(),
-           world->backlog()),
+           world->backlog(), config.logging == unit::Logging::kEarly),
       live_from_(config.view.replicas.front() == id ? 0 : UINT64_MAX),
       keeps_off_(config.view.sender != id) {
   app_.input().begin_trail();
@@ -67,6 +67,7 @@ void Replica::step() {
       break;
     case 3:
       step_ship();
+      step_part();
       break;
     case 4:
       step_edge();
@@ -86,6 +87,7 @@ void Replica::step() {
       step_primary();
       step_drain(64);
       step_ship();
+      step_part();
       step_edge();
       core_->flush();
       break;
@@ -180,10 +182,13 @@ void Replica::step_ship() {
   Mark mark = marks_[count - 1];
   mark.digest ^= std::exchange(spoils_digest_, false) ? 1 : 0;
   const size_t bytes = mark.position - base - log_shipped_;
-  const uint8_t* const turns = trails ? ring.trail_data() : ring.data();
-  log_.insert(log_.end(), turns, turns + bytes);
+  const uint8_t* const own = trails ? ring.trail_data() : ring.data();
+  // The turn in which it went live begins with what it was fed of it.
+  std::vector<uint8_t> turns = std::exchange(ahead_, {});
+  turns.insert(turns.end(), own, own + bytes);
+  log_.insert(log_.end(), turns.begin(), turns.end());
   check_run_ahead();
-  core_->on_app_turns({turns, bytes}, mark.lsn, mark.digest);
+  core_->on_app_turns(turns, mark.lsn, mark.digest);
   log_shipped_ += bytes;
   marks_.erase(marks_.begin(), marks_.begin() + static_cast<long>(count));
   if (trails) {
@@ -309,6 +314,9 @@ void Replica::report_app_end() {
   if (app_.exited()) {
     core_->on_app_exited(app_.exit_status());
   } else {
+    if (!app_.failure().empty() && !world_->may_diverge()) {
+      world_->fail(fmt::format("replica {}: {}", static_cast<char>('a' + id_), app_.failure()));
+    }
     core_->on_app_failed(app_.failure().empty() ? "killed" : app_.failure(), 137, app_.suspect());
   }
 }
@@ -364,7 +372,8 @@ void Replica::event(std::string_view kind, std::string_view text) {
   last_event_ = std::string(kind) + ": " + std::string(text);
   world_->trace(id_, kind, text);
   if ((kind == "protocol" && !world_->has_liar()) || kind == "invalid_log" ||
-      kind == "app_output" || kind == "takeover") {
+      kind == "app_output" || kind == "takeover" ||
+      (kind == "diverged" && !world_->may_diverge())) {
     world_->fail(fmt::format("replica {}: {}", static_cast<char>('a' + id_), last_event_));
   }
 }
@@ -463,11 +472,16 @@ void Replica::feed_log(unit::Bytes turns) {
                              static_cast<char>('a' + id_), log_.size()));
   }
   log_.insert(log_.end(), turns.begin(), turns.end());
-  app_.feed_log(turns.data(), turns.size());
+  FTRUN_ASSERT(ahead_.size() <= turns.size() &&
+               std::equal(ahead_.begin(), ahead_.end(), turns.begin()));
+  const unit::Bytes rest = turns.subspan(ahead_.size());
+  ahead_.clear();
+  app_.feed_log(rest.data(), rest.size());
 }
 void Replica::go_live() {
   live_from_ = log_.size();
-  log_base_ = live_from_ - log_shipped_;
+  log_base_ = live_from_ + ahead_.size() - log_shipped_;
+  parts_read_ = 0;
   app_.go_live();
 }
 void Replica::stop_application(std::string_view) {

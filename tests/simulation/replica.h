@@ -71,7 +71,8 @@ class Replica : public unit::Host {
   ToyApp& app() { return app_; }
   const Observer& core() const { return *core_; }
   Observer& core() { return *core_; }
-  const std::vector<uint8_t>& log() const { return log_; }
+  // These bytes stand there in its log, or in the part of a turn that follows it.
+  bool has_logged(uint64_t position, unit::Bytes bytes) const;
   bool trails() const { return core_->trails(); }
   std::string describe() const;  // for traces of runs that got stuck
   const std::string& last_event() const { return last_event_; }
@@ -86,6 +87,9 @@ class Replica : public unit::Host {
   void feed_input(unit::Bytes arrivals) override;
   unit::Bytes fed_input() override;
   void feed_log(unit::Bytes turns) override;
+  void feed_part(unit::Bytes records, uint64_t points) override;
+  unit::Bytes fed_ahead() const override { return ahead_; }
+  void want_point(uint64_t) override {}
   void go_live() override;
   void step_down() override;
   void stay() override;
@@ -144,6 +148,8 @@ class Replica : public unit::Host {
   void step_ship();
   void check_run_ahead();
   void step_primary();
+  void step_part();
+  unit::Part next_part(ToyApp* app, uint64_t* read);
   void drain_shared();
   bool has_live_turns();
   void step_role();
@@ -198,6 +204,8 @@ class Replica : public unit::Host {
   uint64_t input_void_ = 0;                        // fed to it before it stepped down, not logged
   std::array<bool, unit::kMembersMax> blocked_{};  // links whose first frame has to wait
   std::vector<uint8_t> log_;                       // all of it, from the start
+  std::vector<uint8_t> ahead_;                     // fed, of the turn that follows it
+  uint64_t parts_read_ = 0;                        // of a ring: given as parts
   uint64_t spoilt_epoch_ = 0;                      // its input is spoilt in this epoch
   bool spoils_ = false;                            // or will be
   bool fed_early_ = false;                         // before it was told to go live

@@ -86,6 +86,7 @@ TEST(Robustness, RandomFramesDoNotCrash) {
       config.topology = random.one_in(2) ? unit::Topology::kFanout : unit::Topology::kChain;
       config.tolerance = static_cast<unsigned>(random.between(1, 2));
     }
+    config.logging = random.one_in(2) ? unit::Logging::kEarly : unit::Logging::kLate;
     unit::UnitCore core(config, &host);
     for (int i = 0; i < 40; ++i) {
       unit::Frame frame;
@@ -352,7 +353,7 @@ TEST(Primary, SuspectsAFollowerThatStandsInsideATurn) {
   frame.number = 2;
   frame.lsn = 2;
   frame.created = 1;
-  const uint8_t settled[] = {1, 0, 7};
+  const uint8_t settled[] = {1, 0, 7, 0, 0};
   frame.bytes = settled;
   EXPECT_TRUE(core.on_frame(kB, frame));
   EXPECT_NE(host.events.find("protocol: replica b: stands at log position 2"), std::string::npos)
@@ -387,7 +388,7 @@ TEST(Views, ANewPrimaryHoldsNoTurnsBeforeItHasThem) {
   frame = {};
   frame.kind = unit::FrameKind::kPosition;
   frame.epoch = 2;
-  const uint8_t settled[] = {1, 0, 7};
+  const uint8_t settled[] = {1, 0, 7, 0, 0};
   frame.bytes = settled;
   EXPECT_TRUE(core.on_frame(kB, frame));
   core.flush();
@@ -421,6 +422,72 @@ TEST(Views, FramesOfAnOlderEpochAreDroppedAndThoseOfANewerOneWait) {
   EXPECT_TRUE(core.on_frame(kA, frame));
   frame.epoch = 3;
   EXPECT_FALSE(core.on_frame(kA, frame));
+  EXPECT_EQ(host.events, "");
+}
+
+// The first record of one_byte_turn(), fed ahead of it.
+unit::Frame part_of(const std::vector<uint8_t>& turn) {
+  unit::Frame frame;
+  frame.kind = unit::FrameKind::kPart;
+  frame.epoch = 1;
+  frame.bytes = unit::Bytes(turn).first(turn.size() - 1);
+  return frame;
+}
+
+TEST(Parts, ATurnThatIsNotWhatWasReplayedOfItIsADivergence) {
+  for (const bool differs : {false, true}) {
+    IdleHost host;
+    unit::CoreConfig config = config_for(kB);
+    config.view = {1, {kA, kB, kC}, kC};
+    config.input = unit::Input::kLog;
+    config.logging = unit::Logging::kEarly;
+    unit::UnitCore core(config, &host);
+    std::vector<uint8_t> turn = one_byte_turn();
+    const std::vector<uint8_t> fed = turn;
+    EXPECT_TRUE(core.on_frame(kA, part_of(fed)));
+    EXPECT_EQ(host.ahead.size(), fed.size() - 1);
+    EXPECT_EQ(host.log_fed, 0u);
+    EXPECT_EQ(core.status().received, 0u) << "a part counts for nothing";
+    turn[turn.size() - 2] = differs ? 'y' : 'x';
+    unit::Frame frame;
+    frame.kind = unit::FrameKind::kTurns;
+    frame.epoch = frame.created = 1;
+    frame.lsn = 2;
+    frame.bytes = turn;
+    EXPECT_TRUE(core.on_frame(kA, frame));
+    EXPECT_EQ(host.stopped, differs ? 1 : 0) << host.events;
+    EXPECT_EQ(host.log_fed, differs ? 0u : turn.size());
+  }
+}
+
+TEST(Parts, OneWithATurnsEndOrNoRecordsIsItsSendersFailure) {
+  for (const bool ends : {false, true}) {
+    IdleHost host;
+    unit::CoreConfig config = config_for(kB);
+    config.logging = unit::Logging::kEarly;
+    unit::UnitCore core(config, &host);
+    const std::vector<uint8_t> turn = one_byte_turn();
+    unit::Frame frame = part_of(turn);
+    frame.bytes = ends ? unit::Bytes(turn) : unit::Bytes(turn).first(3);
+    EXPECT_TRUE(core.on_frame(kA, frame));
+    EXPECT_NE(host.events.find("suspect: replica a: a part of a turn"), std::string::npos);
+    EXPECT_TRUE(host.ahead.empty());
+  }
+}
+
+TEST(Parts, OneOfAnotherTurnOrBehindAGapIsDropped) {
+  IdleHost host;
+  unit::CoreConfig config = config_for(kB);
+  config.logging = unit::Logging::kEarly;
+  unit::UnitCore core(config, &host);
+  const std::vector<uint8_t> turn = one_byte_turn();
+  unit::Frame frame = part_of(turn);
+  frame.lsn = 1;
+  EXPECT_TRUE(core.on_frame(kA, frame));
+  frame.lsn = 0;
+  frame.number = 1;
+  EXPECT_TRUE(core.on_frame(kA, frame));
+  EXPECT_TRUE(host.ahead.empty());
   EXPECT_EQ(host.events, "");
 }
 

@@ -17,8 +17,18 @@ void print(const ftrun::sim::Outcome& all, uint64_t seeds, double seconds) {
       "{} seeds passed in {:.1f} s: {} steps, {} requests, {} takeovers, {} hand-overs; "
       "fingerprint {:016x}\n",
       seeds, seconds, all.steps, all.requests, all.takeovers, all.hand_overs, all.fingerprint);
-  fmt::print("{} bytes of input; over links went {} of turns and {} of arrivals\n", all.input_bytes,
-             all.turn_bytes, all.fed_bytes);
+  fmt::print(
+      "{} bytes of input; over links went {} of turns and {} of arrivals; {} of turns were "
+      "fed early\n",
+      all.input_bytes, all.turn_bytes, all.fed_bytes, all.part_bytes);
+}
+
+// Less than 0: as the seed says.
+template <typename Choice>
+void choose(int number, std::optional<Choice>* choice) {
+  if (number >= 0) {
+    *choice = static_cast<Choice>(number);
+  }
 }
 
 }  // namespace
@@ -41,6 +51,8 @@ int main(int argc, char** argv) {
   bool reckless = false;
   int input = -1;
   app.add_option("--input", input, "0: by reference, 1: in the log; else as the seed says");
+  int logging = -1;
+  app.add_option("--logging", logging, "0: late, 1: early; else as the seed says");
   app.add_option("--topology", topology, "0: chain, 1: fan-out; else as the seed says");
   unsigned tolerance = 0;
   app.add_option("--tolerance", tolerance, "members that may die at once; 0: as the seed says");
@@ -70,12 +82,9 @@ int main(int argc, char** argv) {
     options.reckless = reckless;
     options.hands_over = hands_over;
     options.tolerance = tolerance;
-    if (input >= 0) {
-      options.input = static_cast<ftrun::unit::Input>(input);
-    }
-    if (topology >= 0) {
-      options.topology = static_cast<ftrun::unit::Topology>(topology);
-    }
+    choose(input, &options.input);
+    choose(logging, &options.logging);
+    choose(topology, &options.topology);
     const ftrun::sim::Outcome outcome = ftrun::sim::simulate(options);
     all.add(outcome);
     if (!outcome.failure.empty()) {

@@ -31,6 +31,9 @@ bool ToyApp::step() {
     return true;
   }
   if (!live_) {
+    if (early_ && (log_in_.available() != 0 || points_known_ > turns_)) {
+      return run_begun_turn();
+    }
     if (log_in_.available() != 0) {
       return run_replayed_turn();
     }
@@ -61,7 +64,7 @@ bool ToyApp::publish_some() {
     return false;
   }
   if (log_waits && (entry_ends_.empty() || random_.one_in(3))) {
-    log_out_.publish(log_out_.written());
+    publish_log();
     return true;
   }
   const size_t count =
@@ -69,6 +72,16 @@ bool ToyApp::publish_some() {
   output_.publish(entry_ends_[count - 1]);
   entry_ends_.erase(entry_ends_.begin(), entry_ends_.begin() + static_cast<long>(count));
   return true;
+}
+
+void ToyApp::publish_log() {
+  size_t count = visible_.size();
+  if (early_ && !random_.one_in(3)) {
+    count = 1 + random_.below(count);
+  }
+  log_out_.publish(visible_[count - 1].end);
+  points_passed_ = std::max(points_passed_, visible_[count - 1].points);
+  visible_.erase(visible_.begin(), visible_.begin() + static_cast<long>(count));
 }
 
 bool ToyApp::has_work() const {
@@ -83,6 +96,18 @@ bool ToyApp::run_live_turn() {
   if (!has_work()) {
     return false;
   }
+  write_start();
+  ingest();
+  process();
+  if (suspect_ != 0) {
+    kill();  // in mid-turn
+    return true;
+  }
+  end_turn();
+  return true;
+}
+
+void ToyApp::write_start() {
   if (!started_) {
     started_ = true;
     if (lsn_ == 0) {
@@ -92,6 +117,9 @@ bool ToyApp::run_live_turn() {
       record(start);
     }
   }
+}
+
+void ToyApp::ingest() {
   const uint8_t* const begin = input_.data();
   const uint8_t* cursor = begin;
   const uint8_t* const end = begin + input_.available();
@@ -111,18 +139,13 @@ bool ToyApp::run_live_turn() {
     arrivals.count = count;
     arrivals.length = static_cast<size_t>(cursor - begin);
     record(arrivals, begin);
+  } else {
+    visible_.push_back({log_out_.written(), turns_ + 1});
   }
   for (const Arrival& item : items) {
     apply(item);
   }
   input_.consume(static_cast<size_t>(cursor - begin));
-  process();
-  if (suspect_ != 0) {
-    kill();  // in mid-turn
-    return true;
-  }
-  end_turn();
-  return true;
 }
 
 bool ToyApp::run_replayed_turn() {
@@ -137,16 +160,8 @@ bool ToyApp::run_replayed_turn() {
     next = get_record(replay_, replay_end_, &record);
   }
   if (next != nullptr && record.kind == RecordKind::kArrivals) {
-    ++lsn_;
     replay_ = next;
-    const uint8_t* cursor = record.payload;
-    for (uint64_t i = 0; i < record.count && cursor != nullptr; ++i) {
-      Arrival item;
-      cursor = get_arrival(cursor, record.payload + record.length, &item);
-      if (cursor != nullptr) {
-        apply(item);
-      }
-    }
+    replay_arrivals(record);
   }
   process();
   next = get_record(replay_, replay_end_, &record);
@@ -160,6 +175,18 @@ bool ToyApp::run_replayed_turn() {
   log_in_.consume(static_cast<size_t>(replay_ - begin));
   end_turn();
   return true;
+}
+
+void ToyApp::replay_arrivals(const Record& record) {
+  ++lsn_;
+  const uint8_t* cursor = record.payload;
+  for (uint64_t i = 0; i < record.count && cursor != nullptr; ++i) {
+    Arrival item;
+    cursor = get_arrival(cursor, record.payload + record.length, &item);
+    if (cursor != nullptr) {
+      apply(item);
+    }
+  }
 }
 
 void ToyApp::end_turn() {
@@ -180,6 +207,9 @@ void ToyApp::end_turn() {
 
 uint64_t ToyApp::choose() {
   uint64_t value = 0;
+  if (starved_ || (early_ && !live_ && replay_ == replay_end_ && !goes_live_here())) {
+    return 0;
+  }
   if (live_) {
     value = random_.next();
     Record choice;
@@ -209,9 +239,13 @@ void ToyApp::record(Record record, const uint8_t* payload) {
   log_out_.append(payload, record.length);
   log_position_ += length + record.length;
   ++lsn_;
+  visible_.push_back({log_out_.written(), 0});
 }
 
 void ToyApp::emit(Output entry, const uint8_t* data, size_t length) {
+  if (starved_ || entries_++ < emitted_) {
+    return;  // of a turn that runs once more, or not now
+  }
   uint8_t header[kOutputHeaderBytesMax];
   entry.length = length;
   output_.append(header, put_output_header(header, entry));
@@ -235,6 +269,7 @@ void ToyApp::kill() {
   output_.discard_unpublished();
   log_out_.discard_unpublished();
   entry_ends_.clear();
+  visible_.clear();
 }
 
 bool ToyApp::idle() const {
@@ -242,7 +277,8 @@ bool ToyApp::idle() const {
     return true;
   }
   return entry_ends_.empty() && log_out_.published() == log_out_.written() && !state_.exiting &&
-         (live_ ? !has_work() : log_in_.available() == 0 && !go_live_);
+         (live_ ? !has_work()
+                : (log_in_.available() == 0 || log_in_.written() == tried_) && !go_live_);
 }
 
 void ToyApp::diverged(const std::string& why) {
@@ -403,7 +439,7 @@ bool ToyApp::write_out(ToyState::Conn& conn) {
     if (count == 0) {
       return false;
     }
-    if (corrupt_) {
+    if (corrupt_ && !starved_) {
       corrupt_ = false;
       conn.out[0] ^= 1;
     }

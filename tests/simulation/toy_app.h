@@ -2,11 +2,16 @@
 // A toy application with a toy shim: a server that is deterministic given its log. It reads
 // arrivals, writes records and output entries in the real formats, replays a log, and goes live
 // where the log ends. It publishes in steps, so that it can be killed between any two of them.
+//
+// With early logging it replays a turn as far as it is there: it runs the turn anew from its begin
+// whenever there is more of it, and puts out what it had not put out before. It has one optional
+// point in each turn, at which arrivals may come in; turns count them.
 // Test program only.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <utility>
 #include <vector>
@@ -38,6 +43,7 @@ class SimRing {
   void discard_unpublished() { bytes_.resize(published_ - base_); }
   const uint8_t* data() const { return at(read_); }
   size_t available() const { return published_ - read_; }
+  uint64_t position() const { return read_; }
   void consume(size_t count) {
     read_ += count;
     forget();
@@ -109,8 +115,12 @@ struct ToyState {
 
 class ToyApp {
  public:
-  ToyApp(bool primary, uint64_t seed, bool turns_clients_away, int backlog)
-      : random_(seed), turns_clients_away_(turns_clients_away), backlog_(backlog), live_(primary) {}
+  ToyApp(bool primary, uint64_t seed, bool turns_clients_away, int backlog, bool early)
+      : random_(seed),
+        turns_clients_away_(turns_clients_away),
+        backlog_(backlog),
+        early_(early),
+        live_(primary) {}
 
   // One step of the process: part of a turn is published, or nothing can be done (false).
   bool step();
@@ -118,6 +128,10 @@ class ToyApp {
   // The supervisor's side of the shared memory.
   void feed_input(const uint8_t* bytes, size_t count);
   void feed_log(const uint8_t* bytes, size_t count);
+  // Early: the fed log has all records up to this point.
+  void tell_points(uint64_t points) { points_known_ = points; }
+  uint64_t point_awaited() const { return point_awaited_; }
+  uint64_t points_passed() const { return points_passed_; }
   void go_live() {
     go_live_ = true;
     corrupt_ = false;  // nobody could see who is wrong
@@ -133,6 +147,7 @@ class ToyApp {
   bool stay() { return std::exchange(steps_down_, false); }
   SimRing& input() { return input_; }
   SimRing& log_out() { return log_out_; }
+  const SimRing& log_out() const { return log_out_; }
   SimRing& output() { return output_; }
   // What is not published is lost with the process.
   void kill();
@@ -159,8 +174,16 @@ class ToyApp {
  private:
   bool publish_some();
   void follow();
+  void publish_log();
   bool run_live_turn();
   bool run_replayed_turn();
+  bool run_begun_turn();
+  void replay_begun_turn();
+  void ingest();
+  void replay_arrivals(const Record& record);
+  bool next_record(Record* record, const uint8_t** next) const;
+  void write_start();
+  bool goes_live_here();
   bool has_work() const;
   bool can_work(const ToyState::Conn& conn) const;
   void apply(const Arrival& item);
@@ -187,6 +210,7 @@ class ToyApp {
   Random random_;
   const bool turns_clients_away_;  // the first few that come while another one is served
   const int backlog_;
+  const bool early_;
   bool live_;
   bool go_live_ = false;
   bool steps_down_ = false;  // asked to
@@ -208,6 +232,22 @@ class ToyApp {
   uint64_t turns_ = 0;
   std::vector<uint64_t> entry_ends_;  // unpublished output entries
   int work_left_ = 0;                 // requests that may still be answered in this turn
+
+  // --- early logging ---
+  // What becomes visible in the log's ring at once: a record, or that a point was passed there.
+  struct Visible {
+    uint64_t end;
+    uint64_t points;
+  };
+  std::deque<Visible> visible_;
+  uint64_t points_passed_ = 0;
+  uint64_t points_known_ = 0;
+  uint64_t point_awaited_ = 0;
+  bool starved_ = false;  // the turn that runs lacks a record
+  size_t entries_ = 0;    // of output, in the turn that runs,
+  size_t emitted_ = 0;    // and of these, put out when it ran before
+  uint64_t tried_ = 0;    // of the log, and of points, when it ran before
+  uint64_t tried_points_ = 0;
 };
 
 }  // namespace ftrun::sim

@@ -49,6 +49,10 @@ unit::CoreConfig World::choose_config(size_t members) {
       static_cast<unsigned>(members < 3 ? 1 : 1 + random.below(std::min<size_t>(members - 1, 3)));
   config.input = random.one_in(3) ? unit::Input::kLog : unit::Input::kReference;
   config.input = options.input.value_or(config.input);
+  // By a hash: whatever else a seed chooses is as it is without early logging.
+  const bool early = Random(options.seed * 3 + 1).one_in(3);
+  config.logging = early ? unit::Logging::kEarly : unit::Logging::kLate;
+  config.logging = options.logging.value_or(config.logging);
   config.topology = options.topology.value_or(config.topology);
   config.tolerance = options.tolerance != 0 ? options.tolerance : config.tolerance;
   if (random.one_in(3)) {  // small enough to matter

@@ -45,6 +45,7 @@ struct Options {
   size_t members = 0;
   std::optional<unit::Topology> topology;
   std::optional<unit::Input> input;
+  std::optional<unit::Logging> logging;
   unsigned tolerance = 0;
   Fault fault = Fault::kNone;  // the first
   bool reckless = false;
@@ -61,6 +62,7 @@ struct Outcome {
   uint64_t turn_bytes = 0;
   uint64_t fed_bytes = 0;
   uint64_t input_bytes = 0;
+  uint64_t part_bytes = 0;  // fed to applications ahead of their turn
   void add(const Outcome& other) {
     steps += other.steps;
     requests += other.requests;
@@ -69,6 +71,7 @@ struct Outcome {
     turn_bytes += other.turn_bytes;
     fed_bytes += other.fed_bytes;
     input_bytes += other.input_bytes;
+    part_bytes += other.part_bytes;
     fingerprint = fingerprint * 31 + other.fingerprint;
   }
   uint64_t fingerprint = 0;  // of all that went into the cores and came out of them
@@ -90,6 +93,7 @@ class World {
   const unit::View& publish(const unit::View& view);
   const unit::View& current_view() const { return view_; }
   void note_takeover() { ++outcome_.takeovers; }
+  void note_part(size_t bytes) { outcome_.part_bytes += bytes; }
   void note_counter(uint64_t counter);
   uint64_t requests_made() const { return requests_made_; }
   // Some processes and some links are much slower than others.
@@ -102,6 +106,8 @@ class World {
   bool is_cut(unit::ReplicaId from, unit::ReplicaId to) const;
   // A member is told to say what it must not say.
   bool has_liar() const;
+  // Members are made to compute other things than the primary.
+  bool may_diverge() const;
   void note_request() { ++requests_made_; }
   void forget_requests(uint32_t count) { requests_made_ -= count; }
   bool turns_clients_away() const { return turns_clients_away_; }

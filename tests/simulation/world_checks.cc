@@ -54,9 +54,7 @@ void World::check_bounds() {
 
 bool World::is_logged(const Replica* reader, uint64_t position, unit::Bytes turns) const {
   return std::any_of(replicas_.begin(), replicas_.end(), [&](const auto& replica) {
-    const std::vector<uint8_t>& log = replica->log();
-    return replica.get() != reader && log.size() >= position + turns.size() &&
-           std::equal(turns.begin(), turns.end(), log.begin() + static_cast<long>(position));
+    return replica.get() != reader && replica->has_logged(position, turns);
   });
 }
 

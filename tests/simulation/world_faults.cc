@@ -69,6 +69,9 @@ void World::choose_strike(size_t index, uint64_t spread) {
   if (index == 0 && options.fault != Fault::kNone) {
     strike.fault = options.fault;
   }
+  if (strike.fault == Fault::kPoison && config_.logging == unit::Logging::kEarly) {
+    strike.fault = Fault::kKillApp;  // what crashes one would crash all
+  }
   if (strike.fault == Fault::kCut && config_.sender_serves_primary) {
     strike.fault = Fault::kPause;  // no link carries what matters
   }
@@ -98,6 +101,7 @@ std::string World::describe_faults() const {
       : config_.input == unit::Input::kReference ? ", input by reference"
                                                  : "",
       clients_.size());
+  text += config_.logging == unit::Logging::kEarly ? ", early" : "";
   for (const Strike& strike : strikes_) {
     text += fmt::format("; fault {} of {} (and {}) at {}{}, wakes at {}",
                         static_cast<int>(strike.fault), static_cast<char>('a' + strike.victim),
@@ -198,6 +202,13 @@ bool World::strikes_all_others() const {
   return config_.topology == unit::Topology::kFanout &&
          std::any_of(strikes_.begin(), strikes_.end(),
                      [](const Strike& strike) { return strike.fault == Fault::kBadDigest; });
+}
+
+bool World::may_diverge() const {
+  return std::any_of(strikes_.begin(), strikes_.end(), [](const Strike& strike) {
+    return strike.done && (strike.fault == Fault::kCorrupt || strike.fault == Fault::kSpoilInput ||
+                           strike.fault == Fault::kBadDigest || strike.fault == Fault::kBadTurns);
+  });
 }
 
 // It is in the unit, and goes on, or will when it wakes.

@@ -83,6 +83,15 @@ TEST(RunOptions, WhatDoesNotGoTogetherIsRefusedWithTheReason) {
   expect_misuse({"--replicas", "3", "--promote", "designated", "server"}, "--topology fanout");
   expect_misuse({"--logging", "independent", "--input", "log", "server"}, "--input reference");
   expect_misuse({"--replicas", "3", "--transport", "memory", "server"}, "is for two copies, not 3");
+  expect_misuse({"--logging", "early", "--on-crash", "quarantine", "server"},
+                "does not go with --logging early");
+}
+
+TEST(RunOptions, EarlyLoggingGivesACrashingRequestToTheSurvivor) {
+  EXPECT_EQ(parse({"server"}).options.on_crash, "quarantine");
+  const auto early = parse({"--logging", "early", "--replicas", "5", "server"});
+  EXPECT_FALSE(early.done) << early.text;
+  EXPECT_EQ(early.options.on_crash, "retry");
 }
 
 TEST(RunOptions, RingsAreSharedByTwoAtMost) {
@@ -99,19 +108,41 @@ TEST(RunOptions, HelpAndVersionAreNoMisuse) {
 }
 
 TEST(SupervisorArguments, SayEverything) {
-  const auto parsed =
-      parse({"--state-dir", "/s",           "--on-crash", "retry",        "--quarantine-hold",
-             "70",          "--transport",  "tcp",        "--spin-limit", "1.5",
-             "--no-filter", "--record-log", "/log",       "--replicas",   "4",
-             "--topology",  "fanout",       "--input",    "log",          "--promote",
-             "designated",  "--tolerance",  "2",          "server",       "-x"});
+  const auto parsed = parse({"--state-dir",
+                             "/s",
+                             "--on-crash",
+                             "retry",
+                             "--quarantine-hold",
+                             "70",
+                             "--transport",
+                             "tcp",
+                             "--spin-limit",
+                             "1.5",
+                             "--no-filter",
+                             "--record-log",
+                             "/log",
+                             "--replicas",
+                             "4",
+                             "--topology",
+                             "fanout",
+                             "--input",
+                             "log",
+                             "--logging",
+                             "early",
+                             "--promote",
+                             "designated",
+                             "--tolerance",
+                             "2",
+                             "server",
+                             "-x"});
   const Words expected = {
-      "/sup", "--unit",       "server",     "--run-dir",         "/run/u", "--replica",
-      "b",    "--replicas",   "4",          "--topology",        "fanout", "--input",
-      "log",  "--promote",    "designated", "--tolerance",       "2",      "--time-out-ms",
-      "150",  "--on-crash",   "retry",      "--quarantine-hold", "70",     "--transport",
-      "tcp",  "--spin-limit", "1500",       "--stop-grace",      "2000",   "--filter",
-      "off",  "--state-dir",  "/s",         "--record-log",      "/log.b"};
+      "/sup",  "--unit",        "server", "--run-dir",    "/run/u",     "--replica",
+      "b",     "--replicas",    "4",      "--topology",   "fanout",     "--input",
+      "log",   "--logging",     "early",  "--promote",    "designated", "--tolerance",
+      "2",     "--time-out-ms", "150",    "--on-crash",   "retry",      "--quarantine-hold",
+      "70",    "--transport",   "tcp",    "--spin-limit", "1500",       "--stop-grace",
+      "2000",  "--filter",      "off",    "--state-dir",  "/s",         "--record-log",
+      "/log.b"};
   EXPECT_EQ(supervisor_arguments("/sup", parsed.options, "/run/u", "b"), expected);
 }
 
