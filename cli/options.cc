@@ -12,6 +12,28 @@ namespace {
 
 constexpr int kMisuse = 2;
 
+// "8M", "512k", "1048576": a size in memory.
+CLI::Option* add_size(CLI::App* app, const char* name, uint64_t* bytes, const char* text) {
+  return app->add_option(name, *bytes, text)
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::Range(kMemoryBytesMin, kMemoryBytesMax));
+}
+
+void describe_queues(CLI::App* app, RunOptions* options) {
+  add_size(app, "--run-ahead", &options->run_ahead_bytes,
+           "log that the slowest copy may be behind before it slows the program down: 256K to 1G "
+           "(default 8M)");
+  add_size(app, "--input-memory", &options->input_memory_bytes,
+           "input that may wait for the program before clients do: 256K to 1G (default 32M)");
+  add_size(app, "--orphan-memory", &options->orphan_memory_bytes,
+           "output kept for clients of connections that the program has closed: 256K to 1G "
+           "(default 64M)");
+  app->add_option("--sender-lag", options->sender_lag,
+                  "in a fan-out, whether whoever is to follow the sender stays behind it: on or "
+                  "off (default)")
+      ->check(CLI::IsMember({"on", "off"}));
+}
+
 void describe(CLI::App* app, RunOptions* options) {
   app->add_option("--unit", options->unit, "name of the unit (default: the program's name)");
   app->add_option("--replicas", options->replicas, "copies to run (default 2; 1 protects nothing)")
@@ -50,6 +72,7 @@ void describe(CLI::App* app, RunOptions* options) {
   app->add_option("--time-out-ms", options->time_out_ms,
                   "silence after which a supervisor counts as failed (default 150)")
       ->check(CLI::Range(kTimeOutMsMin, kTimeOutMsMax));
+  describe_queues(app, options);
   app->add_option("--on-crash", options->on_crash,
                   "when a request has crashed the primary: quarantine (default) resets the "
                   "connection that it came from, retry (default with --logging early) offers it to "
@@ -117,6 +140,19 @@ std::string check_members(const RunOptions& options, bool tolerance_given) {
   if (options.logging == "early" && options.on_crash == "quarantine") {
     return "--on-crash quarantine does not go with --logging early: the other copies have run what "
            "crashes the primary before anybody knows that it does";
+  }
+  if (options.logging == "early" && options.sender_lag == "on") {
+    return "--sender-lag on does not go with --logging early: the standby would have run what the "
+           "sender has not";
+  }
+  if (options.sender_lag == "on" && options.topology != "fanout") {
+    return "--sender-lag on goes with --topology fanout: in a chain whoever follows the sender has "
+           "fed it, and is ahead of it";
+  }
+  if (options.sender_lag == "on" && options.replicas < 3) {
+    return fmt::format(
+        "--sender-lag on: with {} cop{} nobody stands by: the primary itself follows the sender",
+        options.replicas, options.replicas == 1 ? "y" : "ies");
   }
   if (options.transport == "memory" && options.replicas > 2) {
     return fmt::format(

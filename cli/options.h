@@ -2,6 +2,7 @@
 // ftrun's command line. Runs in ftrun; a pure function of argv.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,12 @@ inline constexpr int kReplicasDefault = 2;
 inline constexpr int kTimeOutMsDefault = 150;
 inline constexpr int kTimeOutMsMin = 60;
 inline constexpr int kTimeOutMsMax = 60'000;
+
+inline constexpr uint64_t kRunAheadBytesDefault = 8 << 20;
+inline constexpr uint64_t kInputMemoryBytesDefault = 32 << 20;
+inline constexpr uint64_t kOrphanMemoryBytesDefault = 64 << 20;
+inline constexpr uint64_t kMemoryBytesMin = 256 << 10;
+inline constexpr uint64_t kMemoryBytesMax = 1 << 30;
 
 inline constexpr int kQuarantineHoldMsDefault = 5'000;
 inline constexpr int kQuarantineHoldMsMax = 3'600'000;
@@ -33,6 +40,10 @@ struct RunOptions {
   std::vector<std::string> state_dirs;
   std::string run_dir;  // empty: units_directory()/unit
   int time_out_ms = kTimeOutMsDefault;
+  uint64_t run_ahead_bytes = kRunAheadBytesDefault;
+  uint64_t input_memory_bytes = kInputMemoryBytesDefault;
+  uint64_t orphan_memory_bytes = kOrphanMemoryBytesDefault;
+  std::string sender_lag = "off";       // or "on"
   std::string on_crash = "quarantine";  // or "retry", which goes with early logging
   int quarantine_hold_ms = kQuarantineHoldMsDefault;
   double spin_limit_seconds = 0;  // 0: none

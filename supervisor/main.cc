@@ -54,6 +54,20 @@ void describe_members(CLI::App* app, ftrun::ReplicaOptions* options) {
       ->check(CLI::Range(1u, static_cast<unsigned>(ftrun::unit::kMembersMax - 1)));
 }
 
+void describe_queues(CLI::App* app, ftrun::ReplicaOptions* options) {
+  app->add_option("--run-ahead", options->run_ahead_bytes,
+                  "bytes of log that the primary may be ahead of the slowest secondary");
+  app->add_option("--input-memory", options->input_memory_bytes,
+                  "bytes of input that may wait for the primary");
+  app->add_option("--orphan-memory", options->orphan_memory_bytes,
+                  "bytes of output kept for clients of closed connections");
+  app->add_option_function<std::string>(
+         "--sender-lag",
+         [options](const std::string& word) { options->standby_lags = word == "on"; },
+         "whether the standby sender stays behind the sender: on or off")
+      ->check(CLI::IsMember({"on", "off"}));
+}
+
 void describe(CLI::App* app, Parsed* parsed) {
   ftrun::ReplicaOptions& options = parsed->options;
   app->add_option("--unit", options.unit, "name of the unit")->required();
@@ -62,6 +76,7 @@ void describe(CLI::App* app, Parsed* parsed) {
   app->add_option("--replicas", options.replicas, "replicas of the unit")
       ->check(CLI::Range(1u, static_cast<unsigned>(ftrun::unit::kMembersMax)));
   describe_members(app, &options);
+  describe_queues(app, &options);
   app->add_option("--time-out-ms", options.time_out_ms, "silence after which a peer is suspected")
       ->check(CLI::Range(60, 60'000));
   add_choice(app, "--on-crash", &options.quarantine, {{"quarantine", true}, {"retry", false}},

@@ -209,6 +209,7 @@ Result<void> Replica::start(process::Inheritance inheritance) {
     return edge.error();
   }
   edge_ = std::move(*edge);
+  edge_->limit_orphan_bytes(options_.orphan_memory_bytes);
   edge_->set_application(application_.application.get());
   FTRUN_TRY(meet_peers());
   FTRUN_TRY(open_primary_rings(view));
@@ -221,6 +222,11 @@ Result<void> Replica::start(process::Inheritance inheritance) {
   config.logging = options_.logging;
   config.tolerance = options_.tolerance;
   config.sender_serves_primary = options_.shared_rings;
+  config.log_run_ahead_bytes_max = options_.run_ahead_bytes;
+  config.progress_report_bytes =
+      std::min<uint64_t>(unit::kProgressReportBytes, options_.run_ahead_bytes / 4);
+  config.input_store_bytes_max = options_.input_memory_bytes;
+  config.standby_lags = options_.standby_lags;
   core_.reset(new unit::UnitCore(config, this));  // make_unique cannot see the private base
   FTRUN_TRY(start_control());
   // ORDER: last; by this file the others know that this supervisor has started, and has a socket.

@@ -51,6 +51,10 @@ struct ReplicaOptions {
   unit::Promotion promotion = unit::Promotion::kMostAdvanced;
   unsigned tolerance = 1;
   int time_out_ms = 150;
+  uint64_t run_ahead_bytes = unit::kLogRunAheadBytesMax;
+  uint64_t input_memory_bytes = unit::kInputStoreBytesMax;
+  uint64_t orphan_memory_bytes = edge::kOrphanBytesMax;
+  bool standby_lags = false;
   bool shared_rings = true;       // the sender serves the primary's rings (primary_rings.h)
   bool quarantine = true;         // on a crash by a request: reset whose it was, else just retry
   int quarantine_hold_ms = 5000;  // how long its address is kept away then
@@ -99,6 +103,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void drain_application();
   void run_deferred();
   void flush_links();
+  bool must_not_read();
   void tick();
   template <typename Visit>
   void for_served_ports(Visit&& visit) const;

@@ -215,6 +215,9 @@ ConnectionId Replica::edge_open(uint32_t listener, const Address& local, const A
 }
 void Replica::edge_data(ConnectionId connection, uint64_t position, unit::Bytes data) {
   core_->on_edge_data(connection, position, data);
+  if (must_not_read()) {  // all that is read in one turn of the loop counts, too
+    edge_->pause(true);
+  }
 }
 void Replica::edge_urgent(ConnectionId connection, uint64_t position, uint8_t byte) {
   core_->on_edge_urgent(connection, position, byte);

@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 
@@ -306,8 +307,16 @@ void Replica::run_deferred() {
   }
 }
 
+// Clients wait while a peer is behind with what was read from them, or the primary is.
+bool Replica::must_not_read() {
+  const std::vector<link::Peer>& peers = peers_.all();
+  return !core_->may_read_input() ||
+         std::any_of(peers.begin(), peers.end(), [](const link::Peer& peer) {
+           return peer.link.open() && peer.link.queued_bytes() > link::kLinkHighWaterBytes;
+         });
+}
+
 void Replica::flush_links() {
-  bool behind = false;
   for (link::Peer& peer : peers_.all()) {
     if (!peer.link.open()) {
       continue;
@@ -316,9 +325,8 @@ void Replica::flush_links() {
     if (!flushed.ok() && !peer.suspected) {
       peer_lost(&peer, flushed.error().message);
     }
-    behind = behind || peer.link.queued_bytes() > link::kLinkHighWaterBytes;
   }
-  edge_->pause(behind || !core_->may_read_input());
+  edge_->pause(must_not_read());
 }
 
 void Replica::tick() {
@@ -420,6 +428,8 @@ std::string Replica::status_json() const {
       {"received", status.received},
       {"replayed", status.replayed},
       {"kept_bytes", status.kept_bytes},
+      {"unlogged_input_bytes", status.unlogged_input_bytes},
+      {"pending_output_bytes", status.pending_output_bytes},
       {"turn_bytes_sent", status.turn_bytes_sent},
       {"input_bytes_sent", status.input_bytes_sent},
       {"slowest", status.slowest == unit::kNoReplica ? "" : arbiter::replica_name(status.slowest)},

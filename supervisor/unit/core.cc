@@ -222,6 +222,7 @@ void UnitCore::Impl::deliver() {
     return;
   }
   feeding_begun_ = true;
+  unlogged_input_ += arrivals_.bytes().size();
   if (is_primary()) {
     if (may_feed_input() && !arrivals_.empty()) {
       host_->feed_input(arrivals_.bytes());
@@ -267,6 +268,7 @@ void UnitCore::Impl::flush() {
   }
   deliver();
   if (settled_) {
+    tell_standby();
     report_progress();
   }
 }
@@ -281,6 +283,8 @@ Status UnitCore::Impl::status() const {
   status.state = state_;
   status.connections = streams_.connections();
   status.kept_input_bytes = kept_input_bytes();
+  status.unlogged_input_bytes = unlogged_input_bytes();
+  status.pending_output_bytes = outbox_.bytes();
   status.turn_bytes_sent = turn_bytes_sent_;
   status.input_bytes_sent = input_bytes_sent_;
   status.input_bytes_logged = streams_.input_bytes_logged();
@@ -331,6 +335,9 @@ void UnitCore::on_app_waits(uint64_t point) {
 bool UnitCore::may_read_app_log() const {
   return impl_->may_read_app_log();
 }
+size_t UnitCore::waiting_output_bytes() const {
+  return impl_->waiting_output_bytes();
+}
 bool UnitCore::trails() const {
   return impl_->trails();
 }
@@ -379,7 +386,7 @@ void UnitCore::on_edge_urgent(ConnectionId connection, uint64_t position, uint8_
   }
 }
 bool UnitCore::may_read_input() const {
-  return impl_->kept_input_bytes() <= impl_->config_.input_store_bytes_max ||
+  return impl_->unlogged_input_bytes() <= impl_->config_.input_store_bytes_max ||
          impl_->mutated(Mutation::kReadOn);
 }
 void UnitCore::on_edge_fin(ConnectionId connection) {

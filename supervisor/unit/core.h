@@ -55,9 +55,14 @@ struct CoreConfig {
   // and turns do not travel as frames, and the primary's core is told of both when its supervisor
   // gets to it. The same in all replicas. REQUIRES: at most two of them.
   bool sender_serves_primary = false;
+  // In a fan-out, whoever is to follow the sender replays a turn only when the sender's replica
+  // has. So it is never ahead of what clients have seen, and what ends the sender's application is
+  // not replayed beside it. The same in all replicas. REQUIRES: not with early logging.
+  bool standby_lags = false;
   Input input = Input::kReference;  // the same in all replicas; without effect on shared rings
   size_t input_store_bytes_max = kInputStoreBytesMax;
   Logging logging = Logging::kLate;  // the same in all replicas
+  size_t waiting_output_bytes_max = kWaitingOutputBytesMax;
   Mutation mutation = Mutation::kNone;
 };
 
@@ -97,7 +102,9 @@ struct Status {
   uint64_t slowest_lag_bytes = 0;
   bool suspects = false;  // somebody, who has not been removed yet
   size_t connections = 0;
-  uint64_t kept_input_bytes = 0;  // of the sender's feed, that no turn here has yet
+  uint64_t kept_input_bytes = 0;      // of the sender's feed, that no turn here has yet
+  uint64_t unlogged_input_bytes = 0;  // sender: what it has fed, or is about to, and no turn has
+  uint64_t pending_output_bytes = 0;  // of the own application, that has not left
   // Since the start: payload of turns and of input sent to others, and input in the log.
   uint64_t turn_bytes_sent = 0;
   uint64_t input_bytes_sent = 0;
@@ -129,10 +136,14 @@ class UnitCore {
   void on_app_part(const Part& part);
   // Secondary: the application waits to hear that the primary has passed this point.
   void on_app_waits(uint64_t point);
-  // While false, the I/O layer leaves turns in the log ring and output in the output ring (the
-  // secondary is too far behind). Always true for a secondary, for a replica that is alone, and
-  // for one that trails.
+  // While false, the I/O layer leaves turns in the log ring and output in the output ring, and the
+  // application waits once they are full: a secondary is too far behind, or too much output waits
+  // until enough members hold its turns. Always true for a replica that is alone, and for one that
+  // trails.
   bool may_read_app_log() const;
+  // Of output that is not read on, what there is of it: never above waiting_output_bytes_max by
+  // more than one reading. 0: none waits for other members.
+  size_t waiting_output_bytes() const;
   // Another supervisor serves the own application's rings. True in a primary until it asks for
   // fed_input(), if sender_serves_primary.
   bool trails() const;

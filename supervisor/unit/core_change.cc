@@ -291,6 +291,11 @@ void UnitCore::Impl::settle() {
   restart_due_ = is_sender();
   takeover_due_ = is_sender() && !streams_.has_edge();
   promotion_due_ = is_primary() && !live_;
+  sender_replayed_ = exchange_.of(view().sender).replayed;
+  standby_told_ = 0;
+  if (!mutated(Mutation::kKeepLagging)) {
+    feed_lagging();
+  }
   follow(settlement_);
   if (alone()) {
     event("unprotected", "one replica is left");
@@ -360,6 +365,7 @@ bool UnitCore::Impl::restart() {
     serves_itself_ = serves_itself_ || live_;
   }
   restart_due_ = false;
+  unlogged_input_ = fed.size();
   arrivals_.clear();
   streams_.restart();
   if (mutated(settlement_.primary_lives ? Mutation::kForgetFed : Mutation::kOfferPartAgain)) {

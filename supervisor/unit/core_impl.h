@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The unit core's objects and what stands between them, shared by the files that implement it:
 //   core.cc            events and frames: who may say what when
-//   core_log.cc        turns: made here or received, checked, fed, passed on, acknowledged
+//   core_log.cc        turns: made here or received, checked, fed, passed on
+//   core_progress.cc   turns acknowledged, and forgotten
 //   core_early.cc      parts of turns that have not ended
+//   core_standby.cc    the standby sender that lags
 //   core_change.cc     failures and views: fence, exchange, restart, takeover, promotion
 //   core_hand_over.cc  what the operator changes
 //   core_end.cc        the end of the own application, and of the unit
@@ -102,8 +104,20 @@ struct UnitCore::Impl {
   void report_progress();
   void fill_progress(Frame* frame);
   void trim();
+  bool is_standby() const {
+    return config_.standby_lags && settled_ && config_.topology == Topology::kFanout &&
+           routes_.standby() == config_.self;
+  }
+  void feed_app(Bytes turns);
+  void feed_lagging();
+  void tell_standby();
   bool may_read_app_log() const;
   bool may_read_primary_log() const;
+  size_t waiting_output_bytes() const {
+    return working() && outbox_.waits_for_holders(held()) ? outbox_.bytes() : 0;
+  }
+  uint64_t unlogged_input_bytes() const { return unlogged_input_ + arrivals_.bytes().size(); }
+  void note_logged_input(uint64_t bytes) { unlogged_input_ -= std::min(unlogged_input_, bytes); }
 
   // --- parts of turns (core_early.cc) ---
   bool logs_early() const { return config_.logging == Logging::kEarly; }
@@ -201,9 +215,10 @@ struct UnitCore::Impl {
   bool takeover_answered_ = false;
   std::vector<AdoptedConnection> adopted_connections_;
   std::vector<AdoptedListener> adopted_listeners_;
-  bool feeding_ = true;         // the sender: what the edge reports reaches the primary
-  bool feeding_begun_ = true;   // the sender: a first batch was sent in this view
-  bool feeding_heard_ = false;  // the primary: that batch has come
+  uint64_t unlogged_input_ = 0;  // the sender: fed to the primary, and in no turn
+  bool feeding_ = true;          // the sender: what the edge reports reaches the primary
+  bool feeding_begun_ = true;    // the sender: a first batch was sent in this view
+  bool feeding_heard_ = false;   // the primary: that batch has come
   bool promotion_due_ = false;
 
   // --- a planned change of primary ---
@@ -236,6 +251,10 @@ struct UnitCore::Impl {
   uint64_t reported_replayed_ = 0;
   uint64_t reported_received_ = 0;
   uint64_t receipted_ = 0;               // log whose receipt the sender was told of
+  Fifo<uint8_t> lagging_;                // turns that the own application is not fed yet,
+  Fifo<uint64_t> lagging_ends_;          // and their batches' ends in the log
+  uint64_t sender_replayed_ = 0;         // as told to the standby in this epoch
+  uint64_t standby_told_ = 0;            // the sender: what it has told
   InputStore input_;                     // where turns refer to input: of this epoch's sender
   uint64_t referred_from_ = UINT64_MAX;  // where the first turns begin that do so in this epoch
   uint64_t incomplete_end_ = 0;          // a planted bug: log that is taken for received

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "supervisor/unit/core_impl.h"
 
@@ -23,6 +24,7 @@ void UnitCore::Impl::on_app_output(const Output& entry) {
   check_pending();
 }
 
+// A turn that does not end, from a broken application: see may_read_app_log().
 void UnitCore::Impl::check_pending() {
   if (outbox_.bytes() > kPendingOutputBytesMax) {
     fail_application("app_output", fmt::format("more than {} bytes of output in unfinished turns",
@@ -87,6 +89,7 @@ void UnitCore::Impl::on_app_turns(Bytes turns, uint64_t lsn, uint64_t digest) {
     const uint64_t from_part = std::min(ahead_input_bytes_, noted);
     ahead_input_bytes_ -= from_part;
     logged_input_bytes_ -= mutated(Mutation::kCountPartAsInput) ? 0 : from_part;
+    note_logged_input(noted);
     fresh.referred = as_referred(turns, noted);
     feed_followers(fresh);
   }
@@ -95,10 +98,17 @@ void UnitCore::Impl::on_app_turns(Bytes turns, uint64_t lsn, uint64_t digest) {
   }
 }
 
+// ORDER: only output that waits for other members, who go on without this one's, may stop the
+// reading. What is still to be read has the end of a turn, the digest at the end of a batch, and
+// the end of the log that a takeover waits for.
 bool UnitCore::Impl::may_read_app_log() const {
   // Nobody reports progress before the exchange, which may wait for an answer behind all this.
   const bool answers =
       stepping_down_ && state_ == State::kTakingOver && !mutated(Mutation::kBoundStepping);
+  if (outbox_.bytes() > config_.waiting_output_bytes_max && !mutated(Mutation::kReadOutputOn) &&
+      (waiting_output_bytes() != 0 || mutated(Mutation::kWaitForOwnOutput))) {
+    return answers;
+  }
   if (!live_ || alone() || trails() || !working() || answers) {
     return true;
   }
@@ -217,7 +227,7 @@ void UnitCore::Impl::replay_turns(ReplicaId from, const Turns& turns) {
   for (Bytes rest = turns.bytes; problem.empty() && !rest.empty();) {
     rest = rest.subspan(note_turn(rest, &problem));
   }
-  logged_input_bytes_ = input_bytes;  // the input of others
+  const uint64_t logged = std::exchange(logged_input_bytes_, input_bytes) - input_bytes;
   if (!problem.empty()) {
     streams_.undo();
     log_broken_ = true;
@@ -230,11 +240,12 @@ void UnitCore::Impl::replay_turns(ReplicaId from, const Turns& turns) {
                                 "than the turn has",
                                 turns.begin));
   }
+  note_logged_input(logged);
   log_.append(turns);
   log_.note_received(routes_.primary, log_.end());
   streams_.settle(log_.end());
   outbox_.expect(log_.end(), turns.lsn, turns.digest);
-  host_->feed_log(turns.bytes);
+  feed_app(turns.bytes);
   release();
   feed_followers(turns);
   if (mutated(Mutation::kTrimEarly)) {
@@ -353,7 +364,7 @@ bool UnitCore::Impl::apply(const Output& entry) {
   return problem.empty();
 }
 
-// --- passing on, and acknowledging ---
+// --- passing on ---
 
 void UnitCore::Impl::send_turns(ReplicaId to, const Turns& turns) {
   Frame frame;
@@ -418,81 +429,6 @@ void UnitCore::Impl::on_input_frame(ReplicaId from, const Frame& frame) {
   }
   feeding_heard_ = true;
   go_on();
-}
-
-bool UnitCore::Impl::note_progress(ReplicaId from, const Frame& frame) {
-  if (frame.number > frame.trim || (live_ && frame.trim > log_.end())) {
-    protocol_error(from, fmt::format("says it has replayed the log up to {} (record {}) and "
-                                     "received it up to {}, but only {} was published",
-                                     frame.number, frame.lsn, frame.trim, log_.end()));
-    return false;
-  }
-  log_.note_received(from, frame.trim);
-  log_.note_replayed(from, frame.number);
-  trim();
-  return true;
-}
-
-void UnitCore::Impl::on_held_frame(ReplicaId from, const Frame& frame) {
-  if (!is_primary() && !is_sender()) {
-    return protocol_error(from, "progress, neither to the primary nor to the sender");
-  }
-  if (note_progress(from, frame)) {
-    release();
-    go_on();
-  }
-}
-
-void UnitCore::Impl::fill_progress(Frame* frame) {
-  frame->number = reported_replayed_ = std::min(outbox_.marked(), log_.end());
-  frame->lsn = outbox_.marked_lsn();
-  frame->trim = reported_received_ = received();
-}
-
-// The slowest secondary bounds the primary, and what all have is forgotten by all. Where the sender
-// cannot know by itself that f + 1 members hold a turn, it is told at once.
-void UnitCore::Impl::report_progress() {
-  if (config_.sender_serves_primary || app_failed_) {
-    return;
-  }
-  Frame frame;
-  frame.kind = FrameKind::kHeld;
-  if (is_primary()) {  // what it makes itself, it holds; but not what it had to be given
-    if (!is_sender() && receipted_ < settlement_.end && log_.end() >= settlement_.end) {
-      receipted_ = log_.end();
-      fill_progress(&frame);
-      send(view().sender, frame);
-    }
-    return;
-  }
-  const size_t needed = std::min<size_t>(config_.tolerance + 1, view().replicas.size());
-  const bool sends_itself = view().sender == routes_.primary;
-  const bool receipts = !routes_.sender_knows_all() && needed > (sends_itself ? 1 : 2);
-  const bool is_due = outbox_.marked() - std::min(outbox_.marked(), reported_replayed_) >=
-                          config_.progress_report_bytes ||
-                      received() - reported_received_ >= config_.progress_report_bytes;
-  const bool levels = routes_.sender_knows_all() && receipted_ < settlement_.end;  // see held()
-  if ((receipts || levels) && !is_sender() && received() > receipted_) {
-    receipted_ = received();
-    fill_progress(&frame);
-    send(view().sender, frame);
-    if (!sends_itself) {
-      send(routes_.primary, frame);
-    }
-  } else if (is_due) {
-    fill_progress(&frame);
-    send(routes_.primary, frame);
-  }
-}
-
-// The primary's part: garbage is told to the others with the next turns (claims 8, 13).
-void UnitCore::Impl::trim() {
-  if (!settled_ || !is_primary()) {
-    return;
-  }
-  trimmed_by_all_ = std::max(trimmed_by_all_,
-                             mutated(Mutation::kTrimEarly) ? log_.end() : log_.received_by_all());
-  log_.trim(trimmed_by_all_);
 }
 
 }  // namespace ftrun::unit

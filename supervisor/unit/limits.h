@@ -15,14 +15,19 @@ inline constexpr uint64_t kProgressReportBytes = 256 << 10;
 // when the primary's application may be waiting for room. Small, for it is what a resend queue may
 // keep beyond need; not zero, for every report costs both supervisors.
 inline constexpr uint64_t kCreditReportBytes = 4 << 10;
-// Output of turns that may not be released yet, over all connections.
+// Output that agrees and that too few members hold: while there is more, no more is read from the
+// application, which waits for room in its ring.
+inline constexpr size_t kWaitingOutputBytesMax = 16 << 20;
+// All output that has not left: that, what one reading of the ring adds, and a turn that has not
+// ended. A shim ends turns long before; an application that has more is broken.
 inline constexpr size_t kPendingOutputBytesMax = 64 << 20;
 // Arrivals collected between two calls of flush(); flush() is forced beyond it.
 inline constexpr size_t kArrivalBatchBytes = 256 << 10;
 // Whole turns in one frame: at most what the log ring holds.
 inline constexpr size_t kTurnsBytesMax = 8u << 20;
 // Input that the sender has fed and no turn has: it reads no more beyond that, whatever single
-// connections may still send. Another member may keep as much, and what it is behind the sender.
+// connections may still send. As much may wait for room in the ring of the primary's application.
+// Another member may keep as much, and what it is behind the sender, where turns refer to it.
 inline constexpr size_t kInputStoreBytesMax = 32u << 20;
 // Operator signals waiting to stand in a logged turn.
 inline constexpr size_t kPendingSignalsMax = 64;

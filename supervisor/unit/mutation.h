@@ -73,6 +73,10 @@ enum class Mutation : uint8_t {
   kBoundStepping,      // in a change, leave in its rings what one that steps down has published
   kForgetSuccessor,    // promote whoever would be after a death
   kHandOverEarly,      // hand the primary's part over while the sender takes sockets
+  kReadOutputOn,       // read output though too much of it waits for other members
+  kWaitForOwnOutput,   // read none while too much waits, be it for the end of its own turn
+  kFeedStandby,        // the standby sender does not wait for the sender
+  kKeepLagging,        // nor is it fed what it has waited with when it is the standby no longer
   kOfferPartAgain,     // offer again what came with a part of a turn
   kForgetParts,        // choose the next primary by whole turns alone
   kGoLiveWithoutPart,  // go live without what another member has replayed of a turn

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the own application has put out and the world has not had yet, and the one rule for when it
 // may: the digest at the end of its turns agrees with the primary's, and f + 1 members hold them
-// (claims 1, 14). Runs in the unit core; pure. Bounded by its owner (kPendingOutputBytesMax).
+// (claims 1, 14). Runs in the unit core; pure. Bounded by its owner, which reads no more of the
+// application's output while waits_for_holders(); and by kPendingOutputBytesMax in any case.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +29,13 @@ class Outbox {
                    bool ignores_digests);
   // The own application is the primary, and these turns of it are in the log.
   void agree(uint64_t position) { agreed_ = std::max(agreed_, position); }
+
+  // The first turn that has not left agrees, and fewer members hold it than must: other members
+  // alone can let it go. Everything else that output waits for is found by reading on: the end of
+  // its turn, and the digest at the end of a batch.
+  bool waits_for_holders(uint64_t held) const {
+    return pending_.has_turn(agreed_) && !pending_.has_turn(held);
+  }
 
   uint64_t marked() const { return marked_; }  // the application is at this position of the log
   uint64_t marked_lsn() const { return marked_lsn_; }

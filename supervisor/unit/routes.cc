@@ -39,6 +39,11 @@ std::vector<ReplicaId> Routes::fed_by(ReplicaId member) const {
   return fed;
 }
 
+ReplicaId Routes::standby() const {
+  const View next = without(view, {view.sender}, primary);
+  return next.replicas.empty() || next.sender == primary ? kNoReplica : next.sender;
+}
+
 bool Routes::sender_knows_all() const {
   return view.sender != primary && (topology == Topology::kChain || view.replicas.size() <= 2);
 }

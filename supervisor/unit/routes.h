@@ -31,6 +31,8 @@ struct Routes {
   ReplicaId followed_by(ReplicaId member) const;
   // Who takes the turns of `member`.
   std::vector<ReplicaId> fed_by(ReplicaId member) const;
+  // Who follows the sender, should it die; kNoReplica: the primary, or nobody.
+  ReplicaId standby() const;
   // The sender's own receipt of a turn tells that all members hold it.
   bool sender_knows_all() const;
 };

@@ -24,6 +24,7 @@ TOPOLOGIES = {
     "chain": ["--topology=chain"],
     "fanout": ["--topology=fanout"],
     "designated": ["--topology=fanout", "--promote=designated"],
+    "lag": ["--topology=fanout", "--sender-lag=on"],
 }
 PROCESSES = ("app_pid", "supervisor_pid")
 SETTLE_TIMEOUT_S = 20

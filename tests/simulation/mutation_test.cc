@@ -164,6 +164,10 @@ INSTANTIATE_TEST_SUITE_P(
               .members = 3,
               .hands_over = true},
         Named{.name = "HandOverEarly", .mutation = unit::Mutation::kHandOverEarly, .members = 3},
+        Named{"ReadOutputOn", unit::Mutation::kReadOutputOn},
+        Named{"WaitForOwnOutput", unit::Mutation::kWaitForOwnOutput},
+        Named{"FeedStandby", unit::Mutation::kFeedStandby, unit::Topology::kFanout, 3},
+        Named{"KeepLagging", unit::Mutation::kKeepLagging, unit::Topology::kFanout, 3},
         Named{"KeepUndoneAnswers", unit::Mutation::kKeepUndoneAnswers, std::nullopt, 3,
               Fault::kBadTurns},
         early("OfferPartAgain", unit::Mutation::kOfferPartAgain),
@@ -176,7 +180,7 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST(PlantedBug, EachIsPlantedHere) {
-  EXPECT_EQ(unit::kMutations, 72);
+  EXPECT_EQ(unit::kMutations, 76);
 }
 
 TEST(PlantedBugOfTheHost, SkippedKillIsFound) {

@@ -52,6 +52,7 @@ class Observer : public unit::Host {
   void flush();
   bool may_read_app_log() const { return core_.may_read_app_log(); }
   bool may_read_primary_log() const { return core_.may_read_primary_log(); }
+  size_t waiting_output_bytes() const { return core_.waiting_output_bytes(); }
   bool may_read_input() const { return core_.may_read_input(); }
   bool trails() const { return core_.trails(); }
   uint64_t logged_input_bytes() const { return core_.logged_input_bytes(); }

@@ -19,7 +19,7 @@ Replica::Replica(World* world, unit::ReplicaId id, const unit::CoreConfig& confi
       id_(id),
       core_(std::make_unique<Observer>(config, this, &world->fingerprint, world->options.coverage)),
       app_(config.view.replicas.front() == id, world->random.next(), world->turns_clients_away(),
-           world->backlog(), config.logging == unit::Logging::kEarly),
+           world->backlog(), world->rings(), config.logging == unit::Logging::kEarly),
       live_from_(config.view.replicas.front() == id ? 0 : UINT64_MAX),
       keeps_off_(config.view.sender != id) {
   app_.input().begin_trail();
@@ -30,6 +30,9 @@ Replica::Replica(World* world, unit::ReplicaId id, const unit::CoreConfig& confi
 }
 
 namespace {
+
+// Turns whose output was read: their log is taken before any more is.
+constexpr size_t kMarksAhead = 64;
 
 uint64_t extend_digest(uint64_t digest, const uint8_t* begin, const uint8_t* end) {
   for (const uint8_t* byte = begin; byte < end; byte += 8) {
@@ -144,7 +147,12 @@ void Replica::spoil(SimFrame* frame) {
 void Replica::step_drain(size_t entries) {
   SimRing& ring = app_.output();
   const bool trails = this->trails();
-  while (!done() && entries-- > 0 && core_->may_read_app_log()) {
+  while (!done() && entries-- > 0 && (trails || marks_.size() < kMarksAhead) &&
+         core_->may_read_app_log()) {
+    if (core_->waiting_output_bytes() > world_->config().waiting_output_bytes_max) {
+      return world_->fail(fmt::format("replica {} reads on, though {} bytes of its output wait",
+                                      static_cast<char>('a' + id_), core_->waiting_output_bytes()));
+    }
     const uint8_t* const begin = trails ? ring.trail_data() : ring.data();
     const size_t available = trails ? ring.trail_available() : ring.available();
     if (available == 0) {
@@ -197,21 +205,6 @@ void Replica::step_ship() {
     ring.consume(bytes);
   }
   app_.input().trail_to(core_->logged_input_bytes() + input_void_);
-}
-
-// No member is further behind than the primary may be ahead.
-void Replica::check_run_ahead() {
-  const unit::Status own = core_->status();
-  for (const unit::ReplicaId other : own.view.replicas) {
-    const unit::Status theirs = world_->replica(other)->core().status();
-    if (!trails() && other != id_ && theirs.state == unit::State::kRunning &&
-        own.state == unit::State::kRunning && theirs.view == own.view &&
-        own.received - std::min(own.received, theirs.replayed) >
-            world_->config().log_run_ahead_bytes_max) {
-      world_->fail(fmt::format("the primary runs on, {} bytes before replica {}",
-                               own.received - theirs.replayed, static_cast<char>('a' + other)));
-    }
-  }
 }
 
 // The sender reads the rings of the primary's application.
@@ -364,6 +357,7 @@ void Replica::send(unit::ReplicaId to, const unit::Frame& frame) {
     std::fill(copy.bytes.begin() + static_cast<long>(copy.bytes.size() / 2), copy.bytes.end(), 255);
   }
   if (!world_->replica(to)->done()) {
+    world_->note_sent(copy);
     world_->link(id_, to).push_back(std::move(copy));
   }
 }
@@ -471,6 +465,7 @@ void Replica::feed_log(unit::Bytes turns) {
     world_->fail(fmt::format("replica {} is fed a log that nobody has made from {} on",
                              static_cast<char>('a' + id_), log_.size()));
   }
+  check_lag(log_.size() + turns.size());
   log_.insert(log_.end(), turns.begin(), turns.end());
   FTRUN_ASSERT(ahead_.size() <= turns.size() &&
                std::equal(ahead_.begin(), ahead_.end(), turns.begin()));

@@ -147,6 +147,7 @@ class Replica : public unit::Host {
   void step_drain(size_t entries);
   void step_ship();
   void check_run_ahead();
+  void check_lag(uint64_t end);
   void step_primary();
   void step_part();
   unit::Part next_part(ToyApp* app, uint64_t* read);

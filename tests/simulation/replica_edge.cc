@@ -65,16 +65,17 @@ void Replica::edge_read(EdgeConnection& connection) {
   }
   const uint64_t end = std::min<uint64_t>(socket.in.size(), connection.limit);
   if (connection.reported < end) {
-    if (!core_->may_read_input()) {
+    if (!core_->may_read_input() || world_->is_behind(id_)) {
       return;
     }
     const uint64_t count = std::min(end - connection.reported, world_->random.sized(300000));
     const uint64_t position = connection.reported;
     connection.reported += count;
     core_->on_edge_data(connection.id, position, {socket.in.data() + position, count});
-    if (core_->status().kept_input_bytes >
+    if (core_->status().unlogged_input_bytes >
         world_->config().input_store_bytes_max + count + kSmallArrivalsBytesMax) {
-      world_->fail(fmt::format("{} bytes of input are kept", core_->status().kept_input_bytes));
+      world_->fail(
+          fmt::format("{} bytes of input wait for a turn", core_->status().unlogged_input_bytes));
     }
   } else if (socket.in_fin && connection.reported == socket.in.size() && !connection.fin_reported) {
     connection.fin_reported = true;

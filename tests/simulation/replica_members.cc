@@ -165,4 +165,32 @@ void Replica::take_listeners(const std::vector<unit::ReplicaId>& from,
   }
 }
 
+// No member is further behind than the primary may be ahead.
+void Replica::check_run_ahead() {
+  const unit::Status own = core_->status();
+  for (const unit::ReplicaId other : own.view.replicas) {
+    const unit::Status theirs = world_->replica(other)->core().status();
+    if (!trails() && other != id_ && theirs.state == unit::State::kRunning &&
+        own.state == unit::State::kRunning && theirs.view == own.view &&
+        own.received - std::min(own.received, theirs.replayed) >
+            world_->config().log_run_ahead_bytes_max) {
+      world_->fail(fmt::format("the primary runs on, {} bytes before replica {}",
+                               own.received - theirs.replayed, static_cast<char>('a' + other)));
+    }
+  }
+}
+
+// A standby that lags is fed only what the sender's replica has replayed.
+void Replica::check_lag(uint64_t end) {
+  const unit::Status own = core_->status();
+  const unit::Status sender = world_->replica(own.view.sender)->core().status();
+  const unit::Routes routes{own.view, own.primary_id, world_->config().topology};
+  if (world_->config().standby_lags && routes.topology == unit::Topology::kFanout &&
+      own.primary_id != unit::kNoReplica && routes.standby() == id_ && sender.view == own.view &&
+      end > sender.replayed) {
+    world_->fail(fmt::format("the standby {} replays to {}, the sender to {} only",
+                             static_cast<char>('a' + id_), end, sender.replayed));
+  }
+}
+
 }  // namespace ftrun::sim

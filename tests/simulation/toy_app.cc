@@ -67,8 +67,13 @@ bool ToyApp::publish_some() {
     publish_log();
     return true;
   }
-  const size_t count =
-      random_.one_in(4) ? 1 + random_.below(entry_ends_.size()) : entry_ends_.size();
+  size_t count = random_.one_in(4) ? 1 + random_.below(entry_ends_.size()) : entry_ends_.size();
+  while (count != 0 && output_.used(entry_ends_[count - 1]) > rings_.output_bytes) {
+    --count;
+  }
+  if (count == 0) {
+    return true;  // waits for room
+  }
   output_.publish(entry_ends_[count - 1]);
   entry_ends_.erase(entry_ends_.begin(), entry_ends_.begin() + static_cast<long>(count));
   return true;
@@ -93,7 +98,7 @@ bool ToyApp::has_work() const {
 }
 
 bool ToyApp::run_live_turn() {
-  if (!has_work()) {
+  if (!has_work() || log_out_.used(log_out_.written()) > rings_.log_bytes) {
     return false;
   }
   write_start();

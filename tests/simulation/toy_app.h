@@ -54,6 +54,8 @@ class SimRing {
   uint64_t trail() const { return trail_; }
   const uint8_t* trail_data() const { return at(trail_); }
   size_t trail_available() const { return published_ - trail_; }
+  // What would be in the ring if it were published up to there: nobody has given it back.
+  size_t used(uint64_t end) const { return end - std::min(read_, trail_); }
   void trail_to(uint64_t position) {
     trail_ = position;
     forget();
@@ -113,12 +115,20 @@ struct ToyState {
   bool exiting = false;
 };
 
+// What its rings hold: it waits at the next call while they are full.
+struct ToyRings {
+  size_t output_bytes = 4 << 20;
+  size_t log_bytes = 4 << 20;
+};
+
 class ToyApp {
  public:
-  ToyApp(bool primary, uint64_t seed, bool turns_clients_away, int backlog, bool early)
+  ToyApp(bool primary, uint64_t seed, bool turns_clients_away, int backlog, ToyRings rings,
+         bool early)
       : random_(seed),
         turns_clients_away_(turns_clients_away),
         backlog_(backlog),
+        rings_(rings),
         early_(early),
         live_(primary) {}
 
@@ -210,6 +220,7 @@ class ToyApp {
   Random random_;
   const bool turns_clients_away_;  // the first few that come while another one is served
   const int backlog_;
+  const ToyRings rings_;
   const bool early_;
   bool live_;
   bool go_live_ = false;

@@ -48,11 +48,13 @@ unit::CoreConfig World::choose_config(size_t members) {
   config.tolerance =
       static_cast<unsigned>(members < 3 ? 1 : 1 + random.below(std::min<size_t>(members - 1, 3)));
   config.input = random.one_in(3) ? unit::Input::kLog : unit::Input::kReference;
+  config.standby_lags = members > 2 && random.one_in(3);
   config.input = options.input.value_or(config.input);
   // By a hash: whatever else a seed chooses is as it is without early logging.
   const bool early = Random(options.seed * 3 + 1).one_in(3);
   config.logging = early ? unit::Logging::kEarly : unit::Logging::kLate;
   config.logging = options.logging.value_or(config.logging);
+  config.standby_lags = config.standby_lags && config.logging == unit::Logging::kLate;
   config.topology = options.topology.value_or(config.topology);
   config.tolerance = options.tolerance != 0 ? options.tolerance : config.tolerance;
   if (random.one_in(3)) {  // small enough to matter
@@ -61,6 +63,9 @@ unit::CoreConfig World::choose_config(size_t members) {
   }
   if (random.one_in(3)) {
     config.input_store_bytes_max = random.sized(100000);
+  }
+  if (random.one_in(3)) {
+    config.waiting_output_bytes_max = random.sized(100000);
   }
   return config;
 }
@@ -71,6 +76,11 @@ World::World(const Options& chosen) : options(chosen), random(chosen.seed) {
   view_ = config_.view;
   turns_clients_away_ = random.one_in(8);
   backlog_ = static_cast<int>(random.one_in(2) ? 128 : random.below(4));
+  link_bytes_max_ = random.one_in(3) ? random.sized(300000) : link_bytes_max_;
+  if (random.one_in(3)) {  // an entry fits in any case, and a turn in an empty log
+    rings_.output_bytes = 2 * kOutputDataBytesMax + random.sized(300000);
+    rings_.log_bytes = random.sized(300000);
+  }
   for (size_t i = 0; i < count; ++i) {
     unit::CoreConfig config = config_;
     config.self = static_cast<unit::ReplicaId>(i);

@@ -112,10 +112,14 @@ class World {
   void forget_requests(uint32_t count) { requests_made_ -= count; }
   bool turns_clients_away() const { return turns_clients_away_; }
   int backlog() const { return backlog_; }
+  const ToyRings& rings() const { return rings_; }
   bool doomed() const { return doomed_; }
   const unit::CoreConfig& config() const { return config_; }
   // Whether one of the other members has these bytes there in its log.
   bool is_logged(const Replica* reader, uint64_t position, unit::Bytes turns) const;
+  // Somebody is so far behind in reading what this member has sent that it reads no more input.
+  bool is_behind(unit::ReplicaId member) const;
+  void note_sent(const SimFrame& frame);
   bool lose_a_socket() { return loses_sockets_ && random.one_in(3); }
 
   const Options options;
@@ -161,6 +165,7 @@ class World {
   void check_end();
   void check_bounds();
   void check_kept_input(const unit::Status& status);
+  void check_link(unit::ReplicaId from, unit::ReplicaId to);
   void count_bytes();
   void check_lock();
   void hand_over();
@@ -202,6 +207,10 @@ class World {
   uint64_t slowness_ = 16;
   bool loses_sockets_ = false;  // a takeover does not get all sockets
   int backlog_ = 0;
+  ToyRings rings_;
+  size_t link_bytes_max_ = 4 << 20;  // on a link, then its sender reads no more from clients
+  size_t largest_turns_ = 0;         // in one frame
+  size_t largest_input_ = 0;
   bool turns_clients_away_ = false;  // the server closes some connections without reading
 };
 

@@ -48,7 +48,52 @@ void World::check_bounds() {
         status.primary_id != status.view.replicas.front()) {
       fail("the primary is not whom the operator wanted");
     }
+    if (status.pending_output_bytes > unit::kPendingOutputBytesMax) {
+      fail(fmt::format("{} bytes of output are pending", status.pending_output_bytes));
+    }
     check_kept_input(status);
+    for (const auto& other : replicas_) {
+      check_link(replica->id(), other->id());
+    }
+  }
+}
+
+void World::note_sent(const SimFrame& frame) {
+  const bool is_input = frame.frame.kind == unit::FrameKind::kInput;
+  size_t& largest = is_input ? largest_input_ : largest_turns_;
+  largest = std::max(largest, frame.bytes.size());
+}
+
+bool World::is_behind(unit::ReplicaId member) const {
+  return std::any_of(replicas_.begin(), replicas_.end(), [this, member](const auto& to) {
+    size_t bytes = 0;
+    for (const SimFrame& frame : links_[member][to->id()]) {
+      bytes += frame.bytes.size();
+    }
+    return bytes > link_bytes_max_ && !to->done() && unit::contains(view_, to->id());
+  });
+}
+
+// In each view: the turns that others still need, and those that came since, each as much as the
+// slowest may be behind; and input until the link is full. What was sent then is one frame more.
+void World::check_link(unit::ReplicaId from, unit::ReplicaId to) {
+  constexpr size_t kSmallFramesBytesMax = 64 << 10;
+  struct Sum {
+    uint64_t epoch = 0;
+    size_t turns = 0;
+    size_t input = 0;
+  } sum;
+  for (const SimFrame& frame : links_[from][to]) {
+    if (frame.frame.epoch != sum.epoch) {
+      sum = {frame.frame.epoch, 0, 0};
+    }
+    (frame.frame.kind == unit::FrameKind::kInput ? sum.input : sum.turns) += frame.bytes.size();
+    if (sum.turns > 2 * (config_.log_run_ahead_bytes_max + largest_turns_) + kSmallFramesBytesMax ||
+        sum.input > link_bytes_max_ + 2 * largest_input_ + kSmallFramesBytesMax) {
+      return fail(fmt::format("{} bytes of turns and {} of input on the way from {} to {}",
+                              sum.turns, sum.input, static_cast<char>('a' + from),
+                              static_cast<char>('a' + to)));
+    }
   }
 }
 

@@ -4,7 +4,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "cli/supervisors.h"
+#include "supervisor/edge/edge.h"
+#include "supervisor/unit/limits.h"
 
 namespace ftrun::cli {
 namespace {
@@ -41,6 +45,22 @@ TEST(RunOptions, AreTakenAsGiven) {
   EXPECT_EQ(parsed.options.command, Words{"/usr/bin/server"});
 }
 
+TEST(RunOptions, SizesHaveUnitsAndBounds) {
+  const auto parsed = parse({"--run-ahead", "512k", "--input-memory=2M", "--orphan-memory", "1G",
+                             "--replicas=3", "--topology=fanout", "--sender-lag", "on", "server"});
+  ASSERT_FALSE(parsed.done) << parsed.text;
+  EXPECT_EQ(parsed.options.run_ahead_bytes, 512u << 10);
+  EXPECT_EQ(parsed.options.input_memory_bytes, 2u << 20);
+  EXPECT_EQ(parsed.options.orphan_memory_bytes, 1u << 30);
+  EXPECT_EQ(parsed.options.sender_lag, "on");
+  EXPECT_EQ(parsed.options.command, Words{"server"});
+  const RunOptions defaults = parse({"server"}).options;
+  EXPECT_EQ(defaults.run_ahead_bytes, unit::kLogRunAheadBytesMax);
+  EXPECT_EQ(defaults.input_memory_bytes, unit::kInputStoreBytesMax);
+  EXPECT_EQ(defaults.orphan_memory_bytes, edge::kOrphanBytesMax);
+  EXPECT_EQ(defaults.sender_lag, "off");
+}
+
 TEST(RunOptions, TheUnitIsNamedAfterTheProgram) {
   EXPECT_EQ(parse({"./bin/legacy_server"}).options.unit, "legacy_server");
 }
@@ -58,6 +78,14 @@ TEST(RunOptions, MisuseIsNamed) {
   expect_misuse({"--replica", "1", "server"}, "--replica");
   expect_misuse({"--replicas", "10", "server"}, "not in range 1 to 9");
   expect_misuse({"--replicas", "two", "server"}, "--replicas");
+  expect_misuse({"--run-ahead", "100k", "server"}, "--run-ahead");
+  expect_misuse({"--input-memory", "2G", "server"}, "--input-memory");
+  expect_misuse({"--orphan-memory", "many", "server"}, "--orphan-memory");
+  expect_misuse({"--sender-lag", "on", "--replicas=3", "server"}, "goes with --topology fanout");
+  expect_misuse({"--sender-lag", "on", "--topology=fanout", "server"}, "nobody stands by");
+  expect_misuse(
+      {"--sender-lag", "on", "--topology=fanout", "--replicas=3", "--logging=early", "server"},
+      "does not go with --logging early");
   for (const char* value : {"10", "59", "60001", "-150", "150ms", "1.5", "x", ""}) {
     expect_misuse({"--time-out-ms", value, "server"}, "--time-out-ms");
   }
@@ -135,7 +163,7 @@ TEST(SupervisorArguments, SayEverything) {
                              "2",
                              "server",
                              "-x"});
-  const Words expected = {
+  Words expected = {
       "/sup",  "--unit",        "server", "--run-dir",    "/run/u",     "--replica",
       "b",     "--replicas",    "4",      "--topology",   "fanout",     "--input",
       "log",   "--logging",     "early",  "--promote",    "designated", "--tolerance",
@@ -143,6 +171,10 @@ TEST(SupervisorArguments, SayEverything) {
       "70",    "--transport",   "tcp",    "--spin-limit", "1500",       "--stop-grace",
       "2000",  "--filter",      "off",    "--state-dir",  "/s",         "--record-log",
       "/log.b"};
+  const Words queues = {"--run-ahead",     "8388608",  "--input-memory", "33554432",
+                        "--orphan-memory", "67108864", "--sender-lag",   "off"};
+  expected.insert(std::find(expected.begin(), expected.end(), "--on-crash"), queues.begin(),
+                  queues.end());
   EXPECT_EQ(supervisor_arguments("/sup", parsed.options, "/run/u", "b"), expected);
 }
 
