@@ -10,7 +10,7 @@
 
 #include "cli/control_client.h"
 #include "cli/unit_dir.h"
-#include "supervisor/link/peers.h"
+#include "supervisor/members/peers.h"
 #include "supervisor/process/proc_info.h"
 #include "supervisor/process/running_place.h"
 

@@ -15,7 +15,7 @@
 #include "cli/unit_status.h"
 #include "fmt/format.h"
 #include "supervisor/arbiter/views.h"
-#include "supervisor/json_fields.h"
+#include "supervisor/base/json_fields.h"
 #include "supervisor/process/launch.h"
 
 namespace ftrun::cli {

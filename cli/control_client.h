@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Talks to the supervisors of a unit through their control sockets (supervisor/control.h): one JSON
-// line, one JSON line back. Runs in the tools; every wait has a bound, since a supervisor may be
-// stopped.
+// Talks to the supervisors of a unit through their control sockets (supervisor/operator/control.h):
+// one JSON line, one JSON line back. Runs in the tools; every wait has a bound, since a supervisor
+// may be stopped.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "nlohmann/json.hpp"
-#include "supervisor/control_request.h"
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
+#include "supervisor/operator/control_request.h"
 
 namespace ftrun::cli {
 

@@ -7,7 +7,7 @@
 #include <fstream>
 
 #include "fmt/format.h"
-#include "supervisor/json_fields.h"
+#include "supervisor/base/json_fields.h"
 
 namespace ftrun::cli {
 namespace {

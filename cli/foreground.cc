@@ -18,9 +18,9 @@
 #include "cli/outlet.h"
 #include "cli/unit_dir.h"
 #include "fmt/format.h"
-#include "supervisor/link/peers.h"
-#include "supervisor/run_dir.h"
-#include "supervisor/signals.h"
+#include "supervisor/base/signals.h"
+#include "supervisor/members/peers.h"
+#include "supervisor/operator/run_dir.h"
 
 namespace ftrun::cli {
 namespace {

@@ -15,9 +15,9 @@
 #include "cli/event_follower.h"
 #include "cli/supervisors.h"
 #include "supervisor/arbiter/views.h"
-#include "supervisor/console_spool.h"
+#include "supervisor/base/result.h"
+#include "supervisor/operator/console_spool.h"
 #include "supervisor/process/launch.h"
-#include "supervisor/result.h"
 
 namespace ftrun::cli {
 

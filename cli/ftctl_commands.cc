@@ -19,10 +19,10 @@
 #include "cli/unit_status.h"
 #include "fmt/format.h"
 #include "supervisor/arbiter/views.h"
-#include "supervisor/console_spool.h"
-#include "supervisor/json_fields.h"
+#include "supervisor/base/json_fields.h"
+#include "supervisor/operator/console_spool.h"
+#include "supervisor/operator/reports.h"
 #include "supervisor/process/launch.h"
-#include "supervisor/reports.h"
 
 namespace ftrun::cli {
 namespace {

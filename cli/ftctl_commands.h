@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 
 namespace ftrun::cli {
 

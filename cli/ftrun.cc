@@ -17,7 +17,7 @@
 #include "cli/supervisors.h"
 #include "cli/unit_dir.h"
 #include "fmt/format.h"
-#include "supervisor/founding.h"
+#include "supervisor/members/founding.h"
 #include "supervisor/process/program_check.h"
 #include "supervisor/process/state_dirs.h"
 

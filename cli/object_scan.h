@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "cli/instruction_scan.h"
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 
 namespace ftrun::cli {
 

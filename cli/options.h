@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 #include "supervisor/unit/view.h"
 
 namespace ftrun::cli {

@@ -8,7 +8,7 @@
 #include "cli/unit_status.h"
 #include "fmt/format.h"
 #include "supervisor/arbiter/views.h"
-#include "supervisor/json_fields.h"
+#include "supervisor/base/json_fields.h"
 
 namespace ftrun::cli {
 

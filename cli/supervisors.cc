@@ -15,7 +15,7 @@
 
 #include "fmt/format.h"
 #include "supervisor/arbiter/views.h"
-#include "supervisor/signals.h"
+#include "supervisor/base/signals.h"
 
 namespace ftrun::cli {
 namespace {

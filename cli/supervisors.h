@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "cli/options.h"
-#include "supervisor/founding.h"
+#include "supervisor/base/result.h"
+#include "supervisor/members/founding.h"
 #include "supervisor/process/launch.h"
-#include "supervisor/result.h"
 
 namespace ftrun::cli {
 

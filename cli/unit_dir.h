@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Units as ftrun and ftctl see them: where a unit's run directory is, whether the unit lives, who
-// is in it. The files in there are described in supervisor/run_dir.h; ftrun adds
+// is in it. The files in there are described in supervisor/operator/run_dir.h; ftrun adds
 //   unit.json   {"unit","replicas","program","ftrun"}: what was started, by which process
 // Runs in the tools. Whether a process is the one that a file names is asked of its command line:
 // it must mention the run directory (a pid alone may have been given again).
@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "cli/unit_files.h"
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 
 namespace ftrun::cli {
 

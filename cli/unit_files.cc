@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <charconv>
 
-#include "supervisor/json_fields.h"
+#include "supervisor/base/json_fields.h"
 
 namespace ftrun::cli {
 namespace {

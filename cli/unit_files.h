@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The text of files in a unit's run directory (supervisor/run_dir.h and unit_dir.h say which there
-// are), to values and back; no I/O. Runs in the tools. An Error says what is wrong with a file, to
-// stand behind its name.
+// The text of files in a unit's run directory (supervisor/operator/run_dir.h and unit_dir.h say
+// which there are), to values and back; no I/O. Runs in the tools. An Error says what is wrong with
+// a file, to stand behind its name.
 #pragma once
 
 #include <sys/types.h>
@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 
 namespace ftrun::cli {
 

@@ -8,7 +8,7 @@
 #include <map>
 
 #include "fmt/format.h"
-#include "supervisor/json_fields.h"
+#include "supervisor/base/json_fields.h"
 
 namespace ftrun::cli {
 namespace {

@@ -10,7 +10,7 @@
 
 #include "cli/unit_files.h"
 #include "nlohmann/json.hpp"
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 
 namespace ftrun::cli {
 

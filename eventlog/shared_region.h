@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The memory that one application process shares with its supervisor: a control page and four
-// rings, in one memfd. The supervisor creates it (supervisor/region.h); the launcher hands it to
-// the application as descriptor kRegionFd; the shim maps it at kRegionAddress and closes it.
+// rings, in one memfd. The supervisor creates it (supervisor/rings/region.h); the launcher hands it
+// to the application as descriptor kRegionFd; the shim maps it at kRegionAddress and closes it.
 // Layout and rings are versioned: both sides refuse another kRegionVersion.
 //
 // Who serves the rings: the application's own supervisor, or, while the application is the primary
-// and the sender's supervisor runs on the same host, that one (supervisor/primary_rings.h). The own
-// supervisor is then the trailing consumer of all that goes in or out. Below, "the supervisor" is
-// whoever serves the rings.
+// and the sender's supervisor runs on the same host, that one (supervisor/rings/primary_rings.h).
+// The own supervisor is then the trailing consumer of all that goes in or out. Below, "the
+// supervisor" is whoever serves the rings.
 //
 // ORDER (sleeping): a sleeper stores its `*_asleep` word, then a full fence, then looks at its
 // rings once more, then sleeps. A waker publishes to the ring, then a full fence, then reads the

@@ -11,7 +11,7 @@
 namespace ftrun::shim {
 namespace {
 
-// Longer than the supervisor looks at stacks (supervisor/evidence.cc); it kills us after.
+// Longer than the supervisor looks at stacks (supervisor/replica/evidence.cc); it kills us after.
 constexpr time_t kStandStillSeconds = 2;
 
 struct FailureText {

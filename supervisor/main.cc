@@ -11,10 +11,10 @@
 #include <map>
 #include <string>
 
+#include "supervisor/base/memory_reserve.h"
 #include "supervisor/edge/socket_table.h"
-#include "supervisor/memory_reserve.h"
 #include "supervisor/process/program_check.h"
-#include "supervisor/replica.h"
+#include "supervisor/replica/replica.h"
 
 namespace {
 

@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 #include "supervisor/unit/core.h"
 
 namespace ftrun::arbiter {

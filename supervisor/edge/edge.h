@@ -25,9 +25,9 @@
 #include <vector>
 
 #include "eventlog/limits.h"
+#include "supervisor/base/result.h"
 #include "supervisor/edge/outside_locks.h"
 #include "supervisor/edge/socket_table.h"
-#include "supervisor/result.h"
 #include "supervisor/unit/core.h"
 
 namespace ftrun::edge {

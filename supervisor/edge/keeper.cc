@@ -25,8 +25,8 @@
 #include <string>
 
 #include "supervisor/edge/outside_locks.h"
-#include "supervisor/link/peers.h"
-#include "supervisor/liveness.h"
+#include "supervisor/members/liveness.h"
+#include "supervisor/members/peers.h"
 #include "supervisor/process/proc_info.h"
 
 namespace ftrun::edge {

@@ -18,8 +18,8 @@
 #include <utility>
 #include <vector>
 
+#include "supervisor/base/result.h"
 #include "supervisor/edge/edge.h"
-#include "supervisor/result.h"
 
 namespace ftrun::edge {
 

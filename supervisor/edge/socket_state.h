@@ -14,7 +14,7 @@
 #include <optional>
 
 #include "eventlog/arrivals.h"
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 
 namespace ftrun::edge {
 

@@ -11,7 +11,7 @@
 #include <cerrno>
 #include <utility>
 
-#include "supervisor/memory_file.h"
+#include "supervisor/base/memory_file.h"
 
 namespace ftrun::edge {
 

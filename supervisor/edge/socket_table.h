@@ -15,7 +15,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 
 namespace ftrun::edge {
 

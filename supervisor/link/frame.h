@@ -16,7 +16,7 @@
 #include <cstdint>
 #include <string>
 
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 #include "supervisor/unit/core.h"
 
 namespace ftrun::link {

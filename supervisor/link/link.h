@@ -9,8 +9,8 @@
 #include <functional>
 #include <vector>
 
+#include "supervisor/base/result.h"
 #include "supervisor/link/frame.h"
-#include "supervisor/result.h"
 
 namespace ftrun::link {
 

@@ -12,8 +12,8 @@
 
 #include <string>
 
+#include "supervisor/base/result.h"
 #include "supervisor/process/launch.h"
-#include "supervisor/result.h"
 
 namespace ftrun::process {
 

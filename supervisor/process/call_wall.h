@@ -18,7 +18,7 @@
 
 #include <vector>
 
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 
 namespace ftrun::process {
 

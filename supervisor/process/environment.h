@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 
 namespace ftrun::process {
 

@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <span>
 
+#include "supervisor/base/result.h"
 #include "supervisor/process/init.h"
 #include "supervisor/process/launch.h"
-#include "supervisor/result.h"
 
 namespace ftrun::process {
 

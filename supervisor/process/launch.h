@@ -21,7 +21,7 @@
 #include <vector>
 
 #include "eventlog/shared_region.h"
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 
 namespace ftrun::process {
 

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 
 namespace ftrun::process {
 

@@ -7,7 +7,7 @@
 #include <span>
 #include <string>
 
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 
 namespace ftrun::process {
 

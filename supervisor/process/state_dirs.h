@@ -18,8 +18,8 @@
 #include <string>
 #include <vector>
 
+#include "supervisor/base/result.h"
 #include "supervisor/process/launch.h"
-#include "supervisor/result.h"
 
 namespace ftrun::process {
 

@@ -8,7 +8,7 @@
 #include <cerrno>
 
 #include "fmt/format.h"
-#include "supervisor/json_fields.h"
+#include "supervisor/base/json_fields.h"
 
 namespace ftrun::process {
 

@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 
 namespace ftrun::process {
 

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 
 namespace ftrun::unit {
 

@@ -8,7 +8,7 @@
 
 #include "eventlog/arrivals.h"
 #include "eventlog/limits.h"
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 #include "supervisor/unit/byte_queue.h"
 
 namespace ftrun::unit {

@@ -104,18 +104,13 @@ struct UnitCore::Impl {
   void report_progress();
   void fill_progress(Frame* frame);
   void trim();
-  bool is_standby() const {
-    return config_.standby_lags && settled_ && config_.topology == Topology::kFanout &&
-           routes_.standby() == config_.self;
-  }
+  bool is_standby() const;
   void feed_app(Bytes turns);
   void feed_lagging();
   void tell_standby();
   bool may_read_app_log() const;
   bool may_read_primary_log() const;
-  size_t waiting_output_bytes() const {
-    return working() && outbox_.waits_for_holders(held()) ? outbox_.bytes() : 0;
-  }
+  size_t waiting_output_bytes() const;
   uint64_t unlogged_input_bytes() const { return unlogged_input_ + arrivals_.bytes().size(); }
   void note_logged_input(uint64_t bytes) { unlogged_input_ -= std::min(unlogged_input_, bytes); }
 

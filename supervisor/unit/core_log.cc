@@ -117,6 +117,10 @@ bool UnitCore::Impl::may_read_app_log() const {
   return log_.end() - replayed <= config_.log_run_ahead_bytes_max;
 }
 
+size_t UnitCore::Impl::waiting_output_bytes() const {
+  return working() && outbox_.waits_for_holders(held()) ? outbox_.bytes() : 0;
+}
+
 bool UnitCore::Impl::may_read_primary_log() const {
   return serves_primary() && !log_broken_ &&
          log_.end() - outbox_.marked() <= config_.log_run_ahead_bytes_max;

@@ -7,6 +7,11 @@
 
 namespace ftrun::unit {
 
+bool UnitCore::Impl::is_standby() const {
+  return config_.standby_lags && settled_ && config_.topology == Topology::kFanout &&
+         routes_.standby() == config_.self;
+}
+
 // The standby waits for the sender's replica; it holds, counts and passes on what it is not fed
 // yet. In a change of view nobody feeds: who is the standby then is not known.
 void UnitCore::Impl::feed_app(Bytes turns) {

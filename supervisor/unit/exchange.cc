@@ -6,7 +6,7 @@
 #include <bit>
 #include <vector>
 
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 
 namespace ftrun::unit {
 

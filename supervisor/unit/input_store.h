@@ -11,7 +11,7 @@
 #include <cstdint>
 #include <span>
 
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 #include "supervisor/unit/fifo.h"
 
 namespace ftrun::unit {

@@ -2,7 +2,7 @@
 // The log of one member: see log.h. Pure.
 #include "supervisor/unit/log.h"
 
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 
 namespace ftrun::unit {
 

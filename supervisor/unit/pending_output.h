@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "eventlog/output.h"
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 #include "supervisor/unit/fifo.h"
 
 namespace ftrun::unit {

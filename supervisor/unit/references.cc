@@ -9,7 +9,7 @@
 #include <xxhash.h>
 
 #include "eventlog/records.h"
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 #include "supervisor/unit/limits.h"
 
 namespace ftrun::unit {

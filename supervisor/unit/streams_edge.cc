@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "eventlog/locks.h"
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 #include "supervisor/unit/limits.h"
 #include "supervisor/unit/streams.h"
 

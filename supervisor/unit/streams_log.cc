@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 #include "supervisor/unit/limits.h"
 #include "supervisor/unit/streams.h"
 

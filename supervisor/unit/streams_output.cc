@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 #include "supervisor/unit/limits.h"
 #include "supervisor/unit/streams.h"
 

@@ -13,7 +13,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 #include "supervisor/unit/streams.h"
 
 namespace ftrun::unit {

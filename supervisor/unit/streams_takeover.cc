@@ -6,7 +6,7 @@
 #include <cerrno>
 
 #include "eventlog/locks.h"
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 #include "supervisor/unit/streams.h"
 
 namespace ftrun::unit {

@@ -8,7 +8,7 @@
 
 #include <string>
 
-#include "supervisor/console_spool.h"
+#include "supervisor/operator/console_spool.h"
 #include "tests/fuzz/decoders.h"
 
 namespace ftrun::fuzz {

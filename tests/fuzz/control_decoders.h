@@ -7,8 +7,8 @@
 #include <string_view>
 
 #include "cli/unit_status.h"
-#include "supervisor/control_request.h"
-#include "supervisor/json_fields.h"
+#include "supervisor/base/json_fields.h"
+#include "supervisor/operator/control_request.h"
 #include "tests/fuzz/decoders.h"
 
 namespace ftrun::fuzz {

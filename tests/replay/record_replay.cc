@@ -18,9 +18,9 @@
 #include <string>
 #include <vector>
 
-#include "supervisor/app_port.h"
 #include "supervisor/process/launch.h"
-#include "supervisor/region.h"
+#include "supervisor/rings/app_port.h"
+#include "supervisor/rings/region.h"
 #include "tests/replay/call_classes.h"
 #include "tests/replay/memory_compare.h"
 #include "tests/replay/replica.h"

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "supervisor/app_port.h"
 #include "supervisor/process/launch.h"
-#include "supervisor/region.h"
+#include "supervisor/rings/app_port.h"
+#include "supervisor/rings/region.h"
 #include "tests/replay/memory_compare.h"
 
 namespace ftrun::replay {

@@ -9,7 +9,7 @@
 #include <cstring>
 #include <utility>
 
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 #include "tests/simulation/world.h"
 
 namespace ftrun::sim {

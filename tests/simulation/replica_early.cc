@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 #include "tests/simulation/replica.h"
 #include "tests/simulation/world.h"
 

@@ -6,7 +6,7 @@
 #include <cerrno>
 
 #include "eventlog/locks.h"
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 #include "tests/simulation/replica.h"
 #include "tests/simulation/world.h"
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 #include "tests/simulation/toy_protocol.h"
 
 namespace ftrun::sim {
@@ -485,17 +485,6 @@ void ToyApp::emit_close(const ToyState::Conn& conn) {
   close.id = conn.id;
   close.value = conn.consumed;
   emit(close);
-}
-
-void ToyApp::exit_all() {
-  for (const ToyState::Conn& conn : state_.conns) {
-    emit_close(conn);
-  }
-  state_.conns.clear();
-  state_.lock = ToyLock::kClosed;
-  Output exit;
-  exit.kind = OutputKind::kExit;
-  emit(exit);
 }
 
 }  // namespace ftrun::sim

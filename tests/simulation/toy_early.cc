@@ -3,7 +3,7 @@
 // program only.
 #include <algorithm>
 
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 #include "tests/simulation/toy_app.h"
 
 namespace ftrun::sim {

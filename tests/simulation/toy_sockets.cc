@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "eventlog/locks.h"
-#include "supervisor/result.h"
+#include "supervisor/base/result.h"
 #include "tests/simulation/toy_app.h"
 
 namespace ftrun::sim {
@@ -99,6 +99,17 @@ void ToyApp::answer_lock(const Arrival& item) {
   } else if (state_.lock == ToyLock::kAsked) {
     state_.lock = item.value == 0 ? ToyLock::kHeld : ToyLock::kFree;
   }
+}
+
+void ToyApp::exit_all() {
+  for (const ToyState::Conn& conn : state_.conns) {
+    emit_close(conn);
+  }
+  state_.conns.clear();
+  state_.lock = ToyLock::kClosed;
+  Output exit;
+  exit.kind = OutputKind::kExit;
+  emit(exit);
 }
 
 }  // namespace ftrun::sim

@@ -36,7 +36,7 @@ SHIM_FORBIDDEN = re.compile(
     r"begin_catch|guard_acquire)|_Unwind_.*|dlopen|dlsym|getenv|exit)(@.*)?$")
 # Exceptions only shrink: path -> lines that are allowed.
 LONG_FILES_ALLOWED = {}
-LONG_CLASSES_ALLOWED = {("supervisor/replica.h", "Replica"): 260,
+LONG_CLASSES_ALLOWED = {("supervisor/replica/replica.h", "Replica"): 250,
                         ("supervisor/unit/core_impl.h", "UnitCore"): 240}
 
 

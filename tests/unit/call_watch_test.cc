@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Code that makes no calls, as the supervisor sees it; no process, no clock.
-#include "supervisor/call_watch.h"
+#include "supervisor/replica/call_watch.h"
 
 #include <gtest/gtest.h>
 

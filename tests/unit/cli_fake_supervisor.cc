@@ -25,11 +25,11 @@
 #include "fmt/format.h"
 #include "nlohmann/json.hpp"
 #include "supervisor/arbiter/views.h"
-#include "supervisor/console_spool.h"
-#include "supervisor/control.h"
-#include "supervisor/founding.h"
+#include "supervisor/members/founding.h"
+#include "supervisor/operator/console_spool.h"
+#include "supervisor/operator/control.h"
+#include "supervisor/operator/run_dir.h"
 #include "supervisor/process/proc_info.h"
-#include "supervisor/run_dir.h"
 
 namespace {
 

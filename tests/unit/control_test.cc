@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The control socket against those who may not speak, who say nothing and who say too much; and the
 // limit on events. Own temporary socket.
-#include "supervisor/control.h"
+#include "supervisor/operator/control.h"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -13,8 +13,8 @@
 #include <cstring>
 #include <vector>
 
-#include "supervisor/control_request.h"
-#include "supervisor/event_limit.h"
+#include "supervisor/operator/control_request.h"
+#include "supervisor/operator/event_limit.h"
 
 namespace ftrun {
 namespace {

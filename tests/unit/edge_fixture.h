@@ -20,7 +20,7 @@
 #include <vector>
 
 #include "supervisor/edge/edge.h"
-#include "supervisor/link/peers.h"
+#include "supervisor/members/peers.h"
 
 namespace ftrun::edge {
 

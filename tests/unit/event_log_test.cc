@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Events are late, not lost, when their file cannot grow.
-#include "supervisor/event_log.h"
+#include "supervisor/operator/event_log.h"
 
 #include <gtest/gtest.h>
 #include <signal.h>

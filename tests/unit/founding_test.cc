@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What supervisors inherit: connected links of their own, the program's words; strangers who
 // connect meanwhile are at no end of a link.
-#include "supervisor/founding.h"
+#include "supervisor/members/founding.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>

@@ -2,8 +2,8 @@
 # The I/O around the unit core: frames, links, edge, keeper, views, regions, whole supervisors.
 add_library(io_stub_preload SHARED io_stub_preload.cc)
 # An application: never sanitized, as the runtimes of sanitizers refuse to be preloaded over.
-add_executable(ring_echo ring_echo.cc ${CMAKE_SOURCE_DIR}/supervisor/memory_file.cc
-                         ${CMAKE_SOURCE_DIR}/supervisor/region.cc)
+add_executable(ring_echo ring_echo.cc ${CMAKE_SOURCE_DIR}/supervisor/base/memory_file.cc
+                         ${CMAKE_SOURCE_DIR}/supervisor/rings/region.cc)
 target_include_directories(ring_echo PRIVATE ${CMAKE_SOURCE_DIR})
 target_compile_options(ring_echo PRIVATE -Wall -Wextra -Werror -Wno-missing-field-initializers)
 
@@ -42,8 +42,8 @@ gtest_discover_tests(supervisor_tests TEST_SUFFIX .tcp
                      PROPERTIES ENVIRONMENT FTRUN_TEST_TRANSPORT=tcp)
 
 # Whole supervisors around an application that attacks them.
-add_executable(hostile_app hostile_app.cc ${CMAKE_SOURCE_DIR}/supervisor/memory_file.cc
-                           ${CMAKE_SOURCE_DIR}/supervisor/region.cc)
+add_executable(hostile_app hostile_app.cc ${CMAKE_SOURCE_DIR}/supervisor/base/memory_file.cc
+                           ${CMAKE_SOURCE_DIR}/supervisor/rings/region.cc)
 target_include_directories(hostile_app PRIVATE ${CMAKE_SOURCE_DIR})
 target_compile_options(hostile_app PRIVATE -Wall -Wextra -Werror -Wno-missing-field-initializers)
 target_link_libraries(hostile_app PRIVATE pthread)

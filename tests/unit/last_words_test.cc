@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What stands in an output ring behind its last turn, and which of it a survivor has not said.
-#include "supervisor/last_words.h"
+#include "supervisor/replica/last_words.h"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Verdicts about silent processes, in virtual time; and what /proc says about real ones.
-#include "supervisor/liveness.h"
+#include "supervisor/members/liveness.h"
 
 #include <gtest/gtest.h>
 #include <poll.h>

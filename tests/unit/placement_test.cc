@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where a busy supervisor moves itself, and when it stays where it is.
-#include "supervisor/placement.h"
+#include "supervisor/replica/placement.h"
 
 #include <gtest/gtest.h>
 #include <sched.h>

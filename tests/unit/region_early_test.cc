@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "supervisor/app_port.h"
-#include "supervisor/region.h"
+#include "supervisor/rings/app_port.h"
+#include "supervisor/rings/region.h"
 
 namespace ftrun {
 namespace {

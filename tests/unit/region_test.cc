@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The shared region and the supervisor's end of its rings: double mapping, staging, whole items
 // only, the digest, and what is refused.
-#include "supervisor/region.h"
+#include "supervisor/rings/region.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "supervisor/app_port.h"
-#include "supervisor/output_difference.h"
+#include "supervisor/rings/app_port.h"
+#include "supervisor/rings/output_difference.h"
 
 namespace ftrun {
 namespace {

@@ -17,7 +17,7 @@
 #include "eventlog/limits.h"
 #include "eventlog/output.h"
 #include "eventlog/records.h"
-#include "supervisor/region.h"
+#include "supervisor/rings/region.h"
 
 namespace ftrun {
 

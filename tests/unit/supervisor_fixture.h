@@ -25,8 +25,8 @@
 #include <string>
 #include <vector>
 
-#include "supervisor/founding.h"
-#include "supervisor/link/peers.h"
+#include "supervisor/members/founding.h"
+#include "supervisor/members/peers.h"
 
 namespace ftrun {
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The memory of a unit: one winner per epoch, however many publish at once; a signal once.
-#include "supervisor/unit_memory.h"
+#include "supervisor/arbiter/unit_memory.h"
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
