@@ -110,6 +110,7 @@ void UnitCore::Impl::on_part_frame(ReplicaId from, const Frame& frame) {
   const Part part{frame.lsn, frame.bytes, frame.digest};
   if (frame.number == log_.end() && take_part(from, part)) {
     pass_part_on(frame.number, part);
+    go_on();  // one that is to be promoted may have waited for nothing else
   }
 }
 
