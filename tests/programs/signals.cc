@@ -5,10 +5,12 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -117,8 +119,12 @@ void suspended() {
 }
 
 int ends[2];
+// Once the pipe is full: the writer waits, or is about to.
 void* close_reader(void*) {
-  usleep(20000);
+  int there = 0;
+  while (ioctl(ends[0], FIONREAD, &there) == 0 && there < 65536) {
+    sched_yield();
+  }
   close(ends[0]);
   return nullptr;
 }
@@ -146,9 +152,12 @@ void* wait_for_word(void*) {
 void requeued_to_itself() {
   pthread_t thread;
   pthread_create(&thread, nullptr, wait_for_word, nullptr);
-  usleep(20000);
-  printf("requeued to itself: %ld\n",
-         syscall(SYS_futex, &word, FUTEX_REQUEUE, 0, INT_MAX, &word, 0));
+  long requeued = 0;
+  while (requeued == 0) {  // until it waits
+    sched_yield();
+    requeued = syscall(SYS_futex, &word, FUTEX_REQUEUE, 0, INT_MAX, &word, 0);
+  }
+  printf("requeued to itself: %ld\n", requeued);
   syscall(SYS_futex, &word, FUTEX_WAKE, 1, nullptr, nullptr, 0);
   pthread_join(thread, nullptr);
 }

@@ -17,8 +17,6 @@
 
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <deque>
 #include <map>
 #include <random>
@@ -53,7 +51,7 @@ struct Passed {
 struct Source : AppPort::Sink {
   SmallEdge edge;
   std::deque<Passed>* queue = nullptr;
-  std::map<uint64_t, uint64_t> digests;  // by log position
+  Digests digests;  // by log position
   bool is_silent = false;
   void app_output(const Output& entry) override {
     if (!is_silent || (entry.kind != OutputKind::kConsole && entry.kind != OutputKind::kNotice)) {
@@ -77,7 +75,7 @@ struct Source : AppPort::Sink {
 };
 
 struct Follower : AppPort::Sink {
-  std::map<uint64_t, uint64_t> digests;
+  Digests digests;
   std::string console;
   uint64_t lsn = 0, position = 0;
   uint64_t own_turn_bytes = 0;  // of turns that it has written itself, or begun to replay
@@ -279,17 +277,6 @@ class EarlyPair {
     }
   }
 
-  bool same_digests() {
-    for (const auto& [position, digest] : source_.digests) {
-      const auto found = follower_.digests.find(position);
-      if (found == follower_.digests.end() || found->second != digest) {
-        std::printf("FAILED: the output up to log position %lu differs\n", position);
-        return false;
-      }
-    }
-    return source_.digests.size() == follower_.digests.size();
-  }
-
   int compare_both() {
     uint64_t differing = 0;
     if (!primary_.exited) {
@@ -304,9 +291,7 @@ class EarlyPair {
       }
       secondary_.freeze(&follower_);
       const Comparison comparison = compare(primary_.memory(), secondary_.memory());
-      for (const std::string& line : comparison.differences) {
-        std::printf("differs: %s\n", line.c_str());
-      }
+      print_differences(comparison);
       differing = comparison.differing_words;
     } else {
       secondary_.drain(&follower_);
@@ -315,7 +300,7 @@ class EarlyPair {
     }
     std::printf("records %lu, turns %zu, points %lu\n", follower_.lsn, source_.digests.size(),
                 points_taken_);
-    const bool equal = same_digests() && differing == 0;
+    const bool equal = same_digests(source_.digests, follower_.digests) && differing == 0;
     std::printf(equal ? "equal\n" : "FAILED: %lu words differ\n", differing);
     return equal ? 0 : 1;
   }
@@ -338,23 +323,13 @@ class EarlyPair {
 
 Options parse(int argc, char** argv) {
   Options options;
-  const std::map<std::string, uint64_t*> known = {{"--seed", &options.seed},
-                                                  {"--promote", &options.promote_at},
-                                                  {"--plant", &options.planted},
-                                                  {"--alongside", &options.alongside},
-                                                  {"--seconds", &options.seconds}};
-  int i = 1;
-  for (; i + 1 < argc && std::strcmp(argv[i], "--") != 0; i += 2) {
-    const auto option = known.find(argv[i]);
-    if (option == known.end()) {
-      die(std::string("unknown option ") + argv[i]);
-    }
-    *option->second = std::strtoull(argv[i + 1], nullptr, 10);
-  }
-  options.program.assign(argv + std::min(i + 1, argc), argv + argc);
-  if (options.program.empty()) {
-    die("usage: ftrun-early-replay [--OPTION N]... -- /path/to/program args");
-  }
+  options.program = parse_command(argc, argv,
+                                  {{"--seed", &options.seed},
+                                   {"--promote", &options.promote_at},
+                                   {"--plant", &options.planted},
+                                   {"--alongside", &options.alongside},
+                                   {"--seconds", &options.seconds}},
+                                  "ftrun-early-replay [--OPTION N]...");
   return options;
 }
 

@@ -182,4 +182,10 @@ Comparison compare(const MemoryImage& primary, const MemoryImage& secondary) {
   return result;
 }
 
+void print_differences(const Comparison& comparison) {
+  for (const std::string& line : comparison.differences) {
+    std::printf("differs: %s\n", line.c_str());
+  }
+}
+
 }  // namespace ftrun::replay

@@ -37,5 +37,6 @@ struct Comparison {
   uint64_t differing_words = 0;
 };
 Comparison compare(const MemoryImage& primary, const MemoryImage& secondary);
+void print_differences(const Comparison& comparison);
 
 }  // namespace ftrun::replay

@@ -142,9 +142,7 @@ int report(const Recorder& recorder, const Replayer& replayer, const Comparison&
   for (const auto& [name, words] : comparison.excepted) {
     std::printf("excepted: %s, %lu words\n", name.c_str(), words);
   }
-  for (const std::string& line : comparison.differences) {
-    std::printf("differs: %s\n", line.c_str());
-  }
+  print_differences(comparison);
   std::printf(comparison.differing_words == 0 ? "equal\n" : "FAILED: %lu other words differ\n",
               comparison.differing_words);
   return comparison.differing_words == 0 ? 0 : 1;

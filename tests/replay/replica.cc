@@ -8,6 +8,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 
 #include "supervisor/process/proc_info.h"
 
@@ -35,6 +36,34 @@ T value_of(Result<T> result) {
 void die(const std::string& what) {
   std::fprintf(stderr, "replay: %s\n", what.c_str());
   std::exit(1);
+}
+
+std::vector<std::string> parse_command(int argc, char** argv,
+                                       const std::map<std::string, uint64_t*>& known,
+                                       const std::string& usage) {
+  int i = 1;
+  for (; i + 1 < argc && std::strcmp(argv[i], "--") != 0; i += 2) {
+    const auto option = known.find(argv[i]);
+    if (option == known.end()) {
+      die(std::string("unknown option ") + argv[i]);
+    }
+    *option->second = std::strtoull(argv[i + 1], nullptr, 10);
+  }
+  if (i + 1 >= argc) {
+    die("usage: " + usage + " -- /path/to/program args");
+  }
+  return {argv + i + 1, argv + argc};
+}
+
+bool same_digests(const Digests& here, const Digests& there) {
+  for (const auto& [position, digest] : here) {
+    const auto found = there.find(position);
+    if (found == there.end() || found->second != digest) {
+      std::printf("FAILED: the output up to log position %lu differs\n", position);
+      return false;
+    }
+  }
+  return here.size() == there.size();
 }
 
 Replica::Replica(Role role, const std::vector<std::string>& program, Logging logging,

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +17,16 @@
 namespace ftrun::replay {
 
 [[noreturn]] void die(const std::string& what);
+
+// Of a command line "[--OPTION N]... -- program args...": the program and its arguments; numbers go
+// where `known` says.
+std::vector<std::string> parse_command(int argc, char** argv,
+                                       const std::map<std::string, uint64_t*>& known,
+                                       const std::string& usage);
+
+// Output digests by log position: as many here as there, and none that differs. Says which does.
+using Digests = std::map<uint64_t, uint64_t>;
+bool same_digests(const Digests& here, const Digests& there);
 
 enum class Logging : uint32_t { kLate = 0, kEarly = 1 };
 

@@ -9,8 +9,6 @@
 
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <map>
 #include <random>
 #include <string>
@@ -44,7 +42,7 @@ struct Side : AppPort::Sink {
   std::vector<uint8_t> turns;  // own, not fed to the other side
   uint64_t logged_input = 0;
   uint64_t position = 0, own_turns = 0;
-  std::map<uint64_t, uint64_t> digests;  // by log position
+  Digests digests;  // by log position
 
   void app_output(const Output& entry) override {
     if (!leads || position < live_from) {
@@ -167,17 +165,6 @@ class RolePair {
     leader_ = 1 - leader_;
   }
 
-  bool same_digests() {
-    for (const auto& [position, digest] : sides_[0].digests) {
-      const auto found = sides_[1].digests.find(position);
-      if (found == sides_[1].digests.end() || found->second != digest) {
-        std::printf("FAILED: the output up to log position %lu differs\n", position);
-        return false;
-      }
-    }
-    return sides_[0].digests.size() == sides_[1].digests.size();
-  }
-
   int compare_both() {
     uint64_t differing = 0;
     if (!leader().replica.exited) {
@@ -189,9 +176,7 @@ class RolePair {
       }
       follower().replica.freeze(&follower());
       const Comparison comparison = compare(leader().replica.memory(), follower().replica.memory());
-      for (const std::string& line : comparison.differences) {
-        std::printf("differs: %s\n", line.c_str());
-      }
+      print_differences(comparison);
       differing = comparison.differing_words;
     } else {
       follower().drain();
@@ -201,7 +186,7 @@ class RolePair {
     }
     std::printf("swaps %lu, taken back %lu, turns %zu (%lu and %lu)\n", swaps_, stays_,
                 sides_[0].digests.size(), sides_[0].own_turns, sides_[1].own_turns);
-    const bool equal = same_digests() && differing == 0;
+    const bool equal = same_digests(sides_[0].digests, sides_[1].digests) && differing == 0;
     std::printf(equal ? "equal\n" : "FAILED: %lu words differ\n", differing);
     return equal ? 0 : 1;
   }
@@ -218,19 +203,8 @@ class RolePair {
 
 Options parse(int argc, char** argv) {
   Options options;
-  int i = 1;
-  for (; i + 1 < argc && std::strcmp(argv[i], "--") != 0; i += 2) {
-    if (std::strcmp(argv[i], "--seed") != 0) {
-      die(std::string("unknown option ") + argv[i]);
-    }
-    options.seed = std::strtoull(argv[i + 1], nullptr, 10);
-  }
-  for (++i; i < argc; ++i) {
-    options.program.push_back(argv[i]);
-  }
-  if (options.program.empty()) {
-    die("usage: ftrun-role-replay [--seed N] -- /path/to/program args");
-  }
+  options.program =
+      parse_command(argc, argv, {{"--seed", &options.seed}}, "ftrun-role-replay [--seed N]");
   return options;
 }
 

@@ -70,11 +70,6 @@ std::string text(size_t number) {
                      kParts[number / 2 % kParts.size()], number % 2 == 1 ? ", live" : "");
 }
 
-size_t count_common(const std::set<std::string>& some, const std::set<std::string>& others) {
-  return static_cast<size_t>(std::count_if(
-      some.begin(), some.end(), [&](const std::string& one) { return others.contains(one); }));
-}
-
 }  // namespace
 
 Situation situation(const unit::Status& status, unit::ReplicaId self) {
@@ -107,17 +102,18 @@ std::set<std::string> Coverage::lines() const {
   return lines;
 }
 
-std::string Coverage::summary(const std::set<std::string>& known) const {
+size_t Coverage::covered(const std::set<std::string>& known) const {
   const std::set<std::string> seen = lines();
-  const size_t covered = count_common(seen, known);
-  return fmt::format("{} of {} known transitions ({:.1f} %), {} others", covered, known.size(),
-                     100 * share(*this, known), seen.size() - covered);
+  return static_cast<size_t>(std::count_if(
+      seen.begin(), seen.end(), [&](const std::string& line) { return known.contains(line); }));
 }
 
-double share(const Coverage& coverage, const std::set<std::string>& known) {
-  return known.empty() ? 1
-                       : static_cast<double>(count_common(coverage.lines(), known)) /
-                             static_cast<double>(known.size());
+std::string Coverage::summary(const std::set<std::string>& known) const {
+  const size_t common = covered(known);
+  const auto seen = static_cast<size_t>(std::count(seen_.begin(), seen_.end(), true));
+  return fmt::format("{} of {} known transitions ({:.1f} %), {} others", common, known.size(),
+                     100 * static_cast<double>(common) / static_cast<double>(known.size()),
+                     seen - common);
 }
 
 std::set<std::string> known_transitions() {

@@ -63,6 +63,7 @@ class Coverage {
   void add(Situation before, Event event, unit::FrameKind frame, Situation after);
   // Each "stage, part, live: event -> stage, part, live".
   std::set<std::string> lines() const;
+  size_t covered(const std::set<std::string>& known) const;
   // "1205 of 1300 known transitions (92.7 %), 3 others".
   std::string summary(const std::set<std::string>& known) const;
 
@@ -72,9 +73,6 @@ class Coverage {
 
   std::vector<bool> seen_;
 };
-
-// The share of `known` that was seen.
-double share(const Coverage& coverage, const std::set<std::string>& known);
 
 // The lines of transitions.txt; without those that begin with '#'.
 std::set<std::string> known_transitions();
