@@ -68,6 +68,42 @@ Result<process::Descriptor> find_console(const std::string& run_dir, const std::
   return fd;
 }
 
+bool has_role(const ReplicaStatus& replica, const std::string& role) {
+  return role == "sender" ? replica.sender : replica.role == role;
+}
+
+const ReplicaStatus* find_role(const UnitStatus& status, const std::string& role) {
+  const auto found =
+      std::find_if(status.replicas.begin(), status.replicas.end(),
+                   [&role](const ReplicaStatus& replica) { return has_role(replica, role); });
+  return found == status.replicas.end() ? nullptr : &*found;
+}
+
+// Empty once `to` has the role, or why it has not: `from` had it.
+Result<std::string> await_role(const std::string& run_dir, const std::string& role,
+                               const std::string& from, const std::string& to) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kSwitchoverMs);
+  while (std::chrono::steady_clock::now() < deadline) {
+    const auto status = read_unit_status(run_dir);
+    FTRUN_TRY(status);
+    const ReplicaStatus* const holder = find_role(*status, role);
+    if (holder != nullptr && holder->id == to && status->settled &&
+        (role == "sender" || holder->state == "live")) {
+      const ReplicaStatus* const primary = find_role(*status, "primary");
+      const ReplicaStatus* const sender = find_role(*status, "sender");
+      print(fmt::format("replica {} is the primary, replica {} the sender\n",
+                        primary == nullptr ? "?" : primary->id,
+                        sender == nullptr ? "?" : sender->id));
+      return std::string();
+    }
+    if (holder != nullptr && holder->id == from && !holder->stays_primary.empty()) {
+      return fmt::format("replica {} stays the primary: {}", from, holder->stays_primary);
+    }
+    poll(nullptr, 0, kLookMs);
+  }
+  return fmt::format("replica {} has not become the {} within {} ms", to, role, kSwitchoverMs);
+}
+
 }  // namespace
 
 Result<int> show_status(const std::string& run_dir, bool json) {
@@ -178,46 +214,6 @@ Result<int> stop_unit(const std::string& run_dir, int wait_ms) {
   }
   return 0;
 }
-
-namespace {
-
-bool has_role(const ReplicaStatus& replica, const std::string& role) {
-  return role == "sender" ? replica.sender : replica.role == role;
-}
-
-const ReplicaStatus* find_role(const UnitStatus& status, const std::string& role) {
-  const auto found =
-      std::find_if(status.replicas.begin(), status.replicas.end(),
-                   [&role](const ReplicaStatus& replica) { return has_role(replica, role); });
-  return found == status.replicas.end() ? nullptr : &*found;
-}
-
-// Empty once `to` has the role, or why it has not: `from` had it.
-Result<std::string> await_role(const std::string& run_dir, const std::string& role,
-                               const std::string& from, const std::string& to) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kSwitchoverMs);
-  while (std::chrono::steady_clock::now() < deadline) {
-    const auto status = read_unit_status(run_dir);
-    FTRUN_TRY(status);
-    const ReplicaStatus* const holder = find_role(*status, role);
-    if (holder != nullptr && holder->id == to && status->settled &&
-        (role == "sender" || holder->state == "live")) {
-      const ReplicaStatus* const primary = find_role(*status, "primary");
-      const ReplicaStatus* const sender = find_role(*status, "sender");
-      print(fmt::format("replica {} is the primary, replica {} the sender\n",
-                        primary == nullptr ? "?" : primary->id,
-                        sender == nullptr ? "?" : sender->id));
-      return std::string();
-    }
-    if (holder != nullptr && holder->id == from && !holder->stays_primary.empty()) {
-      return fmt::format("replica {} stays the primary: {}", from, holder->stays_primary);
-    }
-    poll(nullptr, 0, kLookMs);
-  }
-  return fmt::format("replica {} has not become the {} within {} ms", to, role, kSwitchoverMs);
-}
-
-}  // namespace
 
 Result<int> switch_over(const std::string& run_dir, const std::string& role,
                         const std::string& to) {

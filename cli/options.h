@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "supervisor/base/result.h"
+#include "supervisor/edge/edge.h"
+#include "supervisor/unit/limits.h"
 #include "supervisor/unit/view.h"
 
 namespace ftrun::cli {
@@ -17,9 +19,9 @@ inline constexpr int kTimeOutMsDefault = 150;
 inline constexpr int kTimeOutMsMin = 60;
 inline constexpr int kTimeOutMsMax = 60'000;
 
-inline constexpr uint64_t kRunAheadBytesDefault = 8 << 20;
-inline constexpr uint64_t kInputMemoryBytesDefault = 32 << 20;
-inline constexpr uint64_t kOrphanMemoryBytesDefault = 64 << 20;
+inline constexpr uint64_t kRunAheadBytesDefault = unit::kLogRunAheadBytesMax;
+inline constexpr uint64_t kInputMemoryBytesDefault = unit::kInputStoreBytesMax;
+inline constexpr uint64_t kOrphanMemoryBytesDefault = edge::kOrphanBytesMax;
 inline constexpr uint64_t kMemoryBytesMin = 256 << 10;
 inline constexpr uint64_t kMemoryBytesMax = 1 << 30;
 

@@ -63,20 +63,14 @@ long futex_wait(uint32_t* word, uint32_t expected, int64_t deadline_ns, uint32_t
 int futex_requeue(uint64_t from, uint64_t to, int count) {
   WaitQueue* source = futex_bucket(from);
   int moved = 0;
-  // To where they wait already: the kernel counts them and leaves them. Moved, they would be met
-  // again at the queue's end.
-  for (Thread* t = from == to ? source->first : nullptr; t != nullptr; t = t->next_in_queue) {
-    moved += t->futex_address == from && moved < count ? 1 : 0;
-  }
-  if (from == to) {
-    return moved;
-  }
   for (Thread* t = source->first; t != nullptr && moved < count;) {
     Thread* next = t->next_in_queue;
     if (t->futex_address == from) {
-      t->futex_address = to;
-      scheduler_move_waiter(t, futex_bucket(to));
       ++moved;
+      if (from != to) {  // else the kernel counts it, too; moved, it would be met again at the end
+        t->futex_address = to;
+        scheduler_move_waiter(t, futex_bucket(to));
+      }
     }
     t = next;
   }

@@ -141,6 +141,12 @@ void drop_entries(const Thread* thread, SignalSet numbers) {
     }
   }
 }
+
+// `thread`: null for what waits for the process.
+void discard(Thread* thread, SignalSet numbers) {
+  (thread != nullptr ? thread->pending : process_pending) &= ~numbers;
+  drop_entries(thread, numbers);
+}
 }  // namespace
 
 // Over an exec only the calling thread goes, and its thread becomes the main one; what waits for it
@@ -177,18 +183,14 @@ void pending_carry(Carry& carry) {
 }
 
 void pending_forget(Thread* thread) {
-  thread->pending = 0;
-  drop_entries(thread, ~SignalSet{0});
+  discard(thread, ~SignalSet{0});
 }
 
 void pending_discard(int number) {
-  const SignalSet bit = signal_bit(number);
-  process_pending &= ~bit;
-  drop_entries(nullptr, bit);
+  discard(nullptr, signal_bit(number));
   for (uint32_t slot = 0; slot < thread_slots(); ++slot) {
     if (Thread* thread = thread_at(slot); thread != nullptr) {
-      thread->pending &= ~bit;
-      drop_entries(thread, bit);
+      discard(thread, signal_bit(number));
     }
   }
 }

@@ -61,11 +61,8 @@ void describe_queues(CLI::App* app, ftrun::ReplicaOptions* options) {
                   "bytes of input that may wait for the primary");
   app->add_option("--orphan-memory", options->orphan_memory_bytes,
                   "bytes of output kept for clients of closed connections");
-  app->add_option_function<std::string>(
-         "--sender-lag",
-         [options](const std::string& word) { options->standby_lags = word == "on"; },
-         "whether the standby sender stays behind the sender: on or off")
-      ->check(CLI::IsMember({"on", "off"}));
+  add_choice(app, "--sender-lag", &options->standby_lags, {{"on", true}, {"off", false}},
+             "whether the standby sender stays behind the sender");
 }
 
 void describe(CLI::App* app, Parsed* parsed) {

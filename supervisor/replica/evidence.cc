@@ -5,7 +5,7 @@
 
 #include <fmt/format.h>
 
-#include <utility>
+#include <string_view>
 
 namespace ftrun {
 
@@ -33,16 +33,10 @@ std::string_view moment(Evidence::Subject subject) {
 
 }  // namespace
 
-void Evidence::want(std::string why, uint64_t epoch) {
-  wanted_ = true;
-  wanted_why_ = std::move(why);
-  wanted_epoch_ = epoch;
-}
-
 Result<void> Evidence::begin(Case what, pid_t application, int64_t now_ns) {
   FTRUN_ASSERT(!begun());
   case_ = std::move(what);
-  wanted_ = false;
+  wanted_.reset();
   deadline_ns_ = now_ns + int64_t{kEvidenceMs} * 1'000'000;
   return stacks_.start(application);
 }

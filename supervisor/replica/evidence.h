@@ -8,8 +8,9 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
-#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "supervisor/base/result.h"
@@ -45,10 +46,8 @@ class Evidence {
   // Of our own application's failure.
   bool collects() const { return begun() && case_.subject != Subject::kOfSurvivor; }
   // A peer has diverged: the evidence of the survivor can be begun when the takeover is done.
-  void want(std::string why, uint64_t epoch);
-  bool wanted() const { return wanted_; }
-  const std::string& wanted_why() const { return wanted_why_; }
-  uint64_t wanted_epoch() const { return wanted_epoch_; }
+  void want(Case what) { wanted_ = std::move(what); }
+  const std::optional<Case>& wanted() const { return wanted_; }
   // REQUIRES: !begun(). On an error there will be no stacks, and it is complete at once.
   Result<void> begin(Case what, pid_t application, int64_t now_ns);
   // Readable when there is more.
@@ -64,9 +63,7 @@ class Evidence {
 
  private:
   Case case_;
-  bool wanted_ = false;
-  std::string wanted_why_;
-  uint64_t wanted_epoch_ = 0;
+  std::optional<Case> wanted_;
   int64_t deadline_ns_ = 0;
   process::StackReader stacks_;
   News news_;

@@ -177,7 +177,7 @@ class Replica final : unit::Host, edge::EdgeSink, AppPort::Sink {
   void check_evidence();
   void settle_evidence();
   void finish_evidence();
-  std::string report_head(uint64_t epoch) const;
+  void keep_report(uint64_t epoch, const std::string& text, const std::string& what);
 
   // unit::Host (replica_host.cc)
   void send(unit::ReplicaId to, const unit::Frame& frame) override;

@@ -22,16 +22,14 @@ void Replica::drain_own_part() {
   if (!logs_early() || port_->trails() || rings_broken_) {
     return;
   }
-  // ORDER: how far it has come, then the records (shared_region.h).
-  const uint64_t passed = port_->points_passed();
-  const Result<bool> all = port_->next_part(&part_);
-  if (!all.ok()) {
+  const Result<unit::Part> part = port_->read_part(&part_);
+  if (!part.ok()) {
     rings_broken_ = true;
-    return application_lost(all.error().message, 1);
+    return application_lost(part.error().message, 1);
   }
-  const bool is_due = *all && point_wanted_ != 0 && passed >= point_wanted_;
-  if (!part_.empty() || is_due) {
-    core_->on_app_part({port_->part_offset(), part_, *all ? passed : 0});
+  const bool is_due = point_wanted_ != 0 && part->points >= point_wanted_;
+  if (!part->records.empty() || is_due) {
+    core_->on_app_part(*part);
   }
 }
 
@@ -59,8 +57,11 @@ void Replica::want_points() {
     return;
   }
   const uint64_t awaited = port_->point_awaited();
+  if (awaited <= points_told_) {
+    return;
+  }
   const uint64_t epoch = core_->status().view.epoch;
-  if (awaited <= points_told_ || (awaited == point_asked_ && epoch == point_asked_in_)) {
+  if (awaited == point_asked_ && epoch == point_asked_in_) {
     return;
   }
   point_asked_ = awaited;

@@ -76,16 +76,16 @@ void Replica::note_peer_failure(unit::ReplicaId replica, const unit::Frame& fram
   const std::string_view why(reinterpret_cast<const char*>(frame.bytes.data()), frame.bytes.size());
   if (frame.kind == unit::FrameKind::kAppFailed && why.starts_with(kDiverged) &&
       !evidence_.begun()) {
-    evidence_.want(fmt::format("replica {}: {}", arbiter::replica_name(replica), why),
-                   core_->status().view.epoch);
+    evidence_.want({Evidence::Subject::kOfSurvivor, core_->status().view.epoch,
+                    fmt::format("replica {}: {}", arbiter::replica_name(replica), why),
+                    /*difference=*/""});
   }
 }
 
 void Replica::check_evidence() {
   check_shim_failure();
-  if (evidence_.wanted() && core_->state() == unit::State::kRunning && !app_gone_) {
-    begin_evidence({Evidence::Subject::kOfSurvivor, evidence_.wanted_epoch(),
-                    evidence_.wanted_why(), /*difference=*/""});
+  if (evidence_.wanted().has_value() && core_->state() == unit::State::kRunning && !app_gone_) {
+    begin_evidence(*evidence_.wanted());
   }
   if (evidence_.begun() && evidence_.complete(link::monotonic_ns())) {
     finish_evidence();
@@ -101,19 +101,20 @@ void Replica::settle_evidence() {
   }
 }
 
-// The first line of every report.
-std::string Replica::report_head(uint64_t epoch) const {
-  return fmt::format("unit {}, replica {}, epoch {}, program {}\n", options_.unit,
-                     arbiter::replica_name(options_.replica), epoch, options_.program);
+// `what` comes before its file's name in the event.
+void Replica::keep_report(uint64_t epoch, const std::string& text, const std::string& what) {
+  const std::string replica = arbiter::replica_name(options_.replica);
+  const Result<std::string> written =
+      reports::write(options_.run_dir, epoch, replica,
+                     fmt::format("unit {}, replica {}, epoch {}, program {}\n{}", options_.unit,
+                                 replica, epoch, options_.program, text));
+  event("report", written.ok() ? what + *written : "cannot be kept: " + written.error().message);
 }
 
 void Replica::finish_evidence() {
   const Evidence::Case found = evidence_.now();
-  const Result<std::string> written =
-      reports::write(options_.run_dir, found.epoch, arbiter::replica_name(options_.replica),
-                     report_head(found.epoch) + evidence_.text(application_.application_pid));
-  event("report", written.ok() ? first_line(found.why) + ": " + *written
-                               : "cannot be kept: " + written.error().message);
+  keep_report(found.epoch, evidence_.text(application_.application_pid),
+              first_line(found.why) + ": ");
   Evidence::News news = evidence_.finish();
   if (found.subject == Evidence::Subject::kOfStopped) {
     application_lost(found.why, kAbortStatus);

@@ -13,7 +13,6 @@
 #include "supervisor/base/memory_reserve.h"
 #include "supervisor/base/tags.h"
 #include "supervisor/edge/keeper.h"
-#include "supervisor/operator/reports.h"
 #include "supervisor/process/proc_info.h"
 #include "supervisor/replica/replica.h"
 
@@ -163,11 +162,7 @@ void Replica::check_calls() {
   if (!loss.has_value()) {
     return;
   }
-  const uint64_t epoch = core_->status().view.epoch;
-  const Result<std::string> written =
-      reports::write(options_.run_dir, epoch, arbiter::replica_name(options_.replica),
-                     report_head(epoch) + loss->why + "\n\n" + computation_.stacks());
-  event("report", written.ok() ? *written : "cannot be kept: " + written.error().message);
+  keep_report(core_->status().view.epoch, loss->why + "\n\n" + computation_.stacks(), "");
   given_up_ = true;
   application_lost(loss->why, loss->status);
 }

@@ -3,7 +3,6 @@
 // replica.h and last_words.h. Runs in the supervisor's event loop.
 #include <fmt/format.h>
 
-#include "supervisor/operator/reports.h"
 #include "supervisor/replica/replica.h"
 
 namespace ftrun {
@@ -45,17 +44,14 @@ void Replica::report_crash() {
     return;
   }
   const std::string words = readable(earlier_words_ + last_words_.text());
-  const uint64_t epoch = core_->status().view.epoch;
   const ConnectionId of = crash_suspect(crash());
-  const Result<std::string> written = reports::write(
-      options_.run_dir, epoch, arbiter::replica_name(options_.replica),
-      report_head(epoch) +
-          fmt::format(
-              "crashed: {}{}\n\nWhat it wrote last:\n{}\n", app_end_why_,
-              of == 0 ? "" : fmt::format(", having read from connection {} in the same turn", of),
-              words.empty() ? "(nothing)" : words));
-  event("report", written.ok() ? fmt::format("crashed: {}: {}", app_end_why_, *written)
-                               : "cannot be kept: " + written.error().message);
+  keep_report(
+      core_->status().view.epoch,
+      fmt::format(
+          "crashed: {}{}\n\nWhat it wrote last:\n{}\n", app_end_why_,
+          of == 0 ? "" : fmt::format(", having read from connection {} in the same turn", of),
+          words.empty() ? "(nothing)" : words),
+      fmt::format("crashed: {}: ", app_end_why_));
 }
 
 // The excluded replica has left its last words, if its application has crashed or was given up:

@@ -135,7 +135,7 @@ void AppPort::feed_part(unit::Bytes records) {
 }
 
 bool AppPort::goes_on_with(unit::Bytes turns) const {
-  return ahead_.size() <= turns.size() && std::equal(ahead_.begin(), ahead_.end(), turns.begin());
+  return unit::begins_with(turns, ahead_);
 }
 
 void AppPort::feed_log(unit::Bytes turns) {
@@ -179,6 +179,16 @@ Result<bool> AppPort::next_part(std::vector<uint8_t>* part) {
   part_offset_ = ahead_.size() + known;
   parts_end_ = log_out_.position() + known + part->size();
   return !turn_ends;
+}
+
+// ORDER: how far it has come, then the records (shared_region.h).
+Result<unit::Part> AppPort::read_part(std::vector<uint8_t>* bytes) {
+  const uint64_t passed = points_passed();
+  const Result<bool> all = next_part(bytes);
+  if (!all.ok()) {
+    return all.error();
+  }
+  return unit::Part{part_offset_, *bytes, *all ? passed : 0};
 }
 
 void AppPort::go_live() {

@@ -80,8 +80,9 @@ class AppPort {
   // end comes only with drain(): so nobody ends a turn before the core has it. Returns whether,
   // turns that were drained included, this was all that is published.
   Result<bool> next_part(std::vector<uint8_t>* part);
-  // Where in its turn that begins, what was fed ahead of it included.
-  uint64_t part_offset() const { return part_offset_; }
+  // The same, with where in its turn that begins, what was fed ahead of it included, and how far
+  // the application is; its records lie in `bytes`.
+  Result<unit::Part> read_part(std::vector<uint8_t>* bytes);
 
   // From here on the application writes the log; its ring starts at the end of the fed log. What
   // was fed ahead is the begin of its first turn.

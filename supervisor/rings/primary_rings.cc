@@ -55,13 +55,11 @@ Result<bool> PrimaryRings::drain(unit::UnitCore* core) {
 }
 
 Result<void> PrimaryRings::drain_part(unit::UnitCore* core) {
-  // ORDER: how far it has come, then the records (shared_region.h).
-  const uint64_t passed = port_->points_passed();
-  const Result<bool> all = port_->next_part(&part_);
-  if (!all.ok()) {
-    return all.error();
+  const Result<unit::Part> part = port_->read_part(&part_);
+  if (!part.ok()) {
+    return part.error();
   }
-  core->on_primary_part({port_->part_offset(), part_, *all ? passed : 0});
+  core->on_primary_part(*part);
   return {};
 }
 

@@ -19,6 +19,7 @@ UnitCore::Impl::Impl(const CoreConfig& config, Host* host)
       last_primary_(config.view.replicas.front()) {
   FTRUN_ASSERT(std::count(view().replicas.begin(), view().replicas.end(), config.self) == 1);
   FTRUN_ASSERT(!config.sender_serves_primary || view().replicas.size() <= 2);
+  FTRUN_ASSERT(!config.standby_lags || config.logging == Logging::kLate);
   FTRUN_ASSERT(view().replicas.size() <= kMembersMax);
   log_.set_members(view());
   settled_last_.epoch = view().epoch;

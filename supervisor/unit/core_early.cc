@@ -138,11 +138,7 @@ bool UnitCore::Impl::take_part(ReplicaId from, const Part& part) {
 
 // The turn has to begin with what was fed of it: that is replayed, and cannot be taken back.
 bool UnitCore::Impl::goes_on_with(Bytes turns) const {
-  if (!logs_early()) {
-    return true;
-  }
-  const Bytes ahead = host_->fed_ahead();
-  return ahead.size() <= turns.size() && std::equal(ahead.begin(), ahead.end(), turns.begin());
+  return !logs_early() || begins_with(turns, host_->fed_ahead());
 }
 
 // --- the exchange ---

@@ -102,6 +102,7 @@ struct UnitCore::Impl {
   void on_held_frame(ReplicaId from, const Frame& frame);
   bool note_progress(ReplicaId from, const Frame& frame);
   void report_progress();
+  void fill_held(Frame* frame) const;
   void fill_progress(Frame* frame);
   void trim();
   bool is_standby() const;

@@ -34,10 +34,17 @@ void UnitCore::Impl::on_held_frame(ReplicaId from, const Frame& frame) {
   }
 }
 
-void UnitCore::Impl::fill_progress(Frame* frame) {
-  frame->number = reported_replayed_ = std::min(outbox_.marked(), log_.end());
+void UnitCore::Impl::fill_held(Frame* frame) const {
+  frame->number = std::min(outbox_.marked(), log_.end());
   frame->lsn = outbox_.marked_lsn();
-  frame->trim = reported_received_ = received();
+  frame->trim = received();
+}
+
+// The same, to the primary, or to it as well.
+void UnitCore::Impl::fill_progress(Frame* frame) {
+  fill_held(frame);
+  reported_replayed_ = frame->number;
+  reported_received_ = frame->trim;
 }
 
 // The slowest secondary bounds the primary, and what all have is forgotten by all. Where the sender

@@ -8,8 +8,7 @@
 namespace ftrun::unit {
 
 bool UnitCore::Impl::is_standby() const {
-  return config_.standby_lags && settled_ && config_.topology == Topology::kFanout &&
-         routes_.standby() == config_.self;
+  return config_.standby_lags && settled_ && routes_.standby() == config_.self;
 }
 
 // The standby waits for the sender's replica; it holds, counts and passes on what it is not fed
@@ -36,19 +35,17 @@ void UnitCore::Impl::feed_lagging() {
 }
 
 void UnitCore::Impl::tell_standby() {
-  const ReplicaId standby = routes_.standby();
-  const uint64_t replayed = std::min(outbox_.marked(), log_.end());
-  if (!config_.standby_lags || !is_sender() || config_.topology != Topology::kFanout ||
-      standby == kNoReplica || replayed <= standby_told_) {
+  if (!config_.standby_lags || !is_sender()) {
     return;
   }
-  standby_told_ = replayed;
+  const ReplicaId standby = routes_.standby();
   Frame frame;
   frame.kind = FrameKind::kHeld;
-  frame.number = replayed;
-  frame.lsn = outbox_.marked_lsn();
-  frame.trim = received();
-  send(standby, frame);
+  fill_held(&frame);
+  if (standby != kNoReplica && frame.number > standby_told_) {
+    standby_told_ = frame.number;
+    send(standby, frame);
+  }
 }
 
 }  // namespace ftrun::unit

@@ -4,12 +4,17 @@
 // its receiver has that view. Plain values.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 
 namespace ftrun::unit {
 
 using Bytes = std::span<const uint8_t>;
+
+inline bool begins_with(Bytes whole, Bytes begin) {
+  return begin.size() <= whole.size() && std::equal(begin.begin(), begin.end(), whole.begin());
+}
 
 enum class FrameKind : uint8_t {
   kHello = 1,      // version, unit name, replica (link layer; the core never sees it)

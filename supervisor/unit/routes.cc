@@ -40,6 +40,9 @@ std::vector<ReplicaId> Routes::fed_by(ReplicaId member) const {
 }
 
 ReplicaId Routes::standby() const {
+  if (topology == Topology::kChain) {
+    return kNoReplica;
+  }
   const View next = without(view, {view.sender}, primary);
   return next.replicas.empty() || next.sender == primary ? kNoReplica : next.sender;
 }

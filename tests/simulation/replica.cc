@@ -467,8 +467,7 @@ void Replica::feed_log(unit::Bytes turns) {
   }
   check_lag(log_.size() + turns.size());
   log_.insert(log_.end(), turns.begin(), turns.end());
-  FTRUN_ASSERT(ahead_.size() <= turns.size() &&
-               std::equal(ahead_.begin(), ahead_.end(), turns.begin()));
+  FTRUN_ASSERT(unit::begins_with(turns, ahead_));
   const unit::Bytes rest = turns.subspan(ahead_.size());
   ahead_.clear();
   app_.feed_log(rest.data(), rest.size());
