@@ -63,12 +63,6 @@ void UnitCore::Impl::protocol_error(ReplicaId from, const std::string& text) {
   on_replica_suspected(from, text, Suspicion::kFailed);
 }
 
-// Planted bugs.
-bool UnitCore::Impl::takes_old(const Frame& frame) const {
-  return mutated(Mutation::kTakeOldFrames) ||
-         (mutated(Mutation::kTakeOldParts) && frame.kind == FrameKind::kPart);
-}
-
 // Of another time: its sender was excluded, or we are, or one of us has not heard of the new view.
 bool UnitCore::Impl::may_heed(ReplicaId from, const Frame& frame, bool* later) {
   // Without an application of its own, a replica only has to learn that the others have none

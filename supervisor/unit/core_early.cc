@@ -90,6 +90,12 @@ void UnitCore::Impl::on_wanted_frame(ReplicaId from, const Frame& frame) {
 
 // --- a secondary ---
 
+// Planted bugs.
+bool UnitCore::Impl::takes_old(const Frame& frame) const {
+  return mutated(Mutation::kTakeOldFrames) ||
+         (mutated(Mutation::kTakeOldParts) && frame.kind == FrameKind::kPart);
+}
+
 void UnitCore::Impl::on_app_waits(uint64_t point) {
   if (live_ || is_primary() || !settled_ || !logs_early() || config_.sender_serves_primary) {
     return;
